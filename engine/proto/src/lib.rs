@@ -1,1 +1,8 @@
-//! Placeholder face of the crate.
+//! The conversation with a Kafka cluster as sans-IO state machines.
+//!
+//! `handle_*(now, …)` takes what happened, `poll_*` gives what to do next. Nothing here opens a
+//! socket, reads a clock or draws entropy, so that every interleaving can be replayed in a test.
+
+pub mod topic_partition;
+
+pub use topic_partition::TopicPartition;
