@@ -1,1 +1,3 @@
-//! Placeholder face of the crate.
+//! The one place where Kafka and operators meet: a pipeline file becomes a running pipeline.
+
+pub mod checkpoint;

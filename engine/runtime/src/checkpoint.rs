@@ -1,0 +1,50 @@
+//! The checkpoint: what makes a restart continue where the last run stopped.
+//!
+//! One checkpoint covers all sources of a pipeline. With `guarantee = "at_least_once"` its steps are, in this order:
+//! flush the outputs, stage the lake files, append the state and then one [`manifest::Manifest`] to the compacted state
+//! topic, publish the lake files, commit the offsets (next to read, with [`commit_metadata::CommitMetadata`]).
+//! The manifest is a single record, so a checkpoint is either there as a whole or not at all, and it names the
+//! offsets that belong to its state: a crash between any two steps never pairs one checkpoint's state with
+//! another's offsets. What to do after a crash is decided by the pure function in [`recovery`].
+
+pub mod commit_metadata;
+pub mod manifest;
+pub mod recovery;
+pub mod state_key;
+pub mod state_table;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The number of a checkpoint: 1 for a pipeline's first, one more for each that follows, over all its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointId(pub u64);
+
+impl CheckpointId {
+    /// The checkpoint after this one.
+    pub fn next(self) -> CheckpointId {
+        CheckpointId(self.0 + 1)
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which process life owned the partitions when it wrote: one more than the epoch found at restore.
+///
+/// State keys carry it, so that a paused process that wakes up after its partitions moved writes beside its
+/// successor's state and never over it; the highest epoch is the one that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerEpoch(pub u64);
+
+impl fmt::Display for OwnerEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,140 @@
+//! Keys of the records in the compacted state topic.
+//!
+//! ```text
+//! manifest/<owner epoch>                                      -> Manifest (JSON)
+//! state/<owner epoch>/<slot>/<source>/<topic>/<partition>/<chunk> -> a piece of the partition's snapshot
+//! ```
+//! Checkpoints alternate between two slots: while checkpoint 8 is being written into slot 0, the pieces of
+//! checkpoint 7 still stand in slot 1, and compaction cannot take them. Names cannot contain `/`: Kafka's topic
+//! names and our source names do not allow it.
+
+use std::fmt;
+
+use super::{CheckpointId, OwnerEpoch};
+
+/// A parsed key of the state topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StateKey {
+    /// The record that completes a checkpoint.
+    Manifest(OwnerEpoch),
+    /// One piece of one partition's snapshot.
+    Chunk(ChunkKey),
+}
+
+/// Where one piece of a partition's snapshot stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkKey {
+    /// The life of the process that wrote it.
+    pub owner_epoch: OwnerEpoch,
+    /// 0 or 1, see [`slot_of`].
+    pub slot: u8,
+    /// The source's name in the pipeline.
+    pub source: String,
+    /// The Kafka topic.
+    pub topic: String,
+    /// The partition of that topic.
+    pub partition: i32,
+    /// 0-based number of the piece.
+    pub chunk: u32,
+}
+
+/// The slot a checkpoint writes to: the one its predecessor did not use.
+pub fn slot_of(checkpoint: CheckpointId) -> u8 {
+    (checkpoint.0 % 2) as u8
+}
+
+impl fmt::Display for StateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateKey::Manifest(owner_epoch) => write!(f, "manifest/{owner_epoch}"),
+            StateKey::Chunk(key) => write!(
+                f,
+                "state/{}/{}/{}/{}/{}/{}",
+                key.owner_epoch, key.slot, key.source, key.topic, key.partition, key.chunk
+            ),
+        }
+    }
+}
+
+impl StateKey {
+    /// Reads a key back, `None` if it is not one of ours.
+    pub fn parse(key: &[u8]) -> Option<StateKey> {
+        let mut parts = std::str::from_utf8(key).ok()?.split('/');
+        let parsed = match parts.next()? {
+            "manifest" => StateKey::Manifest(OwnerEpoch(parts.next()?.parse().ok()?)),
+            "state" => StateKey::Chunk(ChunkKey {
+                owner_epoch: OwnerEpoch(parts.next()?.parse().ok()?),
+                slot: parts.next()?.parse().ok().filter(|slot| *slot < 2)?,
+                source: parts.next()?.to_owned(),
+                topic: parts.next()?.to_owned(),
+                partition: parts
+                    .next()?
+                    .parse()
+                    .ok()
+                    .filter(|partition| *partition >= 0)?,
+                chunk: parts.next()?.parse().ok()?,
+            }),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(parsed)
+    }
+
+    /// The owner epoch that every key carries.
+    pub fn owner_epoch(&self) -> OwnerEpoch {
+        match self {
+            StateKey::Manifest(owner_epoch) => *owner_epoch,
+            StateKey::Chunk(key) => key.owner_epoch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back() {
+        for key in [
+            StateKey::Manifest(OwnerEpoch(0)),
+            StateKey::Manifest(OwnerEpoch(u64::MAX)),
+            StateKey::Chunk(ChunkKey {
+                owner_epoch: OwnerEpoch(3),
+                slot: 1,
+                source: "events".into(),
+                topic: "ad-events".into(),
+                partition: 12,
+                chunk: 2,
+            }),
+        ] {
+            assert_eq!(
+                StateKey::parse(key.to_string().as_bytes()),
+                Some(key.clone()),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_keys_are_refused() {
+        for key in [
+            &b""[..],
+            b"manifest",
+            b"manifest/x",
+            b"manifest/1/2",
+            b"state/1/2/s/t/0/0",
+            b"state/1/0/s/t/-1/0",
+            b"state/1/0/s/t/0",
+            b"state/1/0/s/t/0/0/0",
+            b"\xff\xfe",
+        ] {
+            assert_eq!(StateKey::parse(key), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_never_overwrites_its_predecessor() {
+        for id in 0..10 {
+            assert_ne!(slot_of(CheckpointId(id)), slot_of(CheckpointId(id).next()));
+        }
+    }
+}
