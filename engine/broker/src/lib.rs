@@ -1,1 +1,29 @@
-//! Placeholder face of the crate.
+//! The embedded Kafka broker: what a first run, development and the tests without Java talk to.
+//!
+//! One node that speaks the Kafka protocol over TCP and keeps raw record batches, in memory or on disk. It
+//! checks a batch (CRC, counts, sequences), patches its base offset and leader epoch, and never re-encodes it:
+//! the bytes a producer sent are the bytes a consumer gets. Production is Apache Kafka.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), engine_broker::StartError> {
+//! use engine_broker::{Broker, BrokerConfig};
+//!
+//! let broker = Broker::start(BrokerConfig {
+//!     listen: ([127, 0, 0, 1], 0).into(),
+//!     ..BrokerConfig::default()
+//! })
+//! .await?;
+//! println!("bootstrap.servers={}", broker.address());
+//! broker.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it does not do: transactions (refused with a message), replication, security, the KIP-848 group
+//! protocol. It must never import the client, so that a shared mistake cannot hide.
+
+mod broker;
+mod config;
+
+pub use broker::{Broker, StartError};
+pub use config::{BrokerConfig, FsyncPolicy};
