@@ -1,0 +1,12 @@
+//! From a pipeline's text to operators that run: which columns are needed, what every part's rows look
+//! like, and one graph of operators per source partition.
+
+pub(crate) mod error;
+pub(crate) mod plan;
+pub(crate) mod spec;
+pub(crate) mod task;
+
+pub use error::{GraphError, GraphPart, ProcessError};
+pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan, plan};
+pub use spec::{GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
+pub use task::{ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};

@@ -1,0 +1,9 @@
+//! JSON records in and out, straight between bytes and Arrow columns.
+
+pub(crate) mod decoder;
+pub(crate) mod encoder;
+pub(crate) mod error;
+
+pub use decoder::JsonDecoder;
+pub use encoder::{EncoderError, JsonEncoder, JsonRows, TimestampFormat};
+pub use error::{RowError, RowErrorKind};

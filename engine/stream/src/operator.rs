@@ -1,0 +1,7 @@
+//! Operators on one micro-batch.
+
+pub(crate) mod filter;
+pub(crate) mod select;
+
+pub use filter::Filter;
+pub use select::Select;

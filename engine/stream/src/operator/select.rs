@@ -1,0 +1,5 @@
+//! Computes columns.
+
+/// Computes columns.
+#[derive(Debug, Clone)]
+pub struct Select {}

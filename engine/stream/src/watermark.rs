@@ -1,0 +1,356 @@
+//! Watermarks: how far event time has come, per source partition and for a source as a whole.
+//!
+//! The watermark of a partition is its latest event time less the delay; the watermark of the source
+//! is the minimum over its *active* partitions, and never goes back. Partition keys are opaque.
+//! Never here: a clock. The caller says what time it is, and reports a silence only after it has
+//! looked: a process that is merely busy does not make its partitions idle.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::event_time::EventTimes;
+
+/// How a source's watermark follows its event times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkConfig {
+    /// How far the watermark stays behind the latest event time.
+    pub delay: Duration,
+    /// A partition without rows for this long leaves the minimum. `None`: only at the end of its log.
+    pub idle_timeout: Option<Duration>,
+    /// Event times further ahead of the wall clock do not advance the watermark. `None`: all do.
+    pub max_future_skew: Option<Duration>,
+}
+
+impl Default for WatermarkConfig {
+    fn default() -> Self {
+        WatermarkConfig {
+            delay: Duration::ZERO,
+            idle_timeout: Some(Duration::from_secs(30)),
+            max_future_skew: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// The watermarks of one source, for the partitions that this process owns.
+///
+/// All watermarks are event time in nanoseconds since 1970, UTC.
+#[derive(Debug)]
+pub struct PartitionWatermarks<K> {
+    delay: i64,
+    idle_timeout: Option<Duration>,
+    max_future_skew: Option<i64>,
+    partitions: BTreeMap<K, PartitionWatermark>,
+    source_watermark: Option<i64>,
+    stats: WatermarkStats,
+}
+
+/// What [`PartitionWatermarks`] has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatermarkStats {
+    /// Rows whose event time was too far ahead of the wall clock to advance a watermark.
+    pub skewed_rows: u64,
+    /// How often a partition left the minimum.
+    pub idle_transitions: u64,
+}
+
+#[derive(Debug)]
+struct PartitionWatermark {
+    watermark: Option<i64>,
+    activity: Activity,
+}
+
+/// ```text
+///            rows                     silence for idle_timeout, or the end of the log
+/// added ──▶ Active ──────────────────────────────────────────────▶ Idle
+///            ▲  └─ silence begins: Active { silent_since } ────────▶ │
+///            └──────────────────────── rows ────────────────────────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    Active { silent_since: Option<Instant> },
+    Idle,
+}
+
+impl<K: Ord + Clone> PartitionWatermarks<K> {
+    /// The watermarks of a source without partitions: idle, with no watermark.
+    pub fn new(config: &WatermarkConfig) -> Self {
+        PartitionWatermarks {
+            delay: nanoseconds(config.delay),
+            idle_timeout: config.idle_timeout,
+            max_future_skew: config.max_future_skew.map(nanoseconds),
+            partitions: BTreeMap::new(),
+            source_watermark: None,
+            stats: WatermarkStats::default(),
+        }
+    }
+
+    /// A partition was assigned, with the watermark that was committed for it, if any.
+    ///
+    /// It is active at once: until it delivers rows, falls silent or is found at the end of its log, it holds the source back.
+    pub fn add(&mut self, partition: K, restored: Option<i64>) {
+        let activity = Activity::Active { silent_since: None };
+        self.partitions.insert(partition, PartitionWatermark { watermark: restored, activity });
+    }
+
+    /// A partition was taken away. Returns its own watermark.
+    pub fn remove(&mut self, partition: &K) -> Option<i64> {
+        self.partitions.remove(partition).and_then(|partition| partition.watermark)
+    }
+
+    /// The source's watermark was at least this before a restart or a rebalance; it does not go back behind it.
+    pub fn raise(&mut self, source_watermark: i64) {
+        self.source_watermark = self.source_watermark.max(Some(source_watermark));
+    }
+
+    /// Rows of a partition have been processed. `wall_clock` is now, in nanoseconds since 1970.
+    ///
+    /// Returns how many of them were too far in the future. Rows of an unknown partition change nothing.
+    pub fn handle_rows(&mut self, partition: &K, times: EventTimes<'_>, wall_clock: i64) -> u64 {
+        let Some(partition) = self.partitions.get_mut(partition) else { return 0 };
+        if times.is_empty() {
+            return 0;
+        }
+        let latest = times.latest(self.max_future_skew.map(|skew| wall_clock.saturating_add(skew)));
+        partition.activity = Activity::Active { silent_since: None };
+        let watermark = latest.nanoseconds.map(|time| time.saturating_sub(self.delay));
+        partition.watermark = partition.watermark.max(watermark);
+        self.stats.skewed_rows += latest.skewed;
+        latest.skewed
+    }
+
+    /// The caller has looked for rows of this partition and found none, though its log may hold more.
+    ///
+    /// Once that has been so for `idle_timeout`, the partition leaves the minimum.
+    pub fn handle_silence(&mut self, partition: &K, now: Instant) {
+        let Some(partition) = self.partitions.get_mut(partition) else { return };
+        let Activity::Active { silent_since } = &mut partition.activity else { return };
+        let since = *silent_since.get_or_insert(now);
+        if self.idle_timeout.is_some_and(|timeout| now.saturating_duration_since(since) >= timeout) {
+            partition.activity = Activity::Idle;
+            self.stats.idle_transitions += 1;
+        }
+    }
+
+    /// All rows of this partition up to the end of its log have been processed: it leaves the minimum until there are more.
+    pub fn handle_caught_up(&mut self, partition: &K) {
+        let Some(partition) = self.partitions.get_mut(partition) else { return };
+        if partition.activity != Activity::Idle {
+            partition.activity = Activity::Idle;
+            self.stats.idle_transitions += 1;
+        }
+    }
+
+    /// Advances the source's watermark to the minimum over its active partitions and returns it.
+    ///
+    /// It stays where it is while a partition has no watermark yet, and while no partition is active.
+    pub fn advance(&mut self) -> Option<i64> {
+        let mut minimum = None;
+        for partition in self.partitions.values().filter(|partition| partition.activity != Activity::Idle) {
+            let Some(watermark) = partition.watermark else { return self.source_watermark };
+            minimum = Some(minimum.map_or(watermark, |minimum: i64| minimum.min(watermark)));
+        }
+        self.source_watermark = self.source_watermark.max(minimum);
+        self.source_watermark
+    }
+
+    /// The source's watermark, as of the last [`advance`](Self::advance).
+    pub fn source_watermark(&self) -> Option<i64> {
+        self.source_watermark
+    }
+
+    /// The watermark of one partition.
+    pub fn partition_watermark(&self, partition: &K) -> Option<i64> {
+        self.partitions.get(partition).and_then(|partition| partition.watermark)
+    }
+
+    /// The partitions that are there, with their watermarks.
+    pub fn partitions(&self) -> impl Iterator<Item = (&K, Option<i64>)> {
+        self.partitions.iter().map(|(key, partition)| (key, partition.watermark))
+    }
+
+    /// Whether no partition is active.
+    pub fn is_idle(&self) -> bool {
+        self.partitions.values().all(|partition| partition.activity == Activity::Idle)
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> WatermarkStats {
+        self.stats
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::TimestampNanosecondArray;
+
+    const FAR: i64 = i64::MAX;
+
+    fn watermarks(delay: u64, skew: Option<u64>) -> PartitionWatermarks<i32> {
+        PartitionWatermarks::new(&WatermarkConfig {
+            delay: Duration::from_nanos(delay),
+            idle_timeout: Some(Duration::from_secs(30)),
+            max_future_skew: skew.map(Duration::from_nanos),
+        })
+    }
+
+    fn rows(watermarks: &mut PartitionWatermarks<i32>, partition: i32, times: &[i64], wall_clock: i64) -> u64 {
+        let column = TimestampNanosecondArray::from(times.to_vec());
+        watermarks.handle_rows(&partition, EventTimes::new(&column).unwrap(), wall_clock)
+    }
+
+    #[test]
+    fn the_source_follows_its_slowest_active_partition() {
+        let mut w = watermarks(10, None);
+        w.add(0, None);
+        w.add(1, None);
+        rows(&mut w, 0, &[100, 90], FAR);
+        assert_eq!(w.advance(), None, "partition 1 has not been heard");
+        rows(&mut w, 1, &[50], FAR);
+        assert_eq!(w.advance(), Some(40));
+        assert_eq!(w.partition_watermark(&0), Some(90));
+    }
+
+    #[test]
+    fn a_caught_up_partition_that_never_delivered_a_record_does_not_pin_the_watermark() {
+        let mut w = watermarks(10, None);
+        w.add(0, None);
+        w.add(1, None);
+        rows(&mut w, 0, &[100], FAR);
+        w.handle_caught_up(&1);
+        assert_eq!(w.advance(), Some(90));
+    }
+
+    #[test]
+    fn a_source_without_partitions_is_idle_and_never_at_infinity() {
+        let mut w = watermarks(0, None);
+        assert!(w.is_idle());
+        assert_eq!(w.advance(), None);
+        w.add(0, None);
+        rows(&mut w, 0, &[100], FAR);
+        assert_eq!(w.advance(), Some(100));
+        assert_eq!(w.remove(&0), Some(100));
+        assert!(w.is_idle());
+        assert_eq!(w.advance(), Some(100));
+    }
+
+    #[test]
+    fn a_busy_process_does_not_make_its_partitions_idle() {
+        let start = Instant::now_for_tests();
+        let mut w = watermarks(0, None);
+        w.add(0, None);
+        w.add(1, None);
+        rows(&mut w, 0, &[100], FAR);
+        // An hour passes in processing; the first look at partition 1 finds nothing.
+        let now = start + Duration::from_secs(3600);
+        w.handle_silence(&1, now);
+        assert_eq!(w.advance(), None);
+        w.handle_silence(&1, now + Duration::from_secs(29));
+        assert_eq!(w.advance(), None);
+        w.handle_silence(&1, now + Duration::from_secs(30));
+        assert_eq!(w.advance(), Some(100));
+    }
+
+    #[test]
+    fn rows_interrupt_a_silence_and_wake_an_idle_partition() {
+        let now = Instant::now_for_tests();
+        let mut w = watermarks(0, None);
+        w.add(0, None);
+        w.handle_silence(&0, now);
+        rows(&mut w, 0, &[5], FAR);
+        w.handle_silence(&0, now + Duration::from_secs(31));
+        assert!(!w.is_idle(), "the silence began again");
+        w.handle_silence(&0, now + Duration::from_secs(61));
+        assert!(w.is_idle());
+        rows(&mut w, 0, &[6], FAR);
+        assert!(!w.is_idle());
+        assert_eq!(w.stats().idle_transitions, 1);
+    }
+
+    #[test]
+    fn a_small_batch_of_old_rows_does_not_take_the_watermark_back() {
+        let mut w = watermarks(10, None);
+        w.add(0, None);
+        rows(&mut w, 0, &[100], FAR);
+        assert_eq!(w.advance(), Some(90));
+        rows(&mut w, 0, &[20], FAR);
+        assert_eq!(w.advance(), Some(90));
+        assert_eq!(w.partition_watermark(&0), Some(90));
+    }
+
+    #[test]
+    fn a_partition_that_wakes_up_far_behind_does_not_take_the_watermark_back() {
+        let mut w = watermarks(0, None);
+        w.add(0, None);
+        w.add(1, None);
+        w.handle_caught_up(&1);
+        rows(&mut w, 0, &[100], FAR);
+        assert_eq!(w.advance(), Some(100));
+        rows(&mut w, 1, &[5], FAR);
+        assert_eq!(w.advance(), Some(100));
+    }
+
+    #[test]
+    fn event_time_survives_a_restart_and_a_rebalance() {
+        let mut w = watermarks(10, None);
+        w.raise(95);
+        w.add(0, Some(90));
+        w.add(1, Some(99));
+        assert_eq!(w.advance(), Some(95), "partition 0 is behind what was committed for the source");
+        rows(&mut w, 0, &[50], FAR);
+        assert_eq!(w.advance(), Some(95));
+        rows(&mut w, 0, &[150], FAR);
+        assert_eq!(w.advance(), Some(99), "partition 1 carried its own watermark over");
+    }
+
+    #[test]
+    fn a_timestamp_in_the_far_future_is_counted_and_does_not_advance_the_watermark() {
+        let mut w = watermarks(10, Some(1_000));
+        w.add(0, None);
+        assert_eq!(rows(&mut w, 0, &[100, 5_000_000, 200], 500), 1);
+        assert_eq!(w.advance(), Some(190));
+        assert_eq!(rows(&mut w, 0, &[1_501], 500), 1, "one beyond the limit");
+        assert_eq!(rows(&mut w, 0, &[1_500], 500), 0, "exactly at the limit");
+        assert_eq!(w.advance(), Some(1_490));
+        assert_eq!(w.stats().skewed_rows, 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_the_producers_only_delays_the_watermark() {
+        let mut w = watermarks(0, Some(10));
+        w.add(0, None);
+        rows(&mut w, 0, &[1_000], 0);
+        assert_eq!(w.advance(), None, "every row is ahead of our clock");
+        rows(&mut w, 0, &[1_000], 990);
+        assert_eq!(w.advance(), Some(1_000));
+    }
+
+    #[test]
+    fn times_at_the_edge_of_the_range_do_not_overflow() {
+        let mut w = watermarks(u64::MAX, Some(u64::MAX));
+        w.add(0, None);
+        rows(&mut w, 0, &[i64::MIN, i64::MIN + 1], i64::MAX);
+        assert_eq!(w.advance(), Some(i64::MIN));
+    }
+
+    #[test]
+    fn an_unknown_partition_changes_nothing() {
+        let mut w = watermarks(0, None);
+        assert_eq!(rows(&mut w, 7, &[100], FAR), 0);
+        w.handle_caught_up(&7);
+        assert_eq!((w.advance(), w.remove(&7)), (None, None));
+    }
+
+    trait InstantForTests {
+        /// An instant to count from; what it is does not matter to any test.
+        #[expect(clippy::disallowed_methods, reason = "an `Instant` has no other constructor")]
+        fn now_for_tests() -> Instant {
+            Instant::now()
+        }
+    }
+    impl InstantForTests for Instant {}
+}
