@@ -1,0 +1,114 @@
+//! Size-prefixed frames, cut out of a socket's read buffer without copying.
+//!
+//! Never here: sockets, and what is in a frame.
+
+use bytes::{Bytes, BytesMut};
+
+/// The size prefix of every request and response.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+
+/// Cuts frames out of a growing buffer. Has no state but its limit.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameDecoder {
+    frame_bytes_max: usize,
+}
+
+/// A size prefix that no frame of ours has. The stream has no meaning from there on: close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Less than nothing.
+    #[error("frame of {size} bytes announced")]
+    Negative {
+        /// What the prefix says.
+        size: i32,
+    },
+    /// Above the limit; often a TLS or HTTP endpoint that was taken for Kafka.
+    #[error("frame of {size} bytes announced, the limit is {frame_bytes_max}")]
+    TooLarge {
+        /// What the prefix says.
+        size: i32,
+        /// The decoder's limit.
+        frame_bytes_max: usize,
+    },
+}
+
+impl FrameDecoder {
+    /// Frames of more than `frame_bytes_max` bytes (prefix not counted) are refused as soon as
+    /// their prefix is there.
+    #[must_use]
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { frame_bytes_max }
+    }
+
+    /// Takes the next whole frame, without its prefix, off the front of `buffer`.
+    ///
+    /// `Ok(None)` means: read more. The frame is a slice of the buffer's allocation. Room for a
+    /// frame is reserved only as far as `buffer` is already half-way there, so a lying prefix
+    /// costs no memory.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a negative or too large size.
+    pub fn decode(&self, buffer: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        let Some(prefix) = buffer.first_chunk::<FRAME_PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let size = i32::from_be_bytes(*prefix);
+        let frame_bytes = usize::try_from(size).map_err(|_| FrameError::Negative { size })?;
+        if frame_bytes > self.frame_bytes_max {
+            return Err(FrameError::TooLarge {
+                size,
+                frame_bytes_max: self.frame_bytes_max,
+            });
+        }
+        let whole = FRAME_PREFIX_BYTES + frame_bytes;
+        if buffer.len() < whole {
+            // At most doubles what has really arrived.
+            buffer.reserve((whole - buffer.len()).min(buffer.len().max(4096)));
+            return Ok(None);
+        }
+        let mut frame = buffer.split_to(whole).freeze();
+        Ok(Some(frame.split_off(FRAME_PREFIX_BYTES)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_and_share_the_buffer() {
+        let mut buffer = BytesMut::from(&[0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1][..]);
+        let start = buffer.as_ptr() as usize;
+        let decoder = FrameDecoder::new(2);
+        let first = decoder.decode(&mut buffer).unwrap().unwrap();
+        assert_eq!(&first[..], [7, 8]);
+        assert_eq!(first.as_ptr() as usize, start + 4);
+        assert_eq!(decoder.decode(&mut buffer).unwrap().unwrap().len(), 0);
+        assert_eq!(decoder.decode(&mut buffer), Ok(None));
+        buffer.extend_from_slice(&[9]);
+        assert_eq!(&decoder.decode(&mut buffer).unwrap().unwrap()[..], [9]);
+        assert_eq!(decoder.decode(&mut buffer), Ok(None));
+    }
+
+    #[test]
+    fn a_lying_prefix_is_refused_or_costs_no_memory() {
+        let decoder = FrameDecoder::new(1 << 30);
+        for (prefix, error) in [
+            (-1i32, Some(FrameError::Negative { size: -1 })),
+            (i32::MIN, Some(FrameError::Negative { size: i32::MIN })),
+            (
+                i32::MAX,
+                Some(FrameError::TooLarge {
+                    size: i32::MAX,
+                    frame_bytes_max: 1 << 30,
+                }),
+            ),
+            (1 << 30, None),
+        ] {
+            let mut buffer = BytesMut::from(&prefix.to_be_bytes()[..]);
+            assert_eq!(decoder.decode(&mut buffer).err(), error);
+            assert!(buffer.capacity() < 64 * 1024, "{}", buffer.capacity());
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Building a batch: records are encoded once, straight into the bytes that go to the broker.
+//!
+//! Three steps with three owners. [`BatchBuilder`] appends on the caller's thread; `seal`
+//! compresses, off the network task; [`SealedBatch::stamp`] writes producer id, epoch, sequence
+//! and CRC when the batch is about to leave, and again for a retry that needs others.
+//! Never here: when a batch is full or due, which is the accumulator's business.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::compression::{Codec, CompressError, Compression, Compressor};
+use crate::record_batch::header::{
+    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader, CONTROL_FLAG, CRC_AT, CRC_START,
+    TRANSACTIONAL_FLAG,
+};
+use crate::record_batch::records::Header;
+use crate::varint;
+
+/// The most a record costs beyond its key, value and headers: length (5), attributes (1),
+/// timestamp delta (10), offset delta (5), key, value and header count (5 each).
+pub const RECORD_OVERHEAD_BYTES_MAX: usize = 36;
+/// The most a header costs beyond its key and value.
+pub const HEADER_OVERHEAD_BYTES_MAX: usize = 10;
+
+/// Appends records into an arena that starts with room for the batch header.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    arena: Vec<u8>,
+    record_count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+/// A record that cannot be in any batch. Nothing was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Lengths are 32-bit on the wire, the batch's own included.
+    #[error(
+        "a record of {record_bytes} bytes does not fit behind {batch_bytes} bytes: a batch holds 2 GiB"
+    )]
+    TooLarge {
+        /// What the record takes.
+        record_bytes: usize,
+        /// What the batch holds already.
+        batch_bytes: usize,
+    },
+    /// Offsets in a batch are 31-bit.
+    #[error("a batch holds at most 2^31 - 1 records")]
+    TooMany,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+impl BatchBuilder {
+    /// An empty batch with room for `capacity_bytes` of records before the arena grows.
+    #[must_use]
+    pub fn with_capacity(capacity_bytes: usize) -> Self {
+        Self::reusing(Vec::with_capacity(BATCH_HEADER_BYTES + capacity_bytes))
+    }
+
+    /// An empty batch in `buffer`, whose content is dropped and whose capacity is kept.
+    #[must_use]
+    pub fn reusing(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(BATCH_HEADER_BYTES, 0);
+        Self {
+            arena: buffer,
+            record_count: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+        }
+    }
+
+    /// An upper bound of what [`append`](Self::append) adds for such a record, without encoding it.
+    #[must_use]
+    pub fn record_bytes_max<'h>(
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = Header<'h>>,
+    ) -> usize {
+        let headers: usize = headers
+            .into_iter()
+            .map(|h| HEADER_OVERHEAD_BYTES_MAX + h.key.len() + h.value.map_or(0, <[u8]>::len))
+            .sum();
+        RECORD_OVERHEAD_BYTES_MAX
+            + key.map_or(0, <[u8]>::len)
+            + value.map_or(0, <[u8]>::len)
+            + headers
+    }
+
+    /// Encodes one record behind the others. `timestamp` is in ms.
+    ///
+    /// Headers keep their order, duplicates and non-UTF-8 keys included; pass `[]` for none.
+    ///
+    /// # Errors
+    /// [`AppendError`] if the record or the batch would outgrow the format; nothing is appended.
+    #[inline]
+    pub fn append<'h, H>(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: H,
+    ) -> Result<(), AppendError>
+    where
+        H: IntoIterator<Item = Header<'h>>,
+        H::IntoIter: ExactSizeIterator + Clone,
+    {
+        let headers = headers.into_iter();
+        let header_count = headers.len();
+        if self.record_count == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        }
+        let timestamp_delta = varint::zigzag_i64(timestamp.wrapping_sub(self.base_timestamp));
+        let key_bytes = key.map_or(0, <[u8]>::len);
+        let value_bytes = value.map_or(0, <[u8]>::len);
+        let mut headers_bytes = 0usize;
+        if header_count > 0 {
+            headers_bytes = headers
+                .clone()
+                .map(|h| HEADER_OVERHEAD_BYTES_MAX + h.key.len() + h.value.map_or(0, <[u8]>::len))
+                .sum();
+        }
+        let bound = RECORD_OVERHEAD_BYTES_MAX
+            .saturating_add(key_bytes)
+            .saturating_add(value_bytes)
+            .saturating_add(headers_bytes);
+        if bound.saturating_add(self.arena.len()) > i32::MAX as usize {
+            return Err(AppendError::TooLarge {
+                record_bytes: bound,
+                batch_bytes: self.arena.len(),
+            });
+        }
+        if self.record_count == i32::MAX {
+            return Err(AppendError::TooMany);
+        }
+        // From here on all lengths fit 31 bits.
+        let (key_length, value_length) = (length_zigzag(key), length_zigzag(value));
+        let offset_delta = varint::zigzag_i32(self.record_count);
+        if header_count > 0 {
+            headers_bytes = headers.clone().map(header_size).sum();
+        }
+        let length = 1
+            + varint::size_u64(timestamp_delta)
+            + varint::size_u32(offset_delta)
+            + varint::size_u32(key_length)
+            + key_bytes
+            + varint::size_u32(value_length)
+            + value_bytes
+            + varint::size_i32(header_count as i32)
+            + headers_bytes;
+
+        // Everything before the key in one piece, so that the arena is grown only a few times.
+        let mut prefix = [0; 26];
+        let mut at = varint::write_u32(&mut prefix, 0, varint::zigzag_i32(length as i32));
+        at += 1; // The attributes of a record are unused.
+        at = varint::write_u64(&mut prefix, at, timestamp_delta);
+        at = varint::write_u32(&mut prefix, at, offset_delta);
+        at = varint::write_u32(&mut prefix, at, key_length);
+        self.arena.reserve(at + length);
+        self.arena.extend_from_slice(&prefix[..at]);
+        if let Some(key) = key {
+            self.arena.extend_from_slice(key);
+        }
+        varint::put_u32(&mut self.arena, value_length);
+        if let Some(value) = value {
+            self.arena.extend_from_slice(value);
+        }
+        if header_count == 0 {
+            self.arena.push(0);
+        } else {
+            varint::put_i32(&mut self.arena, header_count as i32);
+            for header in headers {
+                varint::put_i32(&mut self.arena, header.key.len() as i32);
+                self.arena.extend_from_slice(header.key);
+                varint::put_u32(&mut self.arena, length_zigzag(header.value));
+                self.arena
+                    .extend_from_slice(header.value.unwrap_or_default());
+            }
+        }
+        self.record_count += 1;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        Ok(())
+    }
+
+    /// Size of the batch as it would be without compression, header included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Records so far.
+    #[must_use]
+    pub fn record_count(&self) -> i32 {
+        self.record_count
+    }
+
+    /// Whether nothing was appended yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.record_count == 0
+    }
+
+    /// Timestamp of the first record; `None` without one.
+    #[must_use]
+    pub fn base_timestamp(&self) -> Option<i64> {
+        (self.record_count > 0).then_some(self.base_timestamp)
+    }
+
+    /// The largest timestamp; `None` without a record.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Option<i64> {
+        (self.record_count > 0).then_some(self.max_timestamp)
+    }
+
+    /// Ends the batch: compresses it and leaves the builder empty for the next one.
+    ///
+    /// `spare` is a buffer to reuse, possibly empty. Without compression the sealed batch takes
+    /// the arena and the builder goes on with `spare`; otherwise the compressed bytes go to
+    /// `spare` and the arena stays. Feed back [`SealedBatch::into_buffer`], and a steady state
+    /// allocates nothing.
+    ///
+    /// # Errors
+    /// [`CompressError`] if the codec cannot write; the records stay in the builder.
+    ///
+    /// # Panics
+    /// If the builder is empty: there is no batch without a record.
+    pub fn seal(
+        &mut self,
+        compression: Compression,
+        compressor: &mut Compressor,
+        mut spare: Vec<u8>,
+    ) -> Result<SealedBatch, CompressError> {
+        assert!(self.record_count > 0, "a sealed batch has a record");
+        let uncompressed_bytes = self.arena.len();
+        spare.clear();
+        spare.resize(BATCH_HEADER_BYTES, 0);
+        if compression.codec == Codec::None {
+            std::mem::swap(&mut self.arena, &mut spare);
+        } else {
+            compressor.compress(compression, &self.arena[BATCH_HEADER_BYTES..], &mut spare)?;
+            self.arena.truncate(BATCH_HEADER_BYTES);
+        }
+        let header = BatchHeader {
+            base_offset: 0,
+            batch_length: (spare.len() - BATCH_PREFIX_BYTES) as i32,
+            partition_leader_epoch: -1,
+            crc: 0,
+            attributes: compression.codec.id(),
+            last_offset_delta: self.record_count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: self.record_count,
+        };
+        self.record_count = 0;
+        Ok(SealedBatch {
+            header,
+            bytes: Bytes::from(spare),
+            uncompressed_bytes,
+        })
+    }
+}
+
+fn length_zigzag(bytes: Option<&[u8]>) -> u32 {
+    match bytes {
+        // Checked against the limit of a batch before.
+        Some(bytes) => varint::zigzag_i32(bytes.len() as i32),
+        None => varint::zigzag_i32(-1),
+    }
+}
+
+fn header_size(header: Header<'_>) -> usize {
+    varint::size_i32(header.key.len() as i32)
+        + header.key.len()
+        + varint::size_u32(length_zigzag(header.value))
+        + header.value.map_or(0, <[u8]>::len)
+}
+
+/// Who sends a batch, in which place of the sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// -1 without idempotence.
+    pub producer_id: i64,
+    /// -1 without idempotence.
+    pub producer_epoch: i16,
+    /// Sequence of the first record, -1 without idempotence.
+    pub base_sequence: i32,
+    /// Whether the batch belongs to a transaction.
+    pub is_transactional: bool,
+}
+
+impl ProducerStamp {
+    /// Neither idempotent nor transactional.
+    pub const NONE: Self = Self {
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        is_transactional: false,
+    };
+}
+
+/// A compressed batch that lacks only its stamp.
+#[derive(Debug, Clone)]
+pub struct SealedBatch {
+    header: BatchHeader,
+    bytes: Bytes,
+    uncompressed_bytes: usize,
+}
+
+impl SealedBatch {
+    /// Writes producer id, epoch, sequence and flags, then the CRC, and returns the batch ready
+    /// to be sent. A retry with the same stamp needs no second call; one with another may call
+    /// again, which copies the batch if an earlier result is still alive.
+    pub fn stamp(&mut self, stamp: ProducerStamp) -> Bytes {
+        self.header.producer_id = stamp.producer_id;
+        self.header.producer_epoch = stamp.producer_epoch;
+        self.header.base_sequence = stamp.base_sequence;
+        self.header.attributes &= !TRANSACTIONAL_FLAG;
+        if stamp.is_transactional {
+            self.header.attributes |= TRANSACTIONAL_FLAG;
+        }
+        self.write_header();
+        self.bytes.clone()
+    }
+
+    /// As [`stamp`](Self::stamp), for the batch a transaction coordinator writes.
+    pub(crate) fn stamp_control(&mut self, stamp: ProducerStamp) -> Bytes {
+        self.header.attributes |= CONTROL_FLAG;
+        self.stamp(stamp)
+    }
+
+    fn write_header(&mut self) {
+        let mut bytes = match std::mem::take(&mut self.bytes).try_into_mut() {
+            Ok(bytes) => bytes,
+            Err(shared) => BytesMut::from(&shared[..]),
+        };
+        let raw = bytes.first_chunk_mut::<BATCH_HEADER_BYTES>();
+        self.header
+            .write(raw.expect("a sealed batch starts with its header"));
+        self.header.crc = crc32c::crc32c(&bytes[CRC_START..]);
+        bytes[CRC_AT..][..4].copy_from_slice(&self.header.crc.to_be_bytes());
+        self.bytes = bytes.freeze();
+    }
+
+    /// The header as last stamped.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Size on the wire.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Size before compression, header included.
+    #[must_use]
+    pub fn uncompressed_bytes(&self) -> usize {
+        self.uncompressed_bytes
+    }
+
+    /// The buffer for the next batch, if nothing else holds on to the bytes.
+    #[must_use]
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        let mut bytes = self.bytes.try_into_mut().ok()?;
+        bytes.clear();
+        Some(Vec::from(bytes))
+    }
+}
