@@ -73,17 +73,13 @@ pub enum ManifestError {
     #[error("the manifest in the state topic cannot be read")]
     Malformed(#[source] serde_json::Error),
     /// Written by another build.
-    #[error(
-        "the manifest in the state topic has format {found}, this build reads format {MANIFEST_FORMAT}"
-    )]
+    #[error("the manifest in the state topic has format {found}, this build reads format {MANIFEST_FORMAT}")]
     Format {
         /// What it says.
         found: u32,
     },
     /// A number in it cannot be.
-    #[error(
-        "the manifest of checkpoint {checkpoint} gives {topic}-{partition} offset {next_offset}"
-    )]
+    #[error("the manifest of checkpoint {checkpoint} gives {topic}-{partition} offset {next_offset}")]
     Offset {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -95,9 +91,7 @@ pub enum ManifestError {
         next_offset: i64,
     },
     /// Two entries for one partition.
-    #[error(
-        "the manifest of checkpoint {checkpoint} names {source_name} {topic}-{partition} twice"
-    )]
+    #[error("the manifest of checkpoint {checkpoint} names {source_name} {topic}-{partition} twice")]
     Duplicate {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -124,9 +118,7 @@ impl Manifest {
         }
         let probe: Probe = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
         if probe.format != MANIFEST_FORMAT {
-            return Err(ManifestError::Format {
-                found: probe.format,
-            });
+            return Err(ManifestError::Format { found: probe.format });
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
         manifest.check()?;
@@ -145,10 +137,7 @@ impl Manifest {
 
     /// The watermark of one source.
     pub fn watermark_ns(&self, source: &str) -> Option<i64> {
-        self.sources
-            .iter()
-            .find(|state| state.source == source)?
-            .watermark_ns
+        self.sources.iter().find(|state| state.source == source)?.watermark_ns
     }
 
     fn check(&self) -> Result<(), ManifestError> {
@@ -215,18 +204,8 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_an_error() {
-        for bytes in [
-            &b""[..],
-            b"{",
-            b"[]",
-            b"{\"format\":1}",
-            b"{\"format\":-1}",
-            b"\xff",
-        ] {
-            assert!(matches!(
-                Manifest::decode(bytes),
-                Err(ManifestError::Malformed(_))
-            ));
+        for bytes in [&b""[..], b"{", b"[]", b"{\"format\":1}", b"{\"format\":-1}", b"\xff"] {
+            assert!(matches!(Manifest::decode(bytes), Err(ManifestError::Malformed(_))));
         }
     }
 
@@ -245,10 +224,7 @@ mod tests {
         negative.sources[0].partitions[0].next_offset = -1;
         assert!(matches!(
             Manifest::decode(&negative.encode()),
-            Err(ManifestError::Offset {
-                next_offset: -1,
-                ..
-            })
+            Err(ManifestError::Offset { next_offset: -1, .. })
         ));
         let mut double = manifest();
         let copy = double.sources[0].partitions[0].clone();

@@ -108,10 +108,7 @@ pub enum RecoveryError {
 }
 
 /// Decides where every partition starts and with which state.
-pub fn decide(
-    partitions: &[PartitionFacts],
-    manifest: Option<&Manifest>,
-) -> Result<Recovery, RecoveryError> {
+pub fn decide(partitions: &[PartitionFacts], manifest: Option<&Manifest>) -> Result<Recovery, RecoveryError> {
     let starts = partitions
         .iter()
         .map(|facts| start_of(facts, manifest))
@@ -126,20 +123,15 @@ pub fn decide(
     })
 }
 
-fn start_of(
-    facts: &PartitionFacts,
-    manifest: Option<&Manifest>,
-) -> Result<StartPosition, RecoveryError> {
-    let state = manifest
-        .and_then(|manifest| manifest.partition(&facts.source, &facts.topic, facts.partition));
+fn start_of(facts: &PartitionFacts, manifest: Option<&Manifest>) -> Result<StartPosition, RecoveryError> {
+    let state = manifest.and_then(|manifest| manifest.partition(&facts.source, &facts.topic, facts.partition));
     let committed = facts
         .committed
         .as_ref()
         .map(|(offset, metadata)| (*offset, CommitMetadata::parse(metadata)));
     match (committed, manifest, state) {
         (Some((offset, Some(metadata))), manifest, state)
-            if state.is_none()
-                || manifest.is_some_and(|manifest| metadata.checkpoint > manifest.checkpoint) =>
+            if state.is_none() || manifest.is_some_and(|manifest| metadata.checkpoint > manifest.checkpoint) =>
         {
             Err(RecoveryError::StateMissing {
                 topic: facts.topic.clone(),
@@ -169,25 +161,17 @@ fn start_of(
 }
 
 fn reads_topic(manifest: &Manifest, facts: &PartitionFacts) -> bool {
-    manifest.sources.iter().any(|source| {
-        source.source == facts.source
-            && source
-                .partitions
-                .iter()
-                .any(|state| state.topic == facts.topic)
-    })
+    manifest
+        .sources
+        .iter()
+        .any(|source| source.source == facts.source && source.partitions.iter().any(|state| state.topic == facts.topic))
 }
 
-fn check_nothing_is_abandoned(
-    partitions: &[PartitionFacts],
-    manifest: &Manifest,
-) -> Result<(), RecoveryError> {
+fn check_nothing_is_abandoned(partitions: &[PartitionFacts], manifest: &Manifest) -> Result<(), RecoveryError> {
     for source in &manifest.sources {
         for state in source.partitions.iter().filter(|state| state.chunks > 0) {
             let read = partitions.iter().any(|facts| {
-                facts.source == source.source
-                    && facts.topic == state.topic
-                    && facts.partition == state.partition
+                facts.source == source.source && facts.topic == state.topic && facts.partition == state.partition
             });
             if !read {
                 return Err(RecoveryError::StateAbandoned {
@@ -281,11 +265,7 @@ mod tests {
             // A fresh start happens only where nothing was ever kept.
             (None, none, Ok(Reset)),
             // A user put the group somewhere before the first run.
-            (
-                Some((40, String::new())),
-                none,
-                Ok(Committed { offset: 40 }),
-            ),
+            (Some((40, String::new())), none, Ok(Committed { offset: 40 })),
             // The state topic was lost: never a silent fresh start.
             (Some((100, ours(5))), none, missing(100, 5, None)),
             // Crash between manifest and first commit, or the group's offsets expired.
@@ -295,11 +275,7 @@ mod tests {
             // Clean.
             (Some((100, ours(5))), some, restored()),
             // The state topic lost its newest records.
-            (
-                Some((120, ours(6))),
-                some,
-                missing(120, 6, Some(CheckpointId(5))),
-            ),
+            (Some((120, ours(6))), some, missing(120, 6, Some(CheckpointId(5)))),
             // Reset by hand, while the state stayed.
             (Some((0, String::new())), some, moved(0)),
             // By hand, but to where the state is.

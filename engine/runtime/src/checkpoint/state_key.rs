@@ -67,11 +67,7 @@ impl StateKey {
                 slot: parts.next()?.parse().ok().filter(|slot| *slot < 2)?,
                 source: parts.next()?.to_owned(),
                 topic: parts.next()?.to_owned(),
-                partition: parts
-                    .next()?
-                    .parse()
-                    .ok()
-                    .filter(|partition| *partition >= 0)?,
+                partition: parts.next()?.parse().ok().filter(|partition| *partition >= 0)?,
                 chunk: parts.next()?.parse().ok()?,
             }),
             _ => return None,
@@ -106,11 +102,7 @@ mod tests {
                 chunk: 2,
             }),
         ] {
-            assert_eq!(
-                StateKey::parse(key.to_string().as_bytes()),
-                Some(key.clone()),
-                "{key}"
-            );
+            assert_eq!(StateKey::parse(key.to_string().as_bytes()), Some(key.clone()), "{key}");
         }
     }
 

@@ -51,9 +51,7 @@ pub enum StateTableError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A piece that the manifest names is missing, of another checkpoint or of another size.
-    #[error(
-        "checkpoint {checkpoint}: the state of {source_name} {topic}-{partition} is damaged: {what}"
-    )]
+    #[error("checkpoint {checkpoint}: the state of {source_name} {topic}-{partition} is damaged: {what}")]
     Damaged {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -80,12 +78,7 @@ pub fn chunks(checkpoint: CheckpointId, snapshot: &[u8]) -> impl Iterator<Item =
 
 impl StateTable {
     /// Takes one record of the topic; a null value deletes.
-    pub fn apply(
-        &mut self,
-        offset: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<(), StateTableError> {
+    pub fn apply(&mut self, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), StateTableError> {
         let key = key.unwrap_or_default();
         let Some(key) = StateKey::parse(key) else {
             return Err(StateTableError::ForeignKey {
@@ -137,24 +130,13 @@ impl StateTable {
         for source in &manifest.sources {
             for state in source.partitions.iter().filter(|state| state.chunks > 0) {
                 let snapshot = self.assemble(&manifest, &source.source, state)?;
-                snapshots.insert(
-                    (source.source.clone(), state.topic.clone(), state.partition),
-                    snapshot,
-                );
+                snapshots.insert((source.source.clone(), state.topic.clone(), state.partition), snapshot);
             }
         }
-        Ok(Some(RestoredState {
-            manifest,
-            snapshots,
-        }))
+        Ok(Some(RestoredState { manifest, snapshots }))
     }
 
-    fn assemble(
-        &self,
-        manifest: &Manifest,
-        source: &str,
-        state: &PartitionState,
-    ) -> Result<Vec<u8>, StateTableError> {
+    fn assemble(&self, manifest: &Manifest, source: &str, state: &PartitionState) -> Result<Vec<u8>, StateTableError> {
         let damaged = |what: String| StateTableError::Damaged {
             checkpoint: manifest.checkpoint,
             source_name: source.to_owned(),
@@ -241,19 +223,14 @@ mod tests {
             .enumerate()
             .map(|(index, piece)| (chunk_key(index as u32).to_string(), piece))
             .collect();
-        records.push((
-            StateKey::Manifest(owner_epoch).to_string(),
-            manifest.encode(),
-        ));
+        records.push((StateKey::Manifest(owner_epoch).to_string(), manifest.encode()));
         records
     }
 
     fn table(records: &[(String, Vec<u8>)]) -> StateTable {
         let mut table = StateTable::default();
         for (offset, (key, value)) in records.iter().enumerate() {
-            table
-                .apply(offset as i64, Some(key.as_bytes()), Some(value))
-                .unwrap();
+            table.apply(offset as i64, Some(key.as_bytes()), Some(value)).unwrap();
         }
         table
     }
@@ -269,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_crash_after_any_record_leaves_a_whole_checkpoint() {
-        let (first, second) = (
-            vec![1; CHUNK_BYTES_MAX * 2 + 1],
-            vec![2; CHUNK_BYTES_MAX + 5],
-        );
+        let (first, second) = (vec![1; CHUNK_BYTES_MAX * 2 + 1], vec![2; CHUNK_BYTES_MAX + 5]);
         let mut log = records(1, 1, &first);
         let whole_first = log.len();
         log.extend(records(1, 2, &second));
@@ -283,11 +257,7 @@ mod tests {
                 continue;
             }
             let restored = restored.unwrap();
-            let expected = if crash == log.len() {
-                (2, &second)
-            } else {
-                (1, &first)
-            };
+            let expected = if crash == log.len() { (2, &second) } else { (1, &first) };
             assert_eq!(
                 restored.manifest.checkpoint.0, expected.0,
                 "crash after {crash} records"
@@ -316,16 +286,11 @@ mod tests {
         assert_eq!(keys.len(), 2);
         assert_eq!(keys[1], StateKey::Manifest(OwnerEpoch(1)));
         for key in keys {
-            table
-                .apply(9, Some(key.to_string().as_bytes()), None)
-                .unwrap();
+            table.apply(9, Some(key.to_string().as_bytes()), None).unwrap();
         }
         assert_eq!(snapshot_of(&table.restore().unwrap().unwrap()), b"new");
         assert_eq!(table.records.len(), 2);
-        assert_eq!(
-            table.bytes,
-            table.records.values().map(Bytes::len).sum::<usize>()
-        );
+        assert_eq!(table.bytes, table.records.values().map(Bytes::len).sum::<usize>());
     }
 
     #[test]
@@ -338,17 +303,11 @@ mod tests {
                 "piece 0 has 3 bytes",
             ),
             (
-                vec![
-                    (log[0].0.clone(), 9u64.to_be_bytes().to_vec()),
-                    log[1].clone(),
-                ],
+                vec![(log[0].0.clone(), 9u64.to_be_bytes().to_vec()), log[1].clone()],
                 "piece 0 is of checkpoint 9",
             ),
             (
-                vec![
-                    (log[0].0.clone(), 1u64.to_be_bytes().to_vec()),
-                    log[1].clone(),
-                ],
+                vec![(log[0].0.clone(), 1u64.to_be_bytes().to_vec()), log[1].clone()],
                 "0 bytes where the manifest says 10",
             ),
         ] {
