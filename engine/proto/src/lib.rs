@@ -3,6 +3,8 @@
 //! `handle_*(now, …)` takes what happened, `poll_*` gives what to do next. Nothing here opens a
 //! socket, reads a clock or draws entropy, so that every interleaving can be replayed in a test.
 
+pub mod backoff;
+pub mod group;
 pub mod topic_partition;
 
 pub use topic_partition::TopicPartition;
