@@ -48,8 +48,11 @@ pub struct MembershipConfig {
     /// `heartbeat.interval.ms`.
     pub heartbeat_interval: Duration,
     /// `max.poll.interval.ms`: an application that does not poll for so long loses its
-    /// partitions. It is also the group's rebalance timeout: how long a revocation may take.
+    /// partitions.
     pub max_poll_interval: Duration,
+    /// How long the group waits for a member that hands over; in Java the same as
+    /// `max.poll.interval.ms`.
+    pub rebalance_timeout: Duration,
     /// Pause between attempts to find or to join.
     pub backoff: BackoffPolicy,
     /// Offered strategies, the preferred one first. Not empty.
@@ -620,7 +623,7 @@ impl Membership {
         self.retry_at = Some(now);
         self.state = MemberState::Unjoined;
         if self.ownership.revoke(generation_id, &revoked) {
-            let until = now + self.config.max_poll_interval;
+            let until = now + self.config.rebalance_timeout;
             self.state = MemberState::Revoking { generation_id, until };
             self.revoking = revoked;
             self.revocation_seen = false;

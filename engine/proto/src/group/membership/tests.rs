@@ -34,6 +34,7 @@ fn config() -> MembershipConfig {
         session_timeout: SESSION,
         heartbeat_interval: HEARTBEAT,
         max_poll_interval: MAX_POLL,
+        rebalance_timeout: MAX_POLL,
         backoff: BackoffPolicy {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(1),
