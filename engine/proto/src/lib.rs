@@ -4,7 +4,11 @@
 //! socket, reads a clock or draws entropy, so that every interleaving can be replayed in a test.
 
 pub mod backoff;
+pub mod cluster;
+pub mod connection;
 pub mod group;
+pub mod partitioner;
+pub mod sequence;
 pub mod topic_partition;
 
 pub use topic_partition::TopicPartition;

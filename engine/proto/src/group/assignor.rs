@@ -69,9 +69,7 @@ pub trait Assignor: fmt::Debug + Send + Sync {
 pub fn assignor_by_name(name: &str) -> Option<Arc<dyn Assignor>> {
     match name {
         "range" | "org.apache.kafka.clients.consumer.RangeAssignor" => Some(Arc::new(RangeAssignor)),
-        "roundrobin" | "org.apache.kafka.clients.consumer.RoundRobinAssignor" => {
-            Some(Arc::new(RoundRobinAssignor))
-        }
+        "roundrobin" | "org.apache.kafka.clients.consumer.RoundRobinAssignor" => Some(Arc::new(RoundRobinAssignor)),
         _ => None,
     }
 }
@@ -142,7 +140,10 @@ mod tests {
     fn strategies_are_found_by_short_name_and_by_java_class() {
         for (name, found) in [
             ("range", Some("range")),
-            ("org.apache.kafka.clients.consumer.RoundRobinAssignor", Some("roundrobin")),
+            (
+                "org.apache.kafka.clients.consumer.RoundRobinAssignor",
+                Some("roundrobin"),
+            ),
             ("roundrobin", Some("roundrobin")),
             ("round-robin", None),
         ] {

@@ -197,11 +197,7 @@ impl Reader {
     }
 
     /// A count of entries that take at least `entry_bytes_min` each.
-    fn count(
-        &mut self,
-        what: &'static str,
-        entry_bytes_min: usize,
-    ) -> Result<usize, ConsumerProtocolError> {
+    fn count(&mut self, what: &'static str, entry_bytes_min: usize) -> Result<usize, ConsumerProtocolError> {
         let value = self.i32(what)?;
         let count = usize::try_from(value).map_err(|_| ConsumerProtocolError::Negative {
             what,
@@ -211,10 +207,7 @@ impl Reader {
         Ok(count)
     }
 
-    fn nullable_string(
-        &mut self,
-        what: &'static str,
-    ) -> Result<Option<String>, ConsumerProtocolError> {
+    fn nullable_string(&mut self, what: &'static str) -> Result<Option<String>, ConsumerProtocolError> {
         let value = self.i16(what)?;
         if value == -1 {
             return Ok(None);
@@ -236,10 +229,7 @@ impl Reader {
         self.nullable_string(what)?.ok_or(null)
     }
 
-    fn nullable_bytes(
-        &mut self,
-        what: &'static str,
-    ) -> Result<Option<Bytes>, ConsumerProtocolError> {
+    fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<Bytes>, ConsumerProtocolError> {
         let value = self.i32(what)?;
         if value == -1 {
             return Ok(None);
@@ -252,10 +242,7 @@ impl Reader {
         Ok(Some(self.bytes.split_to(len)))
     }
 
-    fn partitions(
-        &mut self,
-        what: &'static str,
-    ) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
+    fn partitions(&mut self, what: &'static str) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
         let mut partitions = Vec::new();
         for _ in 0..self.count(what, 6)? {
             let topic: std::sync::Arc<str> = self.string(what)?.into();

@@ -177,8 +177,16 @@ impl Membership {
             protocol_name: String::new(),
             led_counts: None,
             led_members: Vec::new(),
-            heartbeat: Heartbeats { next: now, sent: None, session_until: now },
-            application: Application { polling: false, last_poll: now, too_slow: false },
+            heartbeat: Heartbeats {
+                next: now,
+                sent: None,
+                session_until: now,
+            },
+            application: Application {
+                polling: false,
+                last_poll: now,
+                too_slow: false,
+            },
             ownership: Ownership::default(),
             revoking: BTreeSet::new(),
             revocation_seen: false,
@@ -206,9 +214,7 @@ impl Membership {
     /// The generation under which commits are valid now.
     pub fn commit_generation(&self) -> Option<i32> {
         match self.state {
-            MemberState::Stable { generation_id } | MemberState::Revoking { generation_id, .. } => {
-                Some(generation_id)
-            }
+            MemberState::Stable { generation_id } | MemberState::Revoking { generation_id, .. } => Some(generation_id),
             _ => None,
         }
     }
@@ -306,7 +312,11 @@ impl Membership {
     /// The application entered `poll`: it is alive as long as it stays there.
     pub fn handle_poll_entered(&mut self, now: Instant) {
         self.handle_timeout(now);
-        self.application = Application { polling: true, last_poll: now, too_slow: false };
+        self.application = Application {
+            polling: true,
+            last_poll: now,
+            too_slow: false,
+        };
     }
 
     /// The application left `poll` and processes.
@@ -327,12 +337,13 @@ impl Membership {
 
     /// The cluster's partition counts changed; the leader rebalances if its group is concerned.
     pub fn handle_cluster(&mut self, now: Instant, counts: &PartitionCounts) {
-        let (MemberState::Stable { generation_id }, Some(led)) = (self.state, &self.led_counts)
-        else {
+        let (MemberState::Stable { generation_id }, Some(led)) = (self.state, &self.led_counts) else {
             return;
         };
         // A topic that is missing for a moment while a broker restarts has not lost its partitions.
-        let grown = led.iter().any(|(topic, count)| counts.get(topic).is_some_and(|n| n != count));
+        let grown = led
+            .iter()
+            .any(|(topic, count)| counts.get(topic).is_some_and(|n| n != count));
         if grown {
             self.rebalance(now, generation_id);
         }
@@ -416,12 +427,7 @@ impl Membership {
     }
 
     /// Answer to [`GroupAction::Sync`].
-    pub fn handle_sync(
-        &mut self,
-        now: Instant,
-        generation_id: i32,
-        answer: Result<Bytes, GroupError>,
-    ) {
+    pub fn handle_sync(&mut self, now: Instant, generation_id: i32, answer: Result<Bytes, GroupError>) {
         if self.state != (MemberState::Syncing { generation_id }) {
             return; // A late answer for a generation we already left.
         }
@@ -441,10 +447,14 @@ impl Membership {
         }
         self.state = MemberState::Stable { generation_id };
         self.generation_id = Some(generation_id);
-        let partitions: BTreeSet<_> =
-            assignment.partitions.into_iter().filter(|tp| tp.partition >= 0).collect();
+        let partitions: BTreeSet<_> = assignment
+            .partitions
+            .into_iter()
+            .filter(|tp| tp.partition >= 0)
+            .collect();
         let owned = self.ownership.owned().clone();
-        self.ownership.assign(generation_id, partitions.difference(&owned).cloned().collect());
+        self.ownership
+            .assign(generation_id, partitions.difference(&owned).cloned().collect());
         // Only a cooperative member still owns something here; what moved away is revoked now.
         let moved: BTreeSet<_> = owned.difference(&partitions).cloned().collect();
         if !moved.is_empty() {
@@ -455,12 +465,7 @@ impl Membership {
     }
 
     /// Answer to [`GroupAction::Heartbeat`].
-    pub fn handle_heartbeat(
-        &mut self,
-        now: Instant,
-        generation_id: i32,
-        answer: Result<(), GroupError>,
-    ) {
+    pub fn handle_heartbeat(&mut self, now: Instant, generation_id: i32, answer: Result<(), GroupError>) {
         let sent_at = match self.heartbeat.sent {
             Some((sent_generation, sent_at)) if sent_generation == generation_id => sent_at,
             _ => return, // A late answer from a generation we already left.
@@ -529,9 +534,7 @@ impl Membership {
 
     /// Timers that run out without an answer.
     fn handle_timeout(&mut self, now: Instant) {
-        if self.is_watching_the_application()
-            && now >= self.application.last_poll + self.config.max_poll_interval
-        {
+        if self.is_watching_the_application() && now >= self.application.last_poll + self.config.max_poll_interval {
             self.application.too_slow = true;
             self.push_leave();
             if self.config.group_instance_id.is_none() {
@@ -668,13 +671,15 @@ impl Membership {
     }
 
     fn identity(&self, coordinator: i32, generation_id: i32) -> Identity {
-        Identity { coordinator, member_id: self.member_id.clone(), generation_id }
+        Identity {
+            coordinator,
+            member_id: self.member_id.clone(),
+            generation_id,
+        }
     }
 
     fn wants_in(&self) -> bool {
-        self.state == MemberState::Unjoined
-            && !self.topics.is_empty()
-            && !self.application.too_slow
+        self.state == MemberState::Unjoined && !self.topics.is_empty() && !self.application.too_slow
     }
 
     /// The generation that heartbeats keep alive.

@@ -75,7 +75,10 @@ impl Ownership {
         if partitions.is_empty() {
             return false;
         }
-        self.events.push_back(GroupEvent::Revoked { generation_id, partitions });
+        self.events.push_back(GroupEvent::Revoked {
+            generation_id,
+            partitions,
+        });
         true
     }
 

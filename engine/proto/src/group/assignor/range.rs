@@ -4,9 +4,7 @@
 //! co-partitioned topics rely on. The price: with many small topics the first members get more.
 //! Racks (KIP-881) are not looked at yet.
 
-use super::{
-    Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order,
-};
+use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order};
 use crate::topic_partition::TopicPartition;
 
 /// Kafka's `RangeAssignor`, the default strategy of the Java client.

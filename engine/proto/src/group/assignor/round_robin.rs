@@ -2,9 +2,7 @@
 //!
 //! Evens out over many topics where `range` does not, at the price of no co-partitioning.
 
-use super::{
-    Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order,
-};
+use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order};
 use crate::topic_partition::TopicPartition;
 
 /// Kafka's `RoundRobinAssignor`.

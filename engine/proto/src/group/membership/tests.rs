@@ -49,7 +49,11 @@ fn partitions(list: &[i32]) -> Vec<TopicPartition> {
 }
 
 fn assignment(list: &[i32]) -> Bytes {
-    Assignment { partitions: partitions(list), user_data: None }.encode()
+    Assignment {
+        partitions: partitions(list),
+        user_data: None,
+    }
+    .encode()
 }
 
 fn joined(generation_id: i32, leader: &str) -> Joined {
@@ -85,10 +89,13 @@ impl Scene {
         let mut scene = Scene::with(config);
         scene.find();
         scene.join(1, &[0, 1]);
-        assert_eq!(scene.event(), Some(GroupEvent::Assigned {
-            generation_id: 1,
-            partitions: partitions(&[0, 1]),
-        }));
+        assert_eq!(
+            scene.event(),
+            Some(GroupEvent::Assigned {
+                generation_id: 1,
+                partitions: partitions(&[0, 1]),
+            })
+        );
         scene
     }
 
@@ -133,11 +140,16 @@ impl Scene {
 }
 
 fn lost(list: &[i32]) -> Option<GroupEvent> {
-    Some(GroupEvent::Lost { partitions: partitions(list) })
+    Some(GroupEvent::Lost {
+        partitions: partitions(list),
+    })
 }
 
 fn revoked(list: &[i32]) -> Option<GroupEvent> {
-    Some(GroupEvent::Revoked { generation_id: 1, partitions: partitions(list) })
+    Some(GroupEvent::Revoked {
+        generation_id: 1,
+        partitions: partitions(list),
+    })
 }
 
 #[test]
@@ -154,7 +166,9 @@ fn a_required_member_id_is_used_at_once() {
     scene.find();
     let join = scene.expect_join();
     assert_eq!(join.member_id, "");
-    let error = GroupError::MemberIdRequired { member_id: "me-1".into() };
+    let error = GroupError::MemberIdRequired {
+        member_id: "me-1".into(),
+    };
     scene.member.handle_join(scene.now, join.attempt, Err(error));
     assert_eq!(scene.expect_join().member_id, "me-1");
 }
@@ -170,13 +184,24 @@ fn the_leader_assigns_and_followers_send_nothing() {
         group_instance_id: None,
         subscription: subscription.clone(),
     };
-    let answer = Joined { members: vec![member("me"), member("you")], ..joined(1, "me") };
+    let answer = Joined {
+        members: vec![member("me"), member("you")],
+        ..joined(1, "me")
+    };
     scene.member.handle_join(scene.now, join.attempt, Ok(answer));
     let topics = vec![Arc::from("t")];
-    assert_eq!(scene.action(), Some(GroupAction::CountPartitions { generation_id: 1, topics }));
+    assert_eq!(
+        scene.action(),
+        Some(GroupAction::CountPartitions {
+            generation_id: 1,
+            topics
+        })
+    );
     let counts = PartitionCounts::from([(Arc::from("t"), 3)]);
     scene.member.handle_partition_counts(1, Ok(counts), scene.now);
-    let Some(GroupAction::Sync(sync)) = scene.action() else { panic!("expected a sync") };
+    let Some(GroupAction::Sync(sync)) = scene.action() else {
+        panic!("expected a sync")
+    };
     let mine = ("me".to_owned(), assignment(&[0, 1]));
     let yours = ("you".to_owned(), assignment(&[2]));
     assert_eq!(sync.assignments, [mine, yours]);
@@ -191,7 +216,10 @@ fn the_leader_rebalances_when_a_topic_grows_but_not_when_it_is_missing_for_a_mom
         members: vec![GroupMember {
             member_id: "me".into(),
             group_instance_id: None,
-            subscription: Subscription { topics: vec!["t".into()], ..Subscription::default() },
+            subscription: Subscription {
+                topics: vec!["t".into()],
+                ..Subscription::default()
+            },
         }],
         ..joined(1, "me")
     };
@@ -206,7 +234,9 @@ fn the_leader_rebalances_when_a_topic_grows_but_not_when_it_is_missing_for_a_mom
     scene.member.handle_cluster(scene.now, &PartitionCounts::new());
     scene.member.handle_cluster(scene.now, &counts);
     assert_eq!(scene.event(), None);
-    scene.member.handle_cluster(scene.now, &PartitionCounts::from([(Arc::from("t"), 4)]));
+    scene
+        .member
+        .handle_cluster(scene.now, &PartitionCounts::from([(Arc::from("t"), 4)]));
     assert_eq!(scene.event(), revoked(&[0, 1]));
 }
 
@@ -216,7 +246,11 @@ fn a_rebalance_waits_for_the_application_before_it_joins() {
     scene.heartbeat(1, Err(GroupError::RebalanceInProgress));
     assert_eq!(scene.event(), revoked(&[0, 1]));
     assert_eq!(scene.action(), None);
-    assert_eq!(scene.member.commit_generation(), Some(1), "the application may still commit");
+    assert_eq!(
+        scene.member.commit_generation(),
+        Some(1),
+        "the application may still commit"
+    );
     scene.member.handle_revoked(scene.now);
     assert_eq!(scene.expect_join().member_id, "me");
 }
@@ -247,7 +281,9 @@ fn heartbeats_go_on_between_join_and_sync() {
     let mut scene = Scene::new();
     scene.find();
     let join = scene.expect_join();
-    scene.member.handle_join(scene.now, join.attempt, Ok(joined(1, "someone else")));
+    scene
+        .member
+        .handle_join(scene.now, join.attempt, Ok(joined(1, "someone else")));
     scene.action();
     scene.heartbeat(1, Err(GroupError::RebalanceInProgress));
     assert_eq!(scene.member.state(), MemberState::Syncing { generation_id: 1 });
@@ -300,9 +336,13 @@ fn the_answer_to_a_heartbeat_of_an_older_generation_is_ignored() {
     let mut scene = Scene::stable();
     scene.advance(HEARTBEAT);
     assert!(matches!(scene.action(), Some(GroupAction::Heartbeat(_))));
-    scene.member.handle_commit_refused(scene.now, 1, GroupError::IllegalGeneration);
+    scene
+        .member
+        .handle_commit_refused(scene.now, 1, GroupError::IllegalGeneration);
     scene.join(2, &[0]);
-    scene.member.handle_heartbeat(scene.now, 1, Err(GroupError::UnknownMemberId));
+    scene
+        .member
+        .handle_heartbeat(scene.now, 1, Err(GroupError::UnknownMemberId));
     assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 2 });
 }
 
@@ -317,7 +357,12 @@ fn the_answer_to_a_join_that_was_given_up_is_ignored() {
     scene.find();
     let second = scene.expect_join();
     scene.member.handle_join(scene.now, first.attempt, Ok(joined(1, "x")));
-    assert_eq!(scene.member.state(), MemberState::Joining { attempt: second.attempt });
+    assert_eq!(
+        scene.member.state(),
+        MemberState::Joining {
+            attempt: second.attempt
+        }
+    );
 }
 
 #[test]
@@ -334,15 +379,15 @@ fn a_rebalance_during_sync_joins_again() {
     let join = scene.expect_join();
     scene.member.handle_join(scene.now, join.attempt, Ok(joined(1, "x")));
     scene.action();
-    scene.member.handle_sync(scene.now, 1, Err(GroupError::RebalanceInProgress));
+    scene
+        .member
+        .handle_sync(scene.now, 1, Err(GroupError::RebalanceInProgress));
     assert_eq!(scene.expect_join().member_id, "me");
 }
 
 #[test]
 fn a_refused_commit_rejoins_at_once() {
-    for (error, member_id) in
-        [(GroupError::UnknownMemberId, ""), (GroupError::IllegalGeneration, "me")]
-    {
+    for (error, member_id) in [(GroupError::UnknownMemberId, ""), (GroupError::IllegalGeneration, "me")] {
         let mut scene = Scene::stable();
         scene.member.handle_commit_refused(scene.now, 1, error);
         assert_eq!(scene.event(), lost(&[0, 1]));
@@ -353,7 +398,9 @@ fn a_refused_commit_rejoins_at_once() {
 #[test]
 fn a_commit_refused_under_an_older_generation_changes_nothing() {
     let mut scene = Scene::stable();
-    scene.member.handle_commit_refused(scene.now, 0, GroupError::IllegalGeneration);
+    scene
+        .member
+        .handle_commit_refused(scene.now, 0, GroupError::IllegalGeneration);
     assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 1 });
 }
 
@@ -388,7 +435,9 @@ fn a_coordinator_that_moves_keeps_the_generation() {
     scene.heartbeat(1, Err(GroupError::CoordinatorUnavailable));
     assert_eq!(scene.action(), Some(GroupAction::FindCoordinator));
     scene.member.handle_coordinator(scene.now, Ok(4));
-    let Some(GroupAction::Heartbeat(identity)) = scene.action() else { panic!("no heartbeat") };
+    let Some(GroupAction::Heartbeat(identity)) = scene.action() else {
+        panic!("no heartbeat")
+    };
     assert_eq!((identity.coordinator, identity.generation_id), (4, 1));
     scene.member.handle_heartbeat(scene.now, 1, Ok(()));
     assert_eq!(scene.event(), None);
@@ -399,7 +448,9 @@ fn finding_the_coordinator_backs_off_and_asks_once_at_a_time() {
     let mut scene = Scene::new();
     assert_eq!(scene.action(), Some(GroupAction::FindCoordinator));
     assert_eq!(scene.action(), None);
-    scene.member.handle_coordinator(scene.now, Err(GroupError::CoordinatorUnavailable));
+    scene
+        .member
+        .handle_coordinator(scene.now, Err(GroupError::CoordinatorUnavailable));
     assert_eq!(scene.action(), None);
     let retry_at = scene.member.poll_timeout().expect("a backoff runs");
     assert!(retry_at > scene.now);
@@ -412,7 +463,9 @@ fn a_loading_coordinator_is_asked_again_after_a_backoff() {
     let mut scene = Scene::new();
     scene.find();
     let join = scene.expect_join();
-    scene.member.handle_join(scene.now, join.attempt, Err(GroupError::CoordinatorLoading));
+    scene
+        .member
+        .handle_join(scene.now, join.attempt, Err(GroupError::CoordinatorLoading));
     assert_eq!(scene.action(), None);
     scene.now = scene.member.poll_timeout().expect("a backoff runs");
     scene.expect_join();
@@ -470,7 +523,10 @@ fn a_dynamic_member_leaves_on_close_and_a_static_one_goes_silent() {
     assert_eq!(scene.action(), None);
 
     let group_instance_id = Some("instance-1".to_owned());
-    let mut scene = Scene::stable_with(MembershipConfig { group_instance_id, ..config() });
+    let mut scene = Scene::stable_with(MembershipConfig {
+        group_instance_id,
+        ..config()
+    });
     scene.member.handle_close();
     assert_eq!(scene.action(), None);
 }
@@ -478,7 +534,9 @@ fn a_dynamic_member_leaves_on_close_and_a_static_one_goes_silent() {
 #[test]
 fn a_changed_subscription_rejoins() {
     let mut scene = Scene::stable();
-    scene.member.handle_subscribe(scene.now, [Arc::from("t"), Arc::from("u")]);
+    scene
+        .member
+        .handle_subscribe(scene.now, [Arc::from("t"), Arc::from("u")]);
     assert_eq!(scene.event(), revoked(&[0, 1]));
     scene.member.handle_revoked(scene.now);
     let join = scene.expect_join();
@@ -500,9 +558,21 @@ fn a_cooperative_member_keeps_what_stays_and_revokes_only_what_moves() {
     scene.action();
     scene.member.handle_sync(scene.now, 2, Ok(assignment(&[0, 5])));
     let (generation_id, added) = (2, partitions(&[5]));
-    assert_eq!(scene.event(), Some(GroupEvent::Assigned { generation_id, partitions: added }));
+    assert_eq!(
+        scene.event(),
+        Some(GroupEvent::Assigned {
+            generation_id,
+            partitions: added
+        })
+    );
     let moved = partitions(&[1]);
-    assert_eq!(scene.event(), Some(GroupEvent::Revoked { generation_id, partitions: moved }));
+    assert_eq!(
+        scene.event(),
+        Some(GroupEvent::Revoked {
+            generation_id,
+            partitions: moved
+        })
+    );
     scene.member.handle_revoked(scene.now);
     scene.expect_join();
 }

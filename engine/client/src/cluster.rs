@@ -1,0 +1,442 @@
+//! The connection pool, and the driver of the metadata cache.
+//!
+//! A [`Cluster`] is a cheap handle that producer, consumer and admin send their requests through.
+//! Each broker has one connection per [`Lane`], because Kafka answers a connection in order and a
+//! long-polling fetch would hold up everything behind it. Connections open when they are needed,
+//! reopen with backoff and close when idle.
+//! Never here: retries of a request (each caller knows its own errors), what answers mean.
+
+mod coordinator;
+mod metadata_task;
+mod slot;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use engine_proto::{
+    backoff::BackoffPolicy,
+    cluster::{ClusterMetadata, Leader, MetadataRefresh, RefreshPolicy, RefreshTicket},
+    connection::ApiRange,
+};
+use engine_wire::messages::{ApiKey, Request};
+use fastrand::Rng;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    config::ClientConfig,
+    connection::{Connection, DialOptions, RawResponse, RequestError, api_key_of, now},
+};
+use coordinator::Coordinators;
+use slot::Slot;
+
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeTarget<'a> {
+    /// This broker.
+    Broker(i32),
+    /// Whichever broker answers.
+    Any,
+    /// The controller (KRaft brokers name any broker, which forwards).
+    Controller,
+    /// The coordinator of this group; found and remembered until
+    /// [`Cluster::forget_coordinator`].
+    GroupCoordinator(&'a str),
+}
+
+/// What a connection is used for; lanes never wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Metadata, offsets, admin: quick answers.
+    Control,
+    /// Produce requests.
+    Produce,
+    /// Fetch requests, which may wait at the broker.
+    Fetch,
+    /// JoinGroup and SyncGroup, which wait for the other members.
+    Group,
+    /// Heartbeats and commits, which must not wait behind a JoinGroup.
+    Heartbeat,
+}
+
+/// Handle on the pool; clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    dial: DialOptions,
+    slots: Mutex<HashMap<(Endpoint, Lane), Arc<Slot>>>,
+    coordinators: Mutex<Coordinators>,
+    refresh: Mutex<MetadataRefresh>,
+    refresh_wake: Arc<Notify>,
+    published: watch::Sender<Published>,
+    closed: watch::Sender<bool>,
+    rng: Mutex<Rng>,
+    metadata_task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Endpoint {
+    Node(i32),
+    Bootstrap(usize),
+}
+
+/// What the metadata task last told.
+#[derive(Debug, Clone, Default)]
+struct Published {
+    metadata: Arc<ClusterMetadata>,
+    /// Of the last refresh, if it failed.
+    error: Option<RequestError>,
+}
+
+impl Cluster {
+    /// Opens the pool and waits for the first metadata, at most for
+    /// `socket.connection.setup.timeout.ms`.
+    pub(crate) async fn connect(config: &ClientConfig) -> Result<Cluster, RequestError> {
+        let seed = RandomState::new().hash_one(0u8);
+        let policy = RefreshPolicy {
+            age_max: config.metadata_age_max,
+            backoff: BackoffPolicy {
+                initial: config.retry_backoff,
+                max: config.retry_backoff_max,
+            },
+        };
+        let inner = Arc::new(Inner {
+            config: config.clone(),
+            dial: DialOptions {
+                client_id: config.client_id.as_str().into(),
+                setup_timeout: config.connection_setup_timeout,
+                idle_max: config.connections_idle_max,
+                frame_bytes_max: config.frame_bytes_max,
+                send_buffer_bytes: config.send_buffer_bytes,
+                receive_buffer_bytes: config.receive_buffer_bytes,
+            },
+            slots: Mutex::default(),
+            coordinators: Mutex::default(),
+            refresh: Mutex::new(MetadataRefresh::new(policy, seed)),
+            refresh_wake: Arc::default(),
+            published: watch::Sender::new(Published::default()),
+            closed: watch::Sender::new(false),
+            rng: Mutex::new(Rng::with_seed(seed)),
+            metadata_task: Mutex::default(),
+        });
+        let cluster = Cluster { inner };
+        let first = cluster.refresh_metadata();
+        let task = tokio::spawn(metadata_task::run(Arc::downgrade(&cluster.inner)));
+        *lock(&cluster.inner.metadata_task) = Some(task);
+        let started = now();
+        let refreshed = cluster.wait_refreshed(first, started + config.connection_setup_timeout);
+        match refreshed.await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                cluster.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// The settings that the pool was opened with.
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    /// Sends a request in the newest common version and waits for the answer. `timeout` counts from the
+    /// moment the connection is open; opening takes at most `socket.connection.setup.timeout.ms` and the
+    /// reconnect backoff.
+    pub(crate) async fn request<R: Request>(
+        &self,
+        target: NodeTarget<'_>,
+        lane: Lane,
+        request: R,
+        timeout: Duration,
+    ) -> Result<R::Response, RequestError> {
+        let raw = self.request_raw(target, lane, None, |_| request, timeout).await?;
+        raw.decode(api_key_of::<R>())
+    }
+
+    /// As [`Cluster::request`], for a request whose content depends on the version, or whose versions
+    /// are limited to `ours`.
+    pub(crate) async fn request_with<R: Request>(
+        &self,
+        target: NodeTarget<'_>,
+        lane: Lane,
+        ours: Option<ApiRange>,
+        build: impl FnOnce(i16) -> R,
+        timeout: Duration,
+    ) -> Result<R::Response, RequestError> {
+        let raw = self.request_raw(target, lane, ours, build, timeout).await?;
+        raw.decode(api_key_of::<R>())
+    }
+
+    /// As [`Cluster::request_with`], but gives the answer's body as it came: a slice of the socket buffer.
+    pub(crate) async fn request_raw<R: Request>(
+        &self,
+        target: NodeTarget<'_>,
+        lane: Lane,
+        ours: Option<ApiRange>,
+        build: impl FnOnce(i16) -> R,
+        timeout: Duration,
+    ) -> Result<RawResponse, RequestError> {
+        let api_key = api_key_of::<R>();
+        let connection = self.connection(target, lane).await.map_err(|error| match error {
+            RequestError::UnknownNode { target, .. } => RequestError::UnknownNode { api_key, target },
+            other => other,
+        })?;
+        let version = connection.version(api_key, ours)?;
+        let answer = connection.submit(version, &build(version), timeout)?;
+        answer.await
+    }
+
+    /// An open connection, for callers that pipeline requests themselves.
+    pub(crate) async fn connection(&self, target: NodeTarget<'_>, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        let mut closed = self.inner.closed.subscribe();
+        if *closed.borrow_and_update() {
+            return Err(RequestError::Closed);
+        }
+        tokio::select! {
+            outcome = self.inner.connection(target, lane) => outcome,
+            _ = closed.wait_for(|closed| *closed) => Err(RequestError::Closed),
+        }
+    }
+
+    /// The cache as of now.
+    pub(crate) fn metadata(&self) -> Arc<ClusterMetadata> {
+        Arc::clone(&self.inner.published.borrow().metadata)
+    }
+
+    /// The partition's leader as of now.
+    pub(crate) fn leader_for(&self, topic: &str, partition: i32) -> Option<Leader> {
+        self.metadata().leader_for(topic, partition)
+    }
+
+    /// Resolves whenever the cache changed or a refresh failed.
+    pub(crate) fn metadata_changes(&self) -> impl MetadataChanges + use<> {
+        self.inner.published.subscribe()
+    }
+
+    /// Keeps these topics in the cache from now on. New ones are asked for at once.
+    pub(crate) fn track_topics<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> RefreshTicket {
+        let mut refresh = lock(&self.inner.refresh);
+        let tickets = topics.into_iter().map(|topic| refresh.track(topic));
+        let ticket = tickets.max().unwrap_or_default();
+        drop(refresh);
+        self.inner.refresh_wake.notify_one();
+        ticket
+    }
+
+    /// Keeps all topics in the cache from now on.
+    pub(crate) fn track_all_topics(&self) -> RefreshTicket {
+        let ticket = lock(&self.inner.refresh).track_all();
+        self.inner.refresh_wake.notify_one();
+        ticket
+    }
+
+    /// Stops asking for a topic.
+    pub(crate) fn untrack_topic(&self, topic: &str) {
+        lock(&self.inner.refresh).untrack(topic);
+    }
+
+    /// Demands fresh metadata without waiting; many demands become one request.
+    pub(crate) fn refresh_metadata(&self) -> RefreshTicket {
+        let ticket = lock(&self.inner.refresh).demand();
+        self.inner.refresh_wake.notify_one();
+        ticket
+    }
+
+    /// Waits until the demand behind the ticket is satisfied; fails at `deadline` with the last refresh's
+    /// error, or earlier if that error cannot go away.
+    pub(crate) async fn wait_refreshed(&self, ticket: RefreshTicket, deadline: Instant) -> Result<(), RequestError> {
+        let mut changes = self.inner.published.subscribe();
+        loop {
+            if lock(&self.inner.refresh).is_satisfied(ticket) {
+                return Ok(());
+            }
+            if *self.inner.closed.borrow() {
+                return Err(RequestError::Closed);
+            }
+            let error = changes.borrow_and_update().error.clone();
+            if let Some(error) = &error
+                && !error.is_retriable()
+            {
+                return Err(error.clone());
+            }
+            if tokio::time::timeout_at(deadline.into(), changes.changed())
+                .await
+                .is_err()
+            {
+                return Err(error.unwrap_or(RequestError::TimedOut {
+                    api_key: ApiKey::Metadata,
+                    timeout: self.inner.config.request_timeout,
+                }));
+            }
+        }
+    }
+
+    /// A produce or fetch answer named a newer leader.
+    pub(crate) fn apply_leader(&self, topic: &str, partition: i32, leader: Leader) {
+        self.inner.published.send_modify(|published| {
+            Arc::make_mut(&mut published.metadata).apply_leader(topic, partition, leader);
+        });
+    }
+
+    /// The group's coordinator moved: look for it again at the next request.
+    pub(crate) fn forget_coordinator(&self, group: &str) {
+        lock(&self.inner.coordinators).forget(group);
+    }
+
+    /// Closes all connections and stops the metadata task. Requests under way fail.
+    pub(crate) fn close(&self) {
+        self.inner.close();
+    }
+}
+
+/// A stream of cache changes.
+pub(crate) trait MetadataChanges: Send {
+    /// Resolves after the next change, or never once the cluster is closed.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+impl MetadataChanges for watch::Receiver<Published> {
+    async fn changed(&mut self) {
+        if watch::Receiver::changed(self).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Inner {
+    async fn connection(&self, target: NodeTarget<'_>, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        match target {
+            NodeTarget::Broker(node_id) => self.node_connection(node_id, lane).await,
+            NodeTarget::Any => self.any_connection(lane).await,
+            NodeTarget::Controller => {
+                let controller_id = self.published.borrow().metadata.controller_id();
+                match controller_id {
+                    Some(node_id) => self.node_connection(node_id, lane).await,
+                    None => self.any_connection(lane).await,
+                }
+            }
+            NodeTarget::GroupCoordinator(group) => {
+                let node_id = self.find_coordinator(group).await?;
+                self.node_connection(node_id, lane).await
+            }
+        }
+    }
+
+    async fn node_connection(&self, node_id: i32, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        let known = self.published.borrow().metadata.broker(node_id).map(|broker| {
+            let host = &broker.host;
+            // An IPv6 address needs brackets before a port.
+            if host.contains(':') {
+                format!("[{host}]:{}", broker.port)
+            } else {
+                format!("{host}:{}", broker.port)
+            }
+        });
+        let address = known
+            .map(Arc::from)
+            .or_else(|| lock(&self.coordinators).address_of(node_id));
+        let address = address.ok_or_else(|| RequestError::UnknownNode {
+            api_key: ApiKey::Metadata,
+            target: format!("broker {node_id}"),
+        })?;
+        self.slot(Endpoint::Node(node_id), lane)
+            .connection(&address, &self.dial)
+            .await
+    }
+
+    /// A broker that is connected already, else the known ones in random order, else the bootstrap
+    /// servers (KIP-899). Fails with the last error when none can be reached.
+    async fn any_connection(&self, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        let mut nodes: Vec<i32> = self
+            .published
+            .borrow()
+            .metadata
+            .brokers()
+            .map(|broker| broker.node_id)
+            .collect();
+        let mut bootstrap: Vec<usize> = (0..self.config.bootstrap_servers.len()).collect();
+        {
+            let mut rng = lock(&self.rng);
+            rng.shuffle(&mut nodes);
+            rng.shuffle(&mut bootstrap);
+        }
+        let endpoints = nodes.iter().copied().map(Endpoint::Node);
+        let endpoints: Vec<Endpoint> = endpoints
+            .chain(bootstrap.into_iter().map(Endpoint::Bootstrap))
+            .collect();
+        for endpoint in &endpoints {
+            if let Some(connection) = self.open_slot(*endpoint, lane) {
+                return Ok(connection);
+            }
+        }
+        let mut failure = None;
+        for endpoint in endpoints {
+            let outcome = match endpoint {
+                Endpoint::Node(node_id) => self.node_connection(node_id, lane).await,
+                Endpoint::Bootstrap(index) => {
+                    let address: Arc<str> = self.config.bootstrap_servers[index].as_str().into();
+                    self.slot(endpoint, lane).connection(&address, &self.dial).await
+                }
+            };
+            match outcome {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RequestError::UnknownNode {
+            api_key: ApiKey::Metadata,
+            target: "any broker".into(),
+        }))
+    }
+
+    fn open_slot(&self, endpoint: Endpoint, lane: Lane) -> Option<Arc<Connection>> {
+        let slots = lock(&self.slots);
+        slots.get(&(endpoint, lane))?.open()
+    }
+
+    fn slot(&self, endpoint: Endpoint, lane: Lane) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        let slot = slots.entry((endpoint, lane)).or_insert_with(|| {
+            let policy = BackoffPolicy {
+                initial: self.config.reconnect_backoff,
+                max: self.config.reconnect_backoff_max,
+            };
+            Arc::new(Slot::new(policy, lock(&self.rng).u64(..)))
+        });
+        Arc::clone(slot)
+    }
+
+    fn close(&self) {
+        self.closed.send_replace(true);
+        if let Some(task) = lock(&self.metadata_task).take() {
+            task.abort();
+        }
+        for (_, slot) in lock(&self.slots).drain() {
+            slot.close();
+        }
+        // Whoever waits for metadata looks at `closed` again.
+        self.published.send_modify(|_| {});
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,113 @@
+//! The place of one connection: open, or waiting to be opened again.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use engine_proto::backoff::{Backoff, BackoffPolicy};
+
+use super::lock;
+use crate::connection::{Connection, DialOptions, RequestError, dial, now};
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    current: Mutex<Option<Arc<Connection>>>,
+    /// Held over the dialling, so that one opens and the others wait for the outcome.
+    dialling: tokio::sync::Mutex<Dialling>,
+}
+
+#[derive(Debug)]
+struct Dialling {
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    greet_oldest: bool,
+    failure: Option<(Instant, RequestError)>,
+}
+
+impl Slot {
+    pub(super) fn new(policy: BackoffPolicy, seed: u64) -> Self {
+        Self {
+            current: Mutex::default(),
+            dialling: tokio::sync::Mutex::new(Dialling {
+                backoff: Backoff::new(policy, seed),
+                not_before: None,
+                greet_oldest: false,
+                failure: None,
+            }),
+        }
+    }
+
+    /// The connection, if it is open now.
+    pub(super) fn open(&self) -> Option<Arc<Connection>> {
+        let mut current = lock(&self.current);
+        if current.as_ref().is_some_and(|connection| connection.is_closed()) {
+            *current = None;
+        }
+        current.clone()
+    }
+
+    /// The connection to `address`; opens it if it is closed or leads elsewhere.
+    pub(super) async fn connection(
+        &self,
+        address: &Arc<str>,
+        options: &DialOptions,
+    ) -> Result<Arc<Connection>, RequestError> {
+        let asked = now();
+        if let Some(connection) = self.open_to(address) {
+            return Ok(connection);
+        }
+        let mut dialling = self.dialling.lock().await;
+        if let Some(connection) = self.open_to(address) {
+            return Ok(connection);
+        }
+        if let Some((when, error)) = &dialling.failure
+            && *when > asked
+        {
+            return Err(error.clone()); // Failed while this caller waited.
+        }
+        if let Some(not_before) = dialling.not_before {
+            tokio::time::sleep_until(not_before.into()).await;
+        }
+        let mut outcome = dial(address, options, dialling.greet_oldest).await;
+        if let Err(failed) = &outcome
+            && failed.reset_by_greeting
+        {
+            outcome = dial(address, options, true).await;
+            dialling.greet_oldest = outcome.is_ok();
+        }
+        match outcome {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *lock(&self.current) = Some(Arc::clone(&connection));
+                dialling.backoff.reset();
+                dialling.not_before = None;
+                dialling.failure = None;
+                Ok(connection)
+            }
+            Err(failed) => {
+                let now = now();
+                dialling.greet_oldest = false;
+                dialling.not_before = Some(now + dialling.backoff.fail());
+                dialling.failure = Some((now, failed.error.clone()));
+                Err(failed.error)
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(connection) = lock(&self.current).take() {
+            connection.close();
+        }
+    }
+
+    fn open_to(&self, address: &Arc<str>) -> Option<Arc<Connection>> {
+        let connection = self.open()?;
+        if connection.address() == address {
+            return Some(connection);
+        }
+        // The node moved. Requests in flight to the old address fail.
+        self.close();
+        None
+    }
+}

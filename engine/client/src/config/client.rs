@@ -1,0 +1,257 @@
+//! What every role needs: where the cluster is, how to connect, how long to wait.
+
+use std::time::Duration;
+
+use super::property::{
+    Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, read, socket_buffer,
+};
+
+/// Connection settings, also those of the admin client.
+///
+/// Defaults are those of the Java client unless a field says otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientConfig {
+    /// `bootstrap.servers`: `host:port` of brokers to start from. Required.
+    pub bootstrap_servers: Vec<String>,
+    /// `client.id`: shown in the brokers' logs and quotas. Default `engine`.
+    pub client_id: String,
+    /// `request.timeout.ms`: how long a request may take before its connection is given up. Default 30 s.
+    pub request_timeout: Duration,
+    /// `default.api.timeout.ms`: how long an operation of several requests may take. Default 60 s.
+    pub default_api_timeout: Duration,
+    /// `metadata.max.age.ms`: metadata is refreshed at least this often. Default 5 min.
+    pub metadata_age_max: Duration,
+    /// `retry.backoff.ms`: the wait before a first retry. Default 100 ms.
+    pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`: the longest wait between retries. Default 1 s.
+    pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`: the wait before a first reconnect. Default 50 ms.
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`: the longest wait between reconnects. Default 1 s.
+    pub reconnect_backoff_max: Duration,
+    /// `connections.max.idle.ms`: unused connections are closed after this time. Default 3.5 min,
+    /// not Java's 9, because cloud load balancers drop silent connections after 4.
+    pub connections_idle_max: Duration,
+    /// `socket.connection.setup.timeout.ms`: how long a connection may take to open. Default 10 s.
+    pub connection_setup_timeout: Duration,
+    /// `send.buffer.bytes`; `None` (-1, the default here) leaves the operating system's size.
+    pub send_buffer_bytes: Option<usize>,
+    /// `receive.buffer.bytes`; `None` (-1, the default here) leaves the operating system's size.
+    pub receive_buffer_bytes: Option<usize>,
+    /// `receive.message.max.bytes`: a response larger than this closes the connection. Default 100 MiB.
+    pub frame_bytes_max: usize,
+    /// `allow.auto.create.topics`: whether asking for a topic may create it. Default true.
+    pub allow_auto_create_topics: bool,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: Vec::new(),
+            client_id: "engine".into(),
+            request_timeout: Duration::from_secs(30),
+            default_api_timeout: Duration::from_secs(60),
+            metadata_age_max: Duration::from_secs(300),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            connections_idle_max: Duration::from_secs(210),
+            connection_setup_timeout: Duration::from_secs(10),
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            frame_bytes_max: 100 * 1024 * 1024,
+            allow_auto_create_topics: true,
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Defaults with one bootstrap server.
+    pub fn new(bootstrap_server: impl Into<String>) -> Self {
+        Self {
+            bootstrap_servers: vec![bootstrap_server.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Reads Kafka's dotted names; all mistakes at once.
+    ///
+    /// ```
+    /// let config = engine_client::ClientConfig::from_properties([
+    ///     ("bootstrap.servers", "one:9092,two:9092"),
+    ///     ("request.timeout.ms", "20000"),
+    /// ]);
+    /// assert_eq!(config.unwrap().bootstrap_servers, ["one:9092", "two:9092"]);
+    ///
+    /// let mistakes = engine_client::ClientConfig::from_properties([("bootstrap.server", "one:9092")]);
+    /// assert_eq!(
+    ///     mistakes.unwrap_err()[0].to_string(),
+    ///     "unknown property `bootstrap.server`, did you mean `bootstrap.servers`?",
+    /// );
+    /// ```
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Vec<PropertyError>> {
+        let mut config = Self::default();
+        let schema = Schema {
+            tables: &[CLIENT],
+            elsewhere: &[],
+        };
+        let (_, mut errors) = read(&mut config, &schema, properties);
+        if errors.is_empty() {
+            errors = config.validate();
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// What contradicts or is missing, whichever way the struct was made.
+    pub fn validate(&self) -> Vec<PropertyError> {
+        let mut errors = Vec::new();
+        if self.bootstrap_servers.is_empty() {
+            errors.push(PropertyError::Missing {
+                name: "bootstrap.servers",
+            });
+        }
+        for (low_name, low, high_name, high) in [
+            (
+                "retry.backoff.ms",
+                self.retry_backoff,
+                "retry.backoff.max.ms",
+                self.retry_backoff_max,
+            ),
+            (
+                "reconnect.backoff.ms",
+                self.reconnect_backoff,
+                "reconnect.backoff.max.ms",
+                self.reconnect_backoff_max,
+            ),
+            (
+                "request.timeout.ms",
+                self.request_timeout,
+                "default.api.timeout.ms",
+                self.default_api_timeout,
+            ),
+        ] {
+            if low > high {
+                errors.push(PropertyError::Contradiction(format!(
+                    "`{low_name}` ({} ms) is more than `{high_name}` ({} ms)",
+                    low.as_millis(),
+                    high.as_millis()
+                )));
+            }
+        }
+        errors
+    }
+}
+
+/// A role that contains connection settings.
+pub(super) trait HasClient {
+    fn client(&mut self) -> &mut ClientConfig;
+}
+
+impl HasClient for ClientConfig {
+    fn client(&mut self) -> &mut ClientConfig {
+        self
+    }
+}
+
+const CLIENT: &[Property<ClientConfig>] = &client_properties();
+
+/// The table of connection properties, for any role.
+pub(super) const fn client_properties<C: HasClient>() -> [Property<C>; 15] {
+    [
+        Property {
+            name: "bootstrap.servers",
+            set: |c, v| set(&mut c.client().bootstrap_servers, servers(v)),
+        },
+        Property {
+            name: "client.id",
+            set: |c, v| set(&mut c.client().client_id, Ok(v.into())),
+        },
+        Property {
+            name: "request.timeout.ms",
+            set: |c, v| set(&mut c.client().request_timeout, millis_positive(v)),
+        },
+        Property {
+            name: "default.api.timeout.ms",
+            set: |c, v| set(&mut c.client().default_api_timeout, millis_positive(v)),
+        },
+        Property {
+            name: "metadata.max.age.ms",
+            set: |c, v| set(&mut c.client().metadata_age_max, millis_positive(v)),
+        },
+        Property {
+            name: "retry.backoff.ms",
+            set: |c, v| set(&mut c.client().retry_backoff, millis(v)),
+        },
+        Property {
+            name: "retry.backoff.max.ms",
+            set: |c, v| set(&mut c.client().retry_backoff_max, millis(v)),
+        },
+        Property {
+            name: "reconnect.backoff.ms",
+            set: |c, v| set(&mut c.client().reconnect_backoff, millis(v)),
+        },
+        Property {
+            name: "reconnect.backoff.max.ms",
+            set: |c, v| set(&mut c.client().reconnect_backoff_max, millis(v)),
+        },
+        Property {
+            name: "connections.max.idle.ms",
+            set: |c, v| set(&mut c.client().connections_idle_max, millis_positive(v)),
+        },
+        Property {
+            name: "socket.connection.setup.timeout.ms",
+            set: |c, v| set(&mut c.client().connection_setup_timeout, millis_positive(v)),
+        },
+        Property {
+            name: "send.buffer.bytes",
+            set: |c, v| set(&mut c.client().send_buffer_bytes, socket_buffer(v)),
+        },
+        Property {
+            name: "receive.buffer.bytes",
+            set: |c, v| set(&mut c.client().receive_buffer_bytes, socket_buffer(v)),
+        },
+        Property {
+            name: "receive.message.max.bytes",
+            set: |c, v| set(&mut c.client().frame_bytes_max, bytes_positive(v)),
+        },
+        Property {
+            name: "security.protocol",
+            set: |_, v| {
+                one_of(v, &[("PLAINTEXT", ())])
+                    .map_err(|_| "only `PLAINTEXT` is there so far; TLS and SASL come in a later version".into())
+            },
+        },
+    ]
+}
+
+/// `allow.auto.create.topics`, which Kafka gives to consumers only.
+pub(super) fn set_auto_create<C: HasClient>(config: &mut C, value: &str) -> Result<(), String> {
+    set(&mut config.client().allow_auto_create_topics, boolean(value))
+}
+
+/// Puts a parsed value into its field.
+pub(super) fn set<T>(field: &mut T, parsed: Result<T, String>) -> Result<(), String> {
+    *field = parsed?;
+    Ok(())
+}
+
+fn servers(value: &str) -> Result<Vec<String>, String> {
+    let servers: Vec<String> = value
+        .split(',')
+        .map(|server| server.trim().to_owned())
+        .filter(|server| !server.is_empty())
+        .collect();
+    for server in &servers {
+        let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(format!("`{server}` is not `host:port`"));
+        }
+    }
+    if servers.is_empty() {
+        return Err("expected `host:port`, several separated by commas".into());
+    }
+    Ok(servers)
+}

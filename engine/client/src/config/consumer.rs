@@ -1,0 +1,334 @@
+//! The consumer's settings.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    client::{ClientConfig, HasClient, client_properties, set, set_auto_create},
+    property::{Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, read},
+};
+
+/// Where to start without a committed offset, or with one that is out of range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoOffsetReset {
+    /// At the oldest record.
+    Earliest,
+    /// Behind the newest record.
+    #[default]
+    Latest,
+    /// Nowhere: it is an error.
+    None,
+}
+
+/// Which records of transactions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IsolationLevel {
+    /// All.
+    #[default]
+    ReadUncommitted,
+    /// Those of committed transactions, and those outside of transactions.
+    ReadCommitted,
+}
+
+impl IsolationLevel {
+    /// The protocol's number.
+    pub fn code(self) -> i8 {
+        match self {
+            IsolationLevel::ReadUncommitted => 0,
+            IsolationLevel::ReadCommitted => 1,
+        }
+    }
+}
+
+/// How a group's leader deals partitions out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssignmentStrategy {
+    /// Per topic, contiguous ranges.
+    Range,
+    /// All partitions of all topics in turn.
+    RoundRobin,
+}
+
+impl AssignmentStrategy {
+    /// The name that members agree on.
+    pub fn name(self) -> &'static str {
+        match self {
+            AssignmentStrategy::Range => "range",
+            AssignmentStrategy::RoundRobin => "roundrobin",
+        }
+    }
+}
+
+impl fmt::Display for AssignmentStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Settings of a consumer. Defaults are those of the Java client unless a field says otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumerConfig {
+    /// Connection settings.
+    pub client: ClientConfig,
+    /// `group.id`: needed to subscribe and to commit.
+    pub group_id: Option<String>,
+    /// `group.instance.id`: a static member (KIP-345).
+    pub group_instance_id: Option<String>,
+    /// `client.rack`: read from a replica in this rack where the brokers allow it.
+    pub client_rack: Option<String>,
+    /// `auto.offset.reset`. Default latest.
+    pub auto_offset_reset: AutoOffsetReset,
+    /// `isolation.level`. Default `read_uncommitted`.
+    pub isolation_level: IsolationLevel,
+    /// `session.timeout.ms`: without heartbeats for this long, the member is out. Default 45 s.
+    pub session_timeout: Duration,
+    /// `heartbeat.interval.ms`. Default 3 s.
+    pub heartbeat_interval: Duration,
+    /// `max.poll.interval.ms`: without a poll for this long, the member leaves. Default 5 min.
+    pub poll_interval_max: Duration,
+    /// `rebalance.timeout.ms`: how long a rebalance waits for a member to hand over. `None` (default) is
+    /// `max.poll.interval.ms`, as in the Java client, which has no property of its own for it.
+    pub rebalance_timeout: Option<Duration>,
+    /// `partition.assignment.strategy`, in order of preference. Default range, then round-robin.
+    pub partition_assignment_strategy: Vec<AssignmentStrategy>,
+    /// `fetch.min.bytes`: a fetch waits for this much. Default 1.
+    pub fetch_bytes_min: usize,
+    /// `fetch.max.bytes`: of one fetch answer. Default 50 MiB.
+    pub fetch_bytes_max: usize,
+    /// `max.partition.fetch.bytes`: of one partition in a fetch answer. Default 1 MiB.
+    pub partition_fetch_bytes_max: usize,
+    /// `fetch.max.wait.ms`: how long a fetch waits for `fetch.min.bytes`. Default 500 ms.
+    pub fetch_wait_max: Duration,
+    /// `check.crcs`. Default true.
+    pub check_crcs: bool,
+    /// `fetch.prefetch.bytes`, our own: how much is fetched ahead of the application, over all
+    /// partitions together. Default 64 MiB. Nothing more is fetched at the bound, except what one
+    /// answer adds to it.
+    pub prefetch_bytes_max: usize,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            client: ClientConfig::default(),
+            group_id: None,
+            group_instance_id: None,
+            client_rack: None,
+            auto_offset_reset: AutoOffsetReset::default(),
+            isolation_level: IsolationLevel::default(),
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            poll_interval_max: Duration::from_secs(300),
+            rebalance_timeout: None,
+            partition_assignment_strategy: vec![AssignmentStrategy::Range, AssignmentStrategy::RoundRobin],
+            fetch_bytes_min: 1,
+            fetch_bytes_max: 50 * 1024 * 1024,
+            partition_fetch_bytes_max: 1024 * 1024,
+            fetch_wait_max: Duration::from_millis(500),
+            check_crcs: true,
+            prefetch_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl ConsumerConfig {
+    /// Defaults with one bootstrap server.
+    pub fn new(bootstrap_server: impl Into<String>) -> Self {
+        Self {
+            client: ClientConfig::new(bootstrap_server),
+            ..Self::default()
+        }
+    }
+
+    /// Reads Kafka's dotted names; all mistakes at once.
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Vec<PropertyError>> {
+        let mut config = Self::default();
+        let (_, mut errors) = read(&mut config, &SCHEMA, properties);
+        if errors.is_empty() {
+            errors = config.validate();
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// How long a rebalance waits for this member.
+    pub fn rebalance_timeout(&self) -> Duration {
+        self.rebalance_timeout.unwrap_or(self.poll_interval_max)
+    }
+
+    /// What contradicts or is missing, whichever way the struct was made.
+    pub fn validate(&self) -> Vec<PropertyError> {
+        let mut errors = self.client.validate();
+        let mut contradiction = |text: String| errors.push(PropertyError::Contradiction(text));
+        if self.heartbeat_interval >= self.session_timeout {
+            contradiction(format!(
+                "`heartbeat.interval.ms` ({} ms) must be less than `session.timeout.ms` ({} ms)",
+                self.heartbeat_interval.as_millis(),
+                self.session_timeout.as_millis()
+            ));
+        }
+        if self.fetch_bytes_min > self.fetch_bytes_max {
+            contradiction(format!(
+                "`fetch.min.bytes` ({}) is more than `fetch.max.bytes` ({})",
+                self.fetch_bytes_min, self.fetch_bytes_max
+            ));
+        }
+        if self.fetch_wait_max >= self.client.request_timeout {
+            contradiction(format!(
+                "`fetch.max.wait.ms` ({} ms) must be less than `request.timeout.ms` ({} ms)",
+                self.fetch_wait_max.as_millis(),
+                self.client.request_timeout.as_millis()
+            ));
+        }
+        if self.group_instance_id.is_some() && self.group_id.is_none() {
+            contradiction("`group.instance.id` needs a `group.id`".into());
+        }
+        if self.partition_assignment_strategy.is_empty() {
+            contradiction("`partition.assignment.strategy` must name at least one strategy".into());
+        }
+        errors
+    }
+}
+
+impl HasClient for ConsumerConfig {
+    fn client(&mut self) -> &mut ClientConfig {
+        &mut self.client
+    }
+}
+
+const SCHEMA: Schema<ConsumerConfig> = Schema {
+    tables: &[&client_properties(), CONSUMER],
+    elsewhere: &[(
+        &[
+            "acks",
+            "linger.ms",
+            "batch.size",
+            "buffer.memory",
+            "compression.*",
+            "enable.idempotence",
+            "delivery.timeout.ms",
+            "max.request.size",
+            "max.block.ms",
+            "max.in.flight.requests.per.connection",
+            "retries",
+            "partitioner.*",
+        ],
+        "it is a property of producers, this is a consumer",
+    )],
+};
+
+const CONSUMER: &[Property<ConsumerConfig>] = &[
+    Property {
+        name: "group.id",
+        set: |c, v| set(&mut c.group_id, name(v)),
+    },
+    Property {
+        name: "group.instance.id",
+        set: |c, v| set(&mut c.group_instance_id, name(v)),
+    },
+    Property {
+        name: "client.rack",
+        set: |c, v| set(&mut c.client_rack, Ok(Some(v.into()).filter(|_| !v.is_empty()))),
+    },
+    Property {
+        name: "auto.offset.reset",
+        set: |c, v| {
+            let choices = [
+                ("earliest", AutoOffsetReset::Earliest),
+                ("latest", AutoOffsetReset::Latest),
+                ("none", AutoOffsetReset::None),
+            ];
+            set(&mut c.auto_offset_reset, one_of(v, &choices))
+        },
+    },
+    Property {
+        name: "isolation.level",
+        set: |c, v| {
+            let choices = [
+                ("read_uncommitted", IsolationLevel::ReadUncommitted),
+                ("read_committed", IsolationLevel::ReadCommitted),
+            ];
+            set(&mut c.isolation_level, one_of(v, &choices))
+        },
+    },
+    Property {
+        name: "session.timeout.ms",
+        set: |c, v| set(&mut c.session_timeout, millis_positive(v)),
+    },
+    Property {
+        name: "heartbeat.interval.ms",
+        set: |c, v| set(&mut c.heartbeat_interval, millis_positive(v)),
+    },
+    Property {
+        name: "max.poll.interval.ms",
+        set: |c, v| set(&mut c.poll_interval_max, millis_positive(v)),
+    },
+    Property {
+        name: "rebalance.timeout.ms",
+        set: |c, v| set(&mut c.rebalance_timeout, millis_positive(v).map(Some)),
+    },
+    Property {
+        name: "partition.assignment.strategy",
+        set: |c, v| set(&mut c.partition_assignment_strategy, strategies(v)),
+    },
+    Property {
+        name: "fetch.min.bytes",
+        set: |c, v| set(&mut c.fetch_bytes_min, bytes_positive(v)),
+    },
+    Property {
+        name: "fetch.max.bytes",
+        set: |c, v| set(&mut c.fetch_bytes_max, bytes_positive(v)),
+    },
+    Property {
+        name: "max.partition.fetch.bytes",
+        set: |c, v| set(&mut c.partition_fetch_bytes_max, bytes_positive(v)),
+    },
+    Property {
+        name: "fetch.max.wait.ms",
+        set: |c, v| set(&mut c.fetch_wait_max, millis(v)),
+    },
+    Property {
+        name: "check.crcs",
+        set: |c, v| set(&mut c.check_crcs, boolean(v)),
+    },
+    Property {
+        name: "fetch.prefetch.bytes",
+        set: |c, v| set(&mut c.prefetch_bytes_max, bytes_positive(v)),
+    },
+    Property {
+        name: "allow.auto.create.topics",
+        set: set_auto_create,
+    },
+    Property {
+        name: "enable.auto.commit",
+        set: |_, v| {
+            one_of(v, &[("false", ())]).map_err(|_| "there is no auto-commit; commit from the application".into())
+        },
+    },
+];
+
+fn name(value: &str) -> Result<Option<String>, String> {
+    if value.is_empty() {
+        return Err("must not be empty".into());
+    }
+    Ok(Some(value.into()))
+}
+
+/// Names as the protocol has them, or Java's class names.
+fn strategies(value: &str) -> Result<Vec<AssignmentStrategy>, String> {
+    const PACKAGE: &str = "org.apache.kafka.clients.consumer.";
+    let choices = [
+        ("range", AssignmentStrategy::Range),
+        ("roundrobin", AssignmentStrategy::RoundRobin),
+        ("RangeAssignor", AssignmentStrategy::Range),
+        ("RoundRobinAssignor", AssignmentStrategy::RoundRobin),
+    ];
+    value
+        .split(',')
+        .map(|name| {
+            let name = name.trim();
+            one_of(name.strip_prefix(PACKAGE).unwrap_or(name), &choices)
+                .map_err(|_| format!("`{name}` is not there; expected `range` or `roundrobin`, or both"))
+        })
+        .collect()
+}

@@ -1,0 +1,275 @@
+//! The producer's settings.
+
+use std::time::Duration;
+
+use engine_wire::compression::Codec;
+
+use super::{
+    client::{ClientConfig, HasClient, client_properties, set, set_auto_create},
+    property::{
+        Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, parse, read,
+    },
+};
+
+/// How many replicas must have a batch before it counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// The batch is not acknowledged at all; offsets are not known and losses not noticed.
+    None,
+    /// The leader has it.
+    Leader,
+    /// All in-sync replicas have it.
+    All,
+}
+
+impl Acks {
+    /// The protocol's number.
+    pub fn code(self) -> i16 {
+        match self {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        }
+    }
+}
+
+/// Settings of a producer. Defaults are those of the Java client unless a field says otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProducerConfig {
+    /// Connection settings.
+    pub client: ClientConfig,
+    /// `acks`. Default `all`.
+    pub acks: Acks,
+    /// `enable.idempotence`: retries neither duplicate nor reorder. Default true.
+    pub enable_idempotence: bool,
+    /// `compression.type`. Default none. `zstd` cannot be written yet.
+    pub compression: Codec,
+    /// `compression.gzip.level`: 1 to 9; `None` (-1, default) is the codec's own default.
+    pub compression_level: Option<i32>,
+    /// `linger.ms`: how long a batch waits for more records. Default 5 ms.
+    pub linger: Duration,
+    /// `batch.size`: bytes of a batch before compression. Default 128 KiB, not Java's 16 KiB,
+    /// because each batch costs both sides a fixed price.
+    pub batch_bytes_max: usize,
+    /// `buffer.memory`: bytes of records not yet acknowledged; sends wait beyond it. Default 32 MiB.
+    pub buffer_bytes_max: usize,
+    /// `max.request.size`: bytes of one Produce request, and of one record. Default 1 MiB.
+    pub request_bytes_max: usize,
+    /// `max.block.ms`: how long a send waits for memory or for metadata. Default 60 s.
+    pub block_max: Duration,
+    /// `delivery.timeout.ms`: from append to acknowledgement, all retries included. Default 120 s.
+    pub delivery_timeout: Duration,
+    /// `max.in.flight.requests.per.connection`: Default 5, the most that idempotence allows.
+    pub in_flight_max: usize,
+    /// `retries`: attempts after the first. Default unlimited; `delivery.timeout` is the better bound.
+    pub retries: u32,
+    /// `partitioner.ignore.keys`: spread keyed records like those without key. Default false.
+    pub partitioner_ignore_keys: bool,
+    /// `partitioner.adaptive.partitioning.enable`: give slow partitions less (KIP-794). Default true.
+    pub partitioner_adaptive: bool,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self {
+            client: ClientConfig::default(),
+            acks: Acks::All,
+            enable_idempotence: true,
+            compression: Codec::None,
+            compression_level: None,
+            linger: Duration::from_millis(5),
+            batch_bytes_max: 128 * 1024,
+            buffer_bytes_max: 32 * 1024 * 1024,
+            request_bytes_max: 1024 * 1024,
+            block_max: Duration::from_secs(60),
+            delivery_timeout: Duration::from_secs(120),
+            in_flight_max: 5,
+            retries: u32::MAX,
+            partitioner_ignore_keys: false,
+            partitioner_adaptive: true,
+        }
+    }
+}
+
+impl ProducerConfig {
+    /// Defaults with one bootstrap server.
+    pub fn new(bootstrap_server: impl Into<String>) -> Self {
+        Self {
+            client: ClientConfig::new(bootstrap_server),
+            ..Self::default()
+        }
+    }
+
+    /// Reads Kafka's dotted names; all mistakes at once.
+    ///
+    /// As in Kafka, `acks` other than `all` turns idempotence off unless it is asked for by name,
+    /// which is a contradiction.
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Vec<PropertyError>> {
+        let mut config = Self::default();
+        let (given, mut errors) = read(&mut config, &SCHEMA, properties);
+        if !given.contains(&"enable.idempotence") {
+            config.enable_idempotence =
+                config.acks == Acks::All && config.in_flight_max <= IN_FLIGHT_IDEMPOTENT_MAX && config.retries > 0;
+        }
+        if errors.is_empty() {
+            errors = config.validate();
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// What contradicts or is missing, whichever way the struct was made.
+    pub fn validate(&self) -> Vec<PropertyError> {
+        let mut errors = self.client.validate();
+        let mut contradiction = |text: String| errors.push(PropertyError::Contradiction(text));
+        if self.enable_idempotence {
+            if self.acks != Acks::All {
+                contradiction("`enable.idempotence` = `true` needs `acks` = `all`".into());
+            }
+            if self.in_flight_max > IN_FLIGHT_IDEMPOTENT_MAX {
+                contradiction(format!(
+                    "`enable.idempotence` = `true` needs `max.in.flight.requests.per.connection` of at most 5, not {}",
+                    self.in_flight_max
+                ));
+            }
+            if self.retries == 0 {
+                contradiction("`enable.idempotence` = `true` needs `retries` of at least 1".into());
+            }
+        }
+        if self.in_flight_max == 0 {
+            contradiction("`max.in.flight.requests.per.connection` must be at least 1".into());
+        }
+        if self.compression == Codec::Zstd {
+            contradiction("`compression.type` = `zstd` can be read but not yet written; use `lz4`".into());
+        }
+        if self.delivery_timeout < self.linger + self.client.request_timeout {
+            contradiction(format!(
+                "`delivery.timeout.ms` ({} ms) is less than `linger.ms` ({} ms) plus `request.timeout.ms` ({} ms)",
+                self.delivery_timeout.as_millis(),
+                self.linger.as_millis(),
+                self.client.request_timeout.as_millis()
+            ));
+        }
+        if self.batch_bytes_max > self.buffer_bytes_max {
+            contradiction(format!(
+                "`batch.size` ({}) is more than `buffer.memory` ({})",
+                self.batch_bytes_max, self.buffer_bytes_max
+            ));
+        }
+        errors
+    }
+}
+
+impl HasClient for ProducerConfig {
+    fn client(&mut self) -> &mut ClientConfig {
+        &mut self.client
+    }
+}
+
+const SCHEMA: Schema<ProducerConfig> = Schema {
+    tables: &[&client_properties(), PRODUCER],
+    elsewhere: &[(
+        &[
+            "group.*",
+            "auto.offset.reset",
+            "isolation.level",
+            "fetch.*",
+            "session.timeout.ms",
+            "max.poll.*",
+            "enable.auto.commit",
+        ],
+        "it is a property of consumers, this is a producer",
+    )],
+};
+
+const PRODUCER: &[Property<ProducerConfig>] = &[
+    Property {
+        name: "acks",
+        set: |c, v| {
+            let choices = [
+                ("all", Acks::All),
+                ("-1", Acks::All),
+                ("1", Acks::Leader),
+                ("0", Acks::None),
+            ];
+            set(&mut c.acks, one_of(v, &choices))
+        },
+    },
+    Property {
+        name: "enable.idempotence",
+        set: |c, v| set(&mut c.enable_idempotence, boolean(v)),
+    },
+    Property {
+        name: "compression.type",
+        set: |c, v| {
+            let choices = [
+                ("none", Codec::None),
+                ("gzip", Codec::Gzip),
+                ("snappy", Codec::Snappy),
+                ("lz4", Codec::Lz4),
+                ("zstd", Codec::Zstd),
+            ];
+            set(&mut c.compression, one_of(v, &choices))
+        },
+    },
+    Property {
+        name: "compression.gzip.level",
+        set: |c, v| set(&mut c.compression_level, gzip_level(v)),
+    },
+    Property {
+        name: "linger.ms",
+        set: |c, v| set(&mut c.linger, millis(v)),
+    },
+    Property {
+        name: "batch.size",
+        set: |c, v| set(&mut c.batch_bytes_max, bytes_positive(v)),
+    },
+    Property {
+        name: "buffer.memory",
+        set: |c, v| set(&mut c.buffer_bytes_max, parse(v, "a number of bytes")),
+    },
+    Property {
+        name: "max.request.size",
+        set: |c, v| set(&mut c.request_bytes_max, bytes_positive(v)),
+    },
+    Property {
+        name: "max.block.ms",
+        set: |c, v| set(&mut c.block_max, millis(v)),
+    },
+    Property {
+        name: "delivery.timeout.ms",
+        set: |c, v| set(&mut c.delivery_timeout, millis_positive(v)),
+    },
+    Property {
+        name: "max.in.flight.requests.per.connection",
+        set: |c, v| set(&mut c.in_flight_max, parse(v, "a number of requests, at least 1")),
+    },
+    Property {
+        name: "retries",
+        set: |c, v| set(&mut c.retries, parse(v, "a number of retries, 0 or more")),
+    },
+    Property {
+        name: "partitioner.ignore.keys",
+        set: |c, v| set(&mut c.partitioner_ignore_keys, boolean(v)),
+    },
+    Property {
+        name: "partitioner.adaptive.partitioning.enable",
+        set: |c, v| set(&mut c.partitioner_adaptive, boolean(v)),
+    },
+    Property {
+        name: "allow.auto.create.topics",
+        set: set_auto_create,
+    },
+];
+
+fn gzip_level(value: &str) -> Result<Option<i32>, String> {
+    match parse(value, "-1 or a level from 1 to 9")? {
+        -1 => Ok(None),
+        level @ 1..=9 => Ok(Some(level)),
+        _ => Err("expected -1 or a level from 1 to 9".into()),
+    }
+}
+
+/// Brokers remember the last five batches of a producer in each partition.
+const IN_FLIGHT_IDEMPOTENT_MAX: usize = 5;

@@ -1,0 +1,412 @@
+//! The metadata cache.
+//!
+//! Three rules keep it from going backwards. A leader epoch older than the cached one is
+//! stale and ignored (KIP-320), unless the topic has a new id, which means that it was deleted
+//! and created again (KIP-516). A topic that is reported missing keeps its partitions, because
+//! restarting brokers report that for a moment; the error is noted beside them.
+//! Never here: when to ask (see `cluster::refresh`).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use engine_wire::{
+    error_code::ErrorCode,
+    messages::{
+        MetadataResponse,
+        metadata_response::{MetadataResponsePartition, MetadataResponseTopic},
+    },
+};
+use uuid::Uuid;
+
+/// Brokers and topics as last heard. Cheap to clone per topic: topics are shared.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterMetadata {
+    cluster_id: Option<Arc<str>>,
+    controller_id: Option<i32>,
+    brokers: BTreeMap<i32, Broker>,
+    topics: HashMap<Arc<str>, Arc<TopicMetadata>>,
+}
+
+/// One broker's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// The node id.
+    pub node_id: i32,
+    /// The advertised host.
+    pub host: Arc<str>,
+    /// The advertised port.
+    pub port: u16,
+    /// The rack, if the broker has one.
+    pub rack: Option<Arc<str>>,
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicMetadata {
+    /// The name.
+    pub name: Arc<str>,
+    /// The topic id; `None` from brokers that have none (before 2.8).
+    pub topic_id: Option<Uuid>,
+    /// Whether it is one of Kafka's own (`__consumer_offsets`).
+    pub is_internal: bool,
+    /// The last answer's error for the topic as a whole, `NONE` if it had none.
+    pub error: ErrorCode,
+    /// The partitions by index, without gaps. Empty if the topic never existed for us.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionMetadata {
+    /// The leader's node id; `None` while there is none.
+    pub leader_id: Option<i32>,
+    /// The leader's epoch; -1 if the broker does not tell (Metadata before version 7).
+    pub leader_epoch: i32,
+    /// Replicas by node id.
+    pub replicas: Vec<i32>,
+    /// In-sync replicas by node id.
+    pub in_sync_replicas: Vec<i32>,
+    /// The last answer's error for the partition.
+    pub error: ErrorCode,
+}
+
+/// Who leads a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The broker.
+    pub node_id: i32,
+    /// Its epoch; -1 if not known.
+    pub leader_epoch: i32,
+}
+
+impl ClusterMetadata {
+    /// The cluster's id, once a broker told it.
+    pub fn cluster_id(&self) -> Option<&Arc<str>> {
+        self.cluster_id.as_ref()
+    }
+
+    /// The controller (under KRaft: any broker, which forwards).
+    pub fn controller_id(&self) -> Option<i32> {
+        self.controller_id
+    }
+
+    /// All brokers, by node id.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.values()
+    }
+
+    /// One broker.
+    pub fn broker(&self, node_id: i32) -> Option<&Broker> {
+        self.brokers.get(&node_id)
+    }
+
+    /// All topics that were asked for, in no order.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicMetadata>> {
+        self.topics.values()
+    }
+
+    /// One topic, also if it is only known to be missing.
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicMetadata>> {
+        self.topics.get(name)
+    }
+
+    /// The topic's id, if brokers give ids.
+    pub fn topic_id(&self, name: &str) -> Option<Uuid> {
+        self.topics.get(name)?.topic_id
+    }
+
+    /// The topic with this id.
+    pub fn topic_by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicMetadata>> {
+        let mut topics = self.topics.values();
+        topics.find(|topic| topic.topic_id == Some(topic_id))
+    }
+
+    /// The number of partitions, once the topic is known to exist.
+    pub fn partition_count(&self, topic: &str) -> Option<i32> {
+        let count = self.topics.get(topic)?.partitions.len();
+        (count > 0).then_some(count as i32)
+    }
+
+    /// The partition's leader, if it has one whose address is known.
+    pub fn leader_for(&self, topic: &str, partition: i32) -> Option<Leader> {
+        let topic = self.topics.get(topic)?;
+        let partition = topic.partitions.get(usize::try_from(partition).ok()?)?;
+        let node_id = partition.leader_id?;
+        self.brokers.contains_key(&node_id).then_some(Leader {
+            node_id,
+            leader_epoch: partition.leader_epoch,
+        })
+    }
+
+    /// Takes an answer in. Topics that it does not mention stay as they are.
+    pub fn apply(&mut self, response: &MetadataResponse) {
+        if let Some(cluster_id) = &response.cluster_id {
+            self.cluster_id = Some(cluster_id.as_str().into());
+        }
+        let controller_id = response.controller_id.0;
+        self.controller_id = (controller_id >= 0).then_some(controller_id);
+        // An empty broker list is a broker that just started and knows nobody: keep what we have.
+        if !response.brokers.is_empty() {
+            self.brokers = response
+                .brokers
+                .iter()
+                .filter_map(|broker| {
+                    let node_id = broker.node_id.0;
+                    let port = u16::try_from(broker.port).ok()?;
+                    let host = broker.host.as_str().into();
+                    let rack = broker.rack.as_ref().map(|rack| rack.as_str().into());
+                    (node_id >= 0).then_some((
+                        node_id,
+                        Broker {
+                            node_id,
+                            host,
+                            port,
+                            rack,
+                        },
+                    ))
+                })
+                .collect();
+        }
+        for topic in &response.topics {
+            self.apply_topic(topic);
+        }
+    }
+
+    /// A produce or fetch answer named a newer leader (KIP-951). An older epoch is ignored.
+    pub fn apply_leader(&mut self, topic: &str, partition: i32, leader: Leader) {
+        let Some(topic) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let Ok(index) = usize::try_from(partition) else {
+            return;
+        };
+        let known = topic.partitions.get(index).map(|known| known.leader_epoch);
+        if known.is_some_and(|epoch| leader.leader_epoch > epoch) && leader.node_id >= 0 {
+            let known = &mut Arc::make_mut(topic).partitions[index];
+            known.leader_id = Some(leader.node_id);
+            known.leader_epoch = leader.leader_epoch;
+        }
+    }
+
+    /// Forgets a topic that nobody uses any more.
+    pub fn remove_topic(&mut self, name: &str) {
+        self.topics.remove(name);
+    }
+
+    fn apply_topic(&mut self, heard: &MetadataResponseTopic) {
+        let Some(name) = heard.name.as_ref().map(|name| name.0.as_str()) else {
+            return;
+        };
+        let error = ErrorCode::from(heard.error_code);
+        let topic_id = (!heard.topic_id.is_nil()).then_some(heard.topic_id);
+        let known = self.topics.get(name);
+        if error != ErrorCode::NONE {
+            let mut topic = known.map_or_else(
+                || TopicMetadata {
+                    name: name.into(),
+                    topic_id: None,
+                    is_internal: heard.is_internal,
+                    error,
+                    partitions: Vec::new(),
+                },
+                |known| TopicMetadata::clone(known),
+            );
+            topic.error = error;
+            self.topics.insert(topic.name.clone(), Arc::new(topic));
+            return;
+        }
+        let is_same_topic = known.is_some_and(|known| match (known.topic_id, topic_id) {
+            (Some(known), Some(heard)) => known == heard,
+            _ => true,
+        });
+        let known_partitions = match known {
+            Some(known) if is_same_topic => known.partitions.as_slice(),
+            _ => &[],
+        };
+        let Some(partitions) = merge_partitions(known_partitions, &heard.partitions) else {
+            return; // Gaps in the partition indexes: not an answer to build on.
+        };
+        let name = known.map_or_else(|| name.into(), |known| known.name.clone());
+        let topic = TopicMetadata {
+            name: Arc::clone(&name),
+            topic_id,
+            is_internal: heard.is_internal,
+            error,
+            partitions,
+        };
+        self.topics.insert(name, Arc::new(topic));
+    }
+}
+
+/// The partitions by index. `None` if the answer has gaps or duplicates.
+fn merge_partitions(
+    known: &[PartitionMetadata],
+    heard: &[MetadataResponsePartition],
+) -> Option<Vec<PartitionMetadata>> {
+    let mut by_index: Vec<&MetadataResponsePartition> = heard.iter().collect();
+    by_index.sort_by_key(|partition| partition.partition_index);
+    let mut partitions = Vec::with_capacity(by_index.len());
+    for (index, heard) in by_index.into_iter().enumerate() {
+        if heard.partition_index != i32::try_from(index).ok()? {
+            return None;
+        }
+        let leader_id = heard.leader_id.0;
+        let mut partition = PartitionMetadata {
+            leader_id: (leader_id >= 0).then_some(leader_id),
+            leader_epoch: heard.leader_epoch,
+            replicas: heard.replica_nodes.iter().map(|node| node.0).collect(),
+            in_sync_replicas: heard.isr_nodes.iter().map(|node| node.0).collect(),
+            error: ErrorCode::from(heard.error_code),
+        };
+        if let Some(known) = known.get(index)
+            && heard.leader_epoch >= 0
+            && heard.leader_epoch < known.leader_epoch
+        {
+            partition = known.clone(); // A broker that lags behind the controller.
+        }
+        partitions.push(partition);
+    }
+    // Partitions are only ever added; a shorter list comes from a broker that lags behind.
+    partitions.extend_from_slice(known.get(partitions.len()..).unwrap_or_default());
+    Some(partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_wire::messages::StrBytes;
+    use engine_wire::messages::{BrokerId, TopicName, metadata_response::MetadataResponseBroker};
+
+    use super::*;
+
+    fn broker(node_id: i32) -> MetadataResponseBroker {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(node_id))
+            .with_host(StrBytes::from_static_str("localhost"))
+            .with_port(9000 + node_id)
+    }
+
+    fn partition(index: i32, leader_id: i32, leader_epoch: i32) -> MetadataResponsePartition {
+        MetadataResponsePartition::default()
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(leader_id))
+            .with_leader_epoch(leader_epoch)
+    }
+
+    fn topic(topic_id: u128, partitions: Vec<MetadataResponsePartition>) -> MetadataResponseTopic {
+        MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_static_str("orders"))))
+            .with_topic_id(Uuid::from_u128(topic_id))
+            .with_partitions(partitions)
+    }
+
+    fn answer(topic: MetadataResponseTopic) -> MetadataResponse {
+        MetadataResponse::default()
+            .with_brokers(vec![broker(1), broker(2)])
+            .with_controller_id(BrokerId(1))
+            .with_topics(vec![topic])
+    }
+
+    fn leader(node_id: i32, leader_epoch: i32) -> Option<Leader> {
+        Some(Leader { node_id, leader_epoch })
+    }
+
+    #[test]
+    fn leaders_and_ids_are_found_by_name() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(1, 2, 5), partition(0, 1, 3)])));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 3));
+        assert_eq!(cluster.leader_for("orders", 1), leader(2, 5));
+        assert_eq!(cluster.leader_for("orders", 2), None);
+        assert_eq!(cluster.leader_for("orders", -1), None);
+        assert_eq!(cluster.topic_id("orders"), Some(Uuid::from_u128(7)));
+        assert_eq!(cluster.partition_count("orders"), Some(2));
+        assert_eq!(cluster.partition_count("unknown"), None);
+    }
+
+    #[test]
+    fn a_stale_leader_epoch_does_not_move_a_partition_back() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+        cluster.apply(&answer(topic(7, vec![partition(0, 1, 4)])));
+        assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
+        cluster.apply(&answer(topic(7, vec![partition(0, 1, 6)])));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
+    }
+
+    #[test]
+    fn a_recreated_topic_starts_again_at_its_low_epochs() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5), partition(1, 2, 5)])));
+        cluster.apply(&answer(topic(8, vec![partition(0, 1, 0)])));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 0));
+        assert_eq!(cluster.partition_count("orders"), Some(1));
+        assert_eq!(cluster.topic_id("orders"), Some(Uuid::from_u128(8)));
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_for_a_moment_keeps_its_partitions() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+        let missing = topic(0, vec![]).with_error_code(3);
+        cluster.apply(&answer(missing));
+        assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
+        assert_eq!(
+            cluster.topic("orders").unwrap().error,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+        assert_eq!(cluster.topic("orders").unwrap().error, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn a_partition_without_leader_has_none_until_one_is_elected() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, -1, 5).with_error_code(5)])));
+        assert_eq!(cluster.leader_for("orders", 0), None);
+        cluster.apply(&answer(topic(7, vec![partition(0, 1, 6)])));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
+    }
+
+    #[test]
+    fn a_leader_without_a_known_address_cannot_be_used() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 9, 5)])));
+        assert_eq!(cluster.leader_for("orders", 0), None);
+    }
+
+    #[test]
+    fn hints_from_produce_answers_only_move_forward() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+        let hint = |node_id, leader_epoch| Leader { node_id, leader_epoch };
+        cluster.apply_leader("orders", 0, hint(1, 5));
+        assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
+        cluster.apply_leader("orders", 0, hint(1, 6));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
+        cluster.apply_leader("orders", 99, hint(1, 6));
+        cluster.apply_leader("unknown", 0, hint(1, 6));
+    }
+
+    #[test]
+    fn hostile_answers_leave_the_cache_as_it_was() {
+        let mut cluster = ClusterMetadata::default();
+        cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+        for partitions in [
+            vec![partition(-1, 1, 6)],
+            vec![partition(1, 1, 6)],
+            vec![partition(0, 1, 6), partition(0, 1, 6)],
+            vec![partition(i32::MAX, 1, 6)],
+        ] {
+            cluster.apply(&answer(topic(7, partitions)));
+            assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
+        }
+        let nobody = MetadataResponse::default().with_brokers(vec![]);
+        cluster.apply(&nobody);
+        assert_eq!(cluster.brokers().count(), 2);
+        let bad_port = answer(topic(7, vec![])).with_brokers(vec![broker(1).with_port(-5)]);
+        cluster.apply(&bad_port);
+        assert_eq!(cluster.brokers().count(), 0);
+    }
+}
