@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
+pub mod fetch;
 pub mod group;
 pub mod partitioner;
 pub mod sequence;

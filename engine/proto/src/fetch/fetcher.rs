@@ -1,0 +1,762 @@
+//! The fetch machine: plans fetches within the prefetch budget and takes answers in.
+//!
+//! One fetch per broker is in flight, and the next one goes out while the application works on
+//! the last: the budget is shared so that half of it can be in flight and half ready. Bytes
+//! belong to the budget from the moment they are asked for until the application takes them.
+//! At the bound nothing more is asked for; an answer may exceed what was asked by one batch.
+//!
+//! A paused partition keeps what was prefetched, up to half of the budget over all paused ones;
+//! beyond that it is dropped and fetched again later, so that paused partitions cannot starve the
+//! others.
+//!
+//! Never here: sockets, decoding of records, CRCs (the decoder's, on its own thread).
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use engine_wire::{
+    error_code::{ErrorClass, ErrorCode},
+    messages::{FetchResponse, fetch_response::PartitionData},
+    record_batch::split_batches,
+};
+use fastrand::Rng;
+
+use crate::{
+    backoff::BackoffPolicy,
+    fetch::{
+        aborted::AbortedFilter,
+        partition::{Fetched, PartitionLeader, PartitionState, Phase},
+        plan::{FetchPlan, PlannedPartition},
+        position::{FetchError, OffsetReset, Position, StartAt},
+    },
+    topic_partition::TopicPartition,
+};
+
+/// How a consumer fetches.
+#[derive(Clone, Debug)]
+pub struct FetchConfig {
+    /// `isolation.level` is `read_committed`.
+    pub read_committed: bool,
+    /// `auto.offset.reset`.
+    pub offset_reset: OffsetReset,
+    /// `fetch.min.bytes`.
+    pub fetch_bytes_min: usize,
+    /// `fetch.max.bytes`.
+    pub fetch_bytes_max: usize,
+    /// `max.partition.fetch.bytes`.
+    pub partition_bytes_max: usize,
+    /// `fetch.max.wait.ms`.
+    pub fetch_wait_max: Duration,
+    /// `fetch.prefetch.bytes`.
+    pub prefetch_bytes_max: usize,
+    /// `client.rack`.
+    pub rack_id: Option<String>,
+    /// How long a follower is read from before the leader is asked again.
+    pub read_replica_age_max: Duration,
+    /// Pause after an error.
+    pub backoff: BackoffPolicy,
+}
+
+/// A question about a partition's position. Its answer names the ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Tells this question from earlier ones.
+    pub ticket: u64,
+    /// The partition.
+    pub tp: TopicPartition,
+    /// What is asked.
+    pub question: Question,
+}
+
+/// What is asked about a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// OffsetFetch: the group's committed offset.
+    Committed,
+    /// ListOffsets: -2 is the oldest, -1 the end, else a time in ms.
+    Timestamp(i64),
+    /// OffsetForLeaderEpoch: where did the epoch of the position end?
+    EndOfEpoch {
+        /// The epoch.
+        leader_epoch: i32,
+        /// The leader's current epoch, -1 if not known.
+        current_leader_epoch: i32,
+    },
+}
+
+/// An answer to a [`Question`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A position.
+    At(Position),
+    /// There is none: nothing committed, or no record of that time or later.
+    Nothing,
+    /// Where the epoch ended; its number may be smaller than the one asked for.
+    EpochEnd(Position),
+    /// The broker cannot answer such questions: go on without.
+    Unsupported,
+    /// Ask again, after new metadata.
+    Retry,
+    /// Another attempt does not help.
+    Refused(ErrorCode),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchStats {
+    /// Answers taken in.
+    pub fetches: u64,
+    /// Bytes of records that came, filtered and late ones included.
+    pub bytes: u64,
+    /// Records in the batches handed to the queue, by the batch headers.
+    pub records: u64,
+    /// Batches of aborted transactions left out.
+    pub aborted_batches: u64,
+    /// Answers for a partition that nobody waited for any more.
+    pub late_answers: u64,
+    /// Partitions of an answer that came with an error.
+    pub errors: u64,
+    /// Fetches that failed as a whole.
+    pub failed_fetches: u64,
+    /// Time from the request to the answer, summed up over all answers.
+    pub latency_sum: Duration,
+}
+
+/// All partitions of one consumer.
+#[derive(Debug)]
+pub struct Fetcher {
+    config: FetchConfig,
+    partitions: HashMap<TopicPartition, PartitionState>,
+    in_flight: HashMap<i32, InFlight>,
+    ready: VecDeque<TopicPartition>,
+    errors: VecDeque<FetchError>,
+    queued_bytes: usize,
+    next_ticket: u64,
+    metadata_wanted: bool,
+    rng: Rng,
+    stats: FetchStats,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    reserved_bytes: usize,
+    sent_at: Instant,
+}
+
+impl Fetcher {
+    /// A fetcher of nothing yet. `seed` spreads the backoff.
+    pub fn new(config: FetchConfig, seed: u64) -> Fetcher {
+        Fetcher {
+            config,
+            partitions: HashMap::new(),
+            in_flight: HashMap::new(),
+            ready: VecDeque::new(),
+            errors: VecDeque::new(),
+            queued_bytes: 0,
+            next_ticket: 1,
+            metadata_wanted: false,
+            rng: Rng::with_seed(seed),
+            stats: FetchStats::default(),
+        }
+    }
+
+    /// Adds partitions; nothing is fetched until they are started. A known one stays as it is.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        for tp in partitions {
+            self.partitions.entry(tp).or_insert_with(PartitionState::new);
+        }
+    }
+
+    /// Removes partitions with everything that was prefetched.
+    pub fn remove<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        for tp in partitions {
+            if let Some(state) = self.partitions.remove(tp) {
+                self.queued_bytes -= state.queued_bytes;
+            }
+        }
+        let partitions = &self.partitions;
+        self.ready.retain(|tp| partitions.contains_key(tp));
+        self.errors
+            .retain(|error| partitions.contains_key(error_partition(error)));
+    }
+
+    /// Partitions that are assigned, in no order.
+    pub fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
+    }
+
+    /// Starts, or moves, a partition. False if it is not assigned.
+    pub fn start(&mut self, tp: &TopicPartition, start: StartAt) -> bool {
+        let Some(state) = self.partitions.get_mut(tp) else {
+            return false;
+        };
+        self.queued_bytes -= state.queued_bytes;
+        state.restart(start);
+        self.ready.retain(|ready| ready != tp);
+        self.errors.retain(|error| error_partition(error) != tp);
+        true
+    }
+
+    /// Stops handing out and fetching a partition. False if it is not assigned.
+    pub fn pause(&mut self, tp: &TopicPartition) -> bool {
+        let Some(state) = self.partitions.get_mut(tp) else {
+            return false;
+        };
+        state.paused = true;
+        self.ready.retain(|ready| ready != tp);
+        let paused = self.partitions.values().filter(|state| state.paused);
+        let paused_bytes: usize = paused.map(|state| state.queued_bytes).sum();
+        if paused_bytes > self.config.prefetch_bytes_max / 2 {
+            let state = self.partitions.get_mut(tp).expect("looked up above");
+            self.queued_bytes -= state.queued_bytes;
+            state.rewind();
+            self.queued_bytes += state.queued_bytes;
+        }
+        true
+    }
+
+    /// Ends a pause. False if the partition is not assigned.
+    pub fn resume(&mut self, tp: &TopicPartition) -> bool {
+        let Some(state) = self.partitions.get_mut(tp) else {
+            return false;
+        };
+        if std::mem::take(&mut state.paused) && !state.queue.is_empty() {
+            self.ready.push_back(tp.clone());
+        }
+        true
+    }
+
+    /// The next record the application will be given.
+    pub fn position(&self, tp: &TopicPartition) -> Option<Position> {
+        self.partitions.get(tp)?.handed_out
+    }
+
+    /// How many offsets the application is behind the end of what it may read, as of the last
+    /// answer.
+    pub fn lag(&self, tp: &TopicPartition) -> Option<u64> {
+        let state = self.partitions.get(tp)?;
+        let behind = state.end_offset?.saturating_sub(state.handed_out?.offset);
+        Some(u64::try_from(behind).unwrap_or(0))
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> FetchStats {
+        self.stats
+    }
+
+    /// Bytes that are ready for the application.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Whether [`Fetcher::poll_fetched`] has something.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.errors.is_empty()
+    }
+
+    /// The next batches, partitions in turn. They leave the budget here.
+    pub fn poll_fetched(&mut self) -> Option<Result<Fetched, FetchError>> {
+        // An error comes after what was read before it.
+        let drained = |error: &FetchError| {
+            self.partitions
+                .get(error_partition(error))
+                .is_none_or(|state| state.queue.is_empty())
+        };
+        if let Some(index) = self.errors.iter().position(drained) {
+            return self.errors.remove(index).map(Err);
+        }
+        let tp = self.ready.pop_front()?;
+        let state = self.partitions.get_mut(&tp).expect("ready partitions are assigned");
+        let fetched = state.queue.pop_front().expect("ready partitions have something queued");
+        state.handed_out = Some(fetched.next_position());
+        state.queued_bytes -= fetched.bytes;
+        self.queued_bytes -= fetched.bytes;
+        if !state.queue.is_empty() {
+            self.ready.push_back(tp);
+        }
+        Some(Ok(fetched))
+    }
+
+    /// Whether the metadata must be asked for again; says so once.
+    pub fn poll_metadata_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.metadata_wanted)
+    }
+
+    /// Positions to ask the cluster for.
+    pub fn poll_lookups(&mut self, now: Instant) -> Vec<Lookup> {
+        let mut lookups = Vec::new();
+        for (tp, state) in &mut self.partitions {
+            let question = match state.phase {
+                Phase::Looking {
+                    start: StartAt::Committed,
+                } => Question::Committed,
+                Phase::Looking {
+                    start: StartAt::Earliest,
+                } => Question::Timestamp(EARLIEST),
+                Phase::Looking { start: StartAt::Latest } => Question::Timestamp(LATEST),
+                Phase::Looking {
+                    start: StartAt::Timestamp(at),
+                } => Question::Timestamp(at),
+                Phase::Looking {
+                    start: StartAt::Offset { .. },
+                } => {
+                    unreachable!("an offset is its own position")
+                }
+                Phase::Validating { position } => Question::EndOfEpoch {
+                    leader_epoch: position.leader_epoch.unwrap_or(-1),
+                    current_leader_epoch: state.leader.map_or(-1, |leader| leader.leader_epoch),
+                },
+                Phase::Assigned | Phase::Fetching { .. } | Phase::Failed => continue,
+            };
+            if !state.may_ask(now) {
+                continue;
+            }
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            state.ticket = Some(ticket);
+            lookups.push(Lookup {
+                ticket,
+                tp: tp.clone(),
+                question,
+            });
+        }
+        lookups
+    }
+
+    /// The next fetch to send, if a broker is idle, partitions are hungry and the budget allows.
+    pub fn poll_fetch(&mut self, now: Instant) -> Option<FetchPlan> {
+        let mut by_node: BTreeMap<i32, Vec<(usize, &TopicPartition)>> = BTreeMap::new();
+        let mut nodes = HashSet::new();
+        for (tp, state) in &mut self.partitions {
+            let Some(node_id) = state.fetch_node(now) else {
+                let started = !matches!(state.phase, Phase::Assigned | Phase::Failed);
+                if started && state.may_ask(now) {
+                    // Nobody leads: ask again, but not in a tight loop.
+                    self.metadata_wanted = true;
+                    state.retry_at = Some(now + self.config.backoff.initial);
+                }
+                continue;
+            };
+            nodes.insert(node_id);
+            let hungry = matches!(state.phase, Phase::Fetching { .. }) && !state.paused;
+            if hungry && state.may_ask(now) && !self.in_flight.contains_key(&node_id) {
+                by_node.entry(node_id).or_default().push((state.queued_bytes, tp));
+            }
+        }
+        let share = self.config.prefetch_bytes_max / (2 * nodes.len().max(1));
+        let bytes_max = self.config.fetch_bytes_max.min(share).max(1);
+        let reserved: usize = self.in_flight.values().map(|fetch| fetch.reserved_bytes).sum();
+        if self.queued_bytes + reserved + bytes_max > self.config.prefetch_bytes_max.max(1) {
+            return None;
+        }
+        let (node_id, mut hungry) = by_node.pop_first()?;
+        // Those with the least ready come first: brokers fill an answer in this order.
+        hungry.sort();
+        let hungry: Vec<TopicPartition> = hungry.into_iter().map(|(_, tp)| tp.clone()).collect();
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let mut partitions = Vec::with_capacity(hungry.len());
+        for tp in hungry {
+            let state = self.partitions.get_mut(&tp).expect("collected above");
+            let Phase::Fetching { position } = state.phase else {
+                continue;
+            };
+            state.ticket = Some(ticket);
+            partitions.push(PlannedPartition {
+                topic_id: state.leader.and_then(|leader| leader.topic_id),
+                offset: position.offset,
+                leader_epoch: state.leader.map_or(-1, |leader| leader.leader_epoch),
+                bytes_max: to_i32(self.config.partition_bytes_max.max(state.bytes_needed)),
+                tp,
+            });
+        }
+        let fetch = InFlight {
+            ticket,
+            reserved_bytes: bytes_max,
+            sent_at: now,
+        };
+        self.in_flight.insert(node_id, fetch);
+        Some(FetchPlan {
+            ticket,
+            node_id,
+            bytes_max: to_i32(bytes_max),
+            bytes_min: to_i32(self.config.fetch_bytes_min),
+            wait_max_ms: to_i32(self.config.fetch_wait_max.as_millis().try_into().unwrap_or(usize::MAX)),
+            isolation_level: i8::from(self.config.read_committed),
+            rack_id: self.config.rack_id.clone().unwrap_or_default(),
+            partitions,
+        })
+    }
+
+    /// When to poll again if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let waiting = self
+            .partitions
+            .values()
+            .filter(|state| state.ticket.is_none() && !matches!(state.phase, Phase::Assigned | Phase::Failed));
+        waiting.filter_map(|state| state.retry_at).min()
+    }
+
+    /// New metadata: `leader_of` says who leads a partition now, or `None` if nothing is known.
+    pub fn handle_leaders(&mut self, leader_of: impl Fn(&TopicPartition) -> Option<PartitionLeader>) {
+        for (tp, state) in &mut self.partitions {
+            let Some(heard) = leader_of(tp) else { continue };
+            let recreated = state.handle_leader(heard);
+            if !recreated || matches!(state.phase, Phase::Assigned | Phase::Failed) {
+                continue;
+            }
+            let offset = state.handed_out.map_or(-1, |position| position.offset);
+            self.queued_bytes -= state.queued_bytes;
+            state.clear_queue();
+            self.ready.retain(|ready| ready != tp);
+            // All of the new topic is newer than what was read, so also `latest` begins at its start.
+            let policy = match self.config.offset_reset {
+                OffsetReset::Latest => OffsetReset::Earliest,
+                policy => policy,
+            };
+            let error = FetchError::TopicRecreated { tp: tp.clone(), offset };
+            self.errors.extend(state.reset(policy, error));
+        }
+    }
+
+    /// Answer to a [`Lookup`].
+    pub fn handle_found(&mut self, now: Instant, lookup: &Lookup, found: Found) {
+        let waiting = self.partitions.get_mut(&lookup.tp);
+        let Some(state) = waiting.filter(|state| state.ticket == Some(lookup.ticket)) else {
+            self.stats.late_answers += 1;
+            return; // A seek, a new leader or a revocation was faster.
+        };
+        state.ticket = None;
+        let tp = lookup.tp.clone();
+        let error = match (found, state.phase) {
+            (Found::Retry, _) => {
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+                self.metadata_wanted = true;
+                None
+            }
+            (Found::Refused(code), phase) => {
+                let offset = match phase {
+                    Phase::Validating { position } => position.offset,
+                    _ => -1,
+                };
+                state.fail();
+                Some(FetchError::Refused { tp, offset, code })
+            }
+            (Found::At(position), Phase::Looking { start }) => {
+                // After a reset, the application may not have had all of what came before it.
+                if state.queue.is_empty() {
+                    state.handed_out = Some(position);
+                }
+                match start {
+                    StartAt::Committed => state.fetch_from(position),
+                    _ => state.enter(Phase::Fetching { position }),
+                }
+                None
+            }
+            (
+                Found::Nothing,
+                Phase::Looking {
+                    start: StartAt::Committed,
+                },
+            ) => {
+                let error = FetchError::NoCommittedOffset { tp };
+                state.reset(self.config.offset_reset, error)
+            }
+            (Found::Nothing, Phase::Looking { .. }) => {
+                state.enter(Phase::Looking { start: StartAt::Latest });
+                None
+            }
+            (Found::Unsupported, Phase::Validating { position }) => {
+                state.enter(Phase::Fetching { position });
+                None
+            }
+            (Found::EpochEnd(end), Phase::Validating { position }) => {
+                let unknown = end.offset < 0 || end.leader_epoch.is_none();
+                if !unknown && end.offset >= position.offset {
+                    state.enter(Phase::Fetching { position });
+                    None
+                } else {
+                    self.queued_bytes -= state.queued_bytes;
+                    state.clear_queue();
+                    self.ready.retain(|ready| *ready != tp);
+                    truncated(state, tp, position, (!unknown).then_some(end), self.config.offset_reset)
+                }
+            }
+            (found, phase) => {
+                // The driver answers the question that was asked; anything else is asked again.
+                debug_assert!(false, "{tp}: {found:?} answers nothing in {phase:?}");
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+                None
+            }
+        };
+        self.errors.extend(error);
+    }
+
+    /// The fetch got no answer: the connection broke, or it timed out.
+    pub fn handle_fetch_failed(&mut self, now: Instant, plan: &FetchPlan) {
+        self.finish(now, plan);
+        self.stats.failed_fetches += 1;
+        self.metadata_wanted = true;
+        for planned in &plan.partitions {
+            if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
+                state.ticket = None;
+                state.read_replica = None;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+        }
+    }
+
+    /// Answer to a fetch that went out in `version`.
+    pub fn handle_fetch(&mut self, now: Instant, plan: &FetchPlan, version: i16, response: FetchResponse) {
+        if !ErrorCode::from(response.error_code).is_ok() {
+            return self.handle_fetch_failed(now, plan);
+        }
+        self.finish(now, plan);
+        self.stats.fetches += 1;
+        for topic in response.responses {
+            for data in topic.partitions {
+                self.stats.bytes += data.records.as_ref().map_or(0, |r| r.len() as u64);
+                let index = data.partition_index;
+                let planned = plan.find(version, &topic.topic, topic.topic_id, index);
+                let waiting = planned.filter(|planned| waiting_for(&mut self.partitions, planned, plan).is_some());
+                match waiting {
+                    Some(planned) => self.handle_partition(now, planned, data),
+                    // Late after a seek, a revocation or a new leader; sent twice; or not asked for.
+                    None => self.stats.late_answers += 1,
+                }
+            }
+        }
+        // What the answer does not mention is asked again with the next fetch.
+        for planned in &plan.partitions {
+            if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
+                state.ticket = None;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Instant, plan: &FetchPlan) {
+        if let Some(fetch) = self.in_flight.get(&plan.node_id)
+            && fetch.ticket == plan.ticket
+        {
+            self.stats.latency_sum += now.saturating_duration_since(fetch.sent_at);
+            self.in_flight.remove(&plan.node_id);
+        }
+    }
+
+    fn handle_partition(&mut self, now: Instant, planned: &PlannedPartition, data: PartitionData) {
+        let tp = &planned.tp;
+        let state = self.partitions.get_mut(tp).expect("it waits for this answer");
+        let Phase::Fetching { position } = state.phase else {
+            unreachable!("{tp}: leaving Fetching forgets the ticket");
+        };
+        assert_eq!(
+            position.offset, planned.offset,
+            "{tp}: moved while a fetch was under way"
+        );
+        state.ticket = None;
+        let code = ErrorCode::from(data.error_code);
+        if !code.is_ok() {
+            self.stats.errors += 1;
+            return self.handle_partition_error(now, planned, code);
+        }
+        state.failures = 0;
+        state.retry_at = None;
+        state.end_offset = Some(match self.config.read_committed && data.last_stable_offset >= 0 {
+            true => data.last_stable_offset,
+            false => data.high_watermark,
+        });
+        let preferred = data.preferred_read_replica.0;
+        if preferred >= 0 && self.config.rack_id.is_some() {
+            state.read_replica = Some((preferred, now + self.config.read_replica_age_max));
+        }
+        let (fetched, error) = self.take_batches(planned, position, data);
+        if let Some(fetched) = fetched {
+            let state = self.partitions.get_mut(tp).expect("looked up above");
+            state.phase = Phase::Fetching {
+                position: fetched.next_position(),
+            };
+            state.queued_bytes += fetched.bytes;
+            self.queued_bytes += fetched.bytes;
+            state.queue.push_back(fetched);
+            if state.paused {
+                self.pause(tp); // It was paused meanwhile: the bound on paused ones holds here, too.
+            } else if state.queue.len() == 1 {
+                self.ready.push_back(tp.clone());
+            }
+        }
+        if let Some(error) = error {
+            self.partitions.get_mut(tp).expect("looked up above").fail();
+            self.errors.push_back(error);
+        }
+    }
+
+    /// The batches from `position` on. Control, aborted and empty batches move the position but
+    /// are left out.
+    fn take_batches(
+        &mut self,
+        planned: &PlannedPartition,
+        position: Position,
+        data: PartitionData,
+    ) -> (Option<Fetched>, Option<FetchError>) {
+        let records = data.records.unwrap_or_default();
+        let bytes = records.len();
+        let mut aborted = self.config.read_committed.then(|| {
+            let list = data.aborted_transactions.unwrap_or_default();
+            AbortedFilter::new(list.iter().map(|txn| (txn.producer_id.0, txn.first_offset)))
+        });
+        let mut next = position;
+        let mut kept = Vec::new();
+        let mut error = None;
+        let mut batches = split_batches(records);
+        for batch in &mut batches {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(source) => {
+                    let (tp, offset) = (planned.tp.clone(), next.offset);
+                    error = Some(FetchError::Malformed { tp, offset, source });
+                    break;
+                }
+            };
+            let is_aborted = aborted.as_mut().is_some_and(|filter| filter.is_aborted(&batch));
+            if batch.header.next_offset() <= next.offset {
+                continue; // It lies below the position, or goes backwards.
+            }
+            next.offset = batch.header.next_offset();
+            if batch.header.partition_leader_epoch >= 0 {
+                next.leader_epoch = Some(batch.header.partition_leader_epoch);
+            }
+            self.stats.aborted_batches += u64::from(is_aborted);
+            if !is_aborted && !batch.header.is_control() && batch.header.record_count > 0 {
+                self.stats.records += u64::try_from(batch.header.record_count).unwrap_or(0);
+                kept.push(batch);
+            }
+        }
+        let state = self.partitions.get_mut(&planned.tp).expect("it waits for this answer");
+        let moved = next.offset > position.offset;
+        state.bytes_needed = match batches.truncated_tail() {
+            Some(needed) if !moved => needed.min(self.config.fetch_bytes_max),
+            _ => 0,
+        };
+        let fetched = moved.then(|| Fetched {
+            tp: planned.tp.clone(),
+            first_offset: position.offset,
+            batches: kept,
+            next_offset: next.offset,
+            leader_epoch: next.leader_epoch,
+            high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
+            bytes,
+        });
+        (fetched, error)
+    }
+
+    fn handle_partition_error(&mut self, now: Instant, planned: &PlannedPartition, code: ErrorCode) {
+        let tp = planned.tp.clone();
+        let state = self.partitions.get_mut(&tp).expect("it waits for this answer");
+        let was_follower = state.read_replica.take().is_some();
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE && was_follower {
+            return; // A follower may be behind: ask the leader.
+        }
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            let error = FetchError::OffsetOutOfRange {
+                tp,
+                offset: planned.offset,
+            };
+            self.errors.extend(state.reset(self.config.offset_reset, error));
+            return;
+        }
+        match code.class() {
+            ErrorClass::Retriable | ErrorClass::RefreshMetadata | ErrorClass::Fenced => {
+                self.metadata_wanted = true;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+            // The rest of the classes, and codes of the future.
+            _ if is_healed_by_metadata(code) => {
+                self.metadata_wanted = true;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+            _ => {
+                state.fail();
+                self.errors.push_back(FetchError::Refused {
+                    tp,
+                    offset: planned.offset,
+                    code,
+                });
+            }
+        }
+    }
+}
+
+/// ListOffsets' name for the oldest offset.
+pub const EARLIEST: i64 = -2;
+/// ListOffsets' name for the end.
+pub const LATEST: i64 = -1;
+
+fn waiting_for<'a>(
+    partitions: &'a mut HashMap<TopicPartition, PartitionState>,
+    planned: &PlannedPartition,
+    plan: &FetchPlan,
+) -> Option<&'a mut PartitionState> {
+    partitions
+        .get_mut(&planned.tp)
+        .filter(|state| state.ticket == Some(plan.ticket))
+}
+
+/// The log was cut below the position (KIP-320): with a reset policy reading goes on where the log
+/// still agrees, as in the Java client; without one it is the application's decision.
+fn truncated(
+    state: &mut PartitionState,
+    tp: TopicPartition,
+    position: Position,
+    end: Option<Position>,
+    policy: OffsetReset,
+) -> Option<FetchError> {
+    let offset = position.offset;
+    let end_offset = end.map(|end| end.offset);
+    match (end, policy) {
+        (Some(end), OffsetReset::Earliest | OffsetReset::Latest) => {
+            // What was prefetched is dropped, so go back to where the application is, if that is earlier.
+            let handed_out = state.handed_out.filter(|handed_out| handed_out.offset < end.offset);
+            let position = handed_out.unwrap_or(end);
+            state.handed_out = Some(position);
+            state.enter(Phase::Fetching { position });
+            None
+        }
+        _ => state.reset(policy, FetchError::LogTruncated { tp, offset, end_offset }),
+    }
+}
+
+fn back_off(state: &mut PartitionState, now: Instant, policy: &BackoffPolicy, rng: &mut Rng) {
+    state.failures = state.failures.saturating_add(1);
+    state.retry_at = Some(now + policy.delay(state.failures, rng));
+}
+
+fn is_healed_by_metadata(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+    )
+}
+
+fn error_partition(error: &FetchError) -> &TopicPartition {
+    match error {
+        FetchError::OffsetOutOfRange { tp, .. }
+        | FetchError::NoCommittedOffset { tp }
+        | FetchError::LogTruncated { tp, .. }
+        | FetchError::TopicRecreated { tp, .. }
+        | FetchError::Refused { tp, .. }
+        | FetchError::Malformed { tp, .. } => tp,
+    }
+}
+
+fn to_i32(size: usize) -> i32 {
+    i32::try_from(size).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,190 @@
+//! One Fetch request, in any version.
+//!
+//! Sessionless for now (session id 0, epoch -1): every request names all partitions. A fetch
+//! session (KIP-227) would live per broker beside the plan and turn `partitions` into a
+//! difference here; nothing else would change.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use engine_wire::messages::{
+    FetchRequest, StrBytes, TopicName,
+    fetch_request::{FetchPartition, FetchTopic, ReplicaState},
+};
+use uuid::Uuid;
+
+use crate::topic_partition::TopicPartition;
+
+/// From this version on, topics are named by their id only (KIP-516).
+pub const FIRST_BY_TOPIC_ID: i16 = 13;
+
+/// What one Fetch request asks of one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchPlan {
+    /// Tells this fetch from earlier ones whose answer may still arrive.
+    pub ticket: u64,
+    /// The broker.
+    pub node_id: i32,
+    /// Bound on the whole answer, except that one batch always comes.
+    pub bytes_max: i32,
+    /// The answer waits for so many bytes.
+    pub bytes_min: i32,
+    /// But not longer than this.
+    pub wait_max_ms: i32,
+    /// The protocol's number for the isolation level.
+    pub isolation_level: i8,
+    /// `client.rack`, empty for none.
+    pub rack_id: String,
+    /// The partitions, the hungriest first: brokers fill an answer in this order.
+    pub partitions: Vec<PlannedPartition>,
+}
+
+/// One partition of a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedPartition {
+    /// Which.
+    pub tp: TopicPartition,
+    /// Its topic's id, where brokers give one.
+    pub topic_id: Option<Uuid>,
+    /// The next offset.
+    pub offset: i64,
+    /// The epoch of the leader as we know it, -1 if we do not. Fences us from old leaders and
+    /// old leaders from us.
+    pub leader_epoch: i32,
+    /// Bound on this partition's share.
+    pub bytes_max: i32,
+}
+
+impl FetchPlan {
+    /// Whether the request may go out in a version that names topics by id: a zero id must never
+    /// be sent.
+    pub fn has_topic_ids(&self) -> bool {
+        let mut ids = self.partitions.iter().map(|planned| planned.topic_id);
+        ids.all(|id| id.is_some_and(|id| !id.is_nil()))
+    }
+
+    /// The newest version that this plan can go out in, within `version_max`.
+    pub fn version_within(&self, version_max: i16) -> i16 {
+        if self.has_topic_ids() {
+            version_max
+        } else {
+            version_max.min(FIRST_BY_TOPIC_ID - 1)
+        }
+    }
+
+    /// The request's body in `version`.
+    pub fn request(&self, version: i16) -> FetchRequest {
+        // Grouped by topic, in the order in which topics first appear.
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for planned in &self.partitions {
+            let place = *places.entry(planned.tp.topic.clone()).or_insert_with(|| {
+                topics.push(topic_of(planned, version));
+                topics.len() - 1
+            });
+            let mut partition = FetchPartition::default()
+                .with_partition(planned.tp.partition)
+                .with_fetch_offset(planned.offset)
+                .with_partition_max_bytes(planned.bytes_max);
+            if version >= 9 {
+                partition = partition.with_current_leader_epoch(planned.leader_epoch);
+            }
+            topics[place].partitions.push(partition);
+        }
+        let request = FetchRequest::default()
+            .with_max_wait_ms(self.wait_max_ms)
+            .with_min_bytes(self.bytes_min)
+            .with_max_bytes(self.bytes_max)
+            .with_isolation_level(self.isolation_level)
+            .with_topics(topics);
+        let request = match version {
+            ..=14 => request.with_replica_id((-1).into()),
+            _ => request.with_replica_state(ReplicaState::default()),
+        };
+        let request = if version >= 7 {
+            request.with_session_epoch(-1)
+        } else {
+            request
+        };
+        match version >= 11 {
+            true => request.with_rack_id(StrBytes::from_string(self.rack_id.clone())),
+            false => request,
+        }
+    }
+
+    /// The planned partition that an answer talks about.
+    pub(crate) fn find(
+        &self,
+        version: i16,
+        topic: &TopicName,
+        topic_id: Uuid,
+        partition: i32,
+    ) -> Option<&PlannedPartition> {
+        self.partitions.iter().find(|planned| {
+            let same_topic = match version >= FIRST_BY_TOPIC_ID {
+                true => planned.topic_id == Some(topic_id),
+                false => &*planned.tp.topic == topic.0.as_str(),
+            };
+            same_topic && planned.tp.partition == partition
+        })
+    }
+}
+
+fn topic_of(planned: &PlannedPartition, version: i16) -> FetchTopic {
+    match planned.topic_id {
+        Some(topic_id) if version >= FIRST_BY_TOPIC_ID => FetchTopic::default().with_topic_id(topic_id),
+        _ => {
+            assert!(
+                version < FIRST_BY_TOPIC_ID,
+                "{}: no topic id for version {version}",
+                planned.tp
+            );
+            let name = StrBytes::from_string(planned.tp.topic.to_string());
+            FetchTopic::default().with_topic(name.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_wire::request::encode_request;
+
+    fn plan(topic_id: Option<Uuid>) -> FetchPlan {
+        let planned = |topic: &str, partition| PlannedPartition {
+            tp: TopicPartition::new(topic, partition),
+            topic_id,
+            offset: 5,
+            leader_epoch: 3,
+            bytes_max: 1000,
+        };
+        FetchPlan {
+            ticket: 1,
+            node_id: 1,
+            bytes_max: 5000,
+            bytes_min: 1,
+            wait_max_ms: 500,
+            isolation_level: 1,
+            rack_id: "rack1".into(),
+            partitions: vec![planned("a", 0), planned("a", 1)],
+        }
+    }
+
+    #[test]
+    fn every_version_can_be_written() {
+        let plan = plan(Some(Uuid::from_u128(7)));
+        for version in 4..=17 {
+            let request = plan.request(version);
+            assert_eq!(request.topics.len(), 1, "partitions of a topic share its entry");
+            encode_request(1, "client", version, &request).unwrap_or_else(|error| panic!("version {version}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_zero_topic_id_is_never_sent() {
+        for topic_id in [None, Some(Uuid::nil())] {
+            assert_eq!(plan(topic_id).version_within(17), 12);
+        }
+        assert_eq!(plan(Some(Uuid::from_u128(7))).version_within(17), 17);
+        assert_eq!(plan(Some(Uuid::from_u128(7))).version_within(11), 11);
+    }
+}
