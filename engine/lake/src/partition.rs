@@ -1,0 +1,458 @@
+//! Which partition folder each row belongs to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::config::PartitionBy;
+use crate::layout::{self, NAME_BYTES_MAX};
+
+/// Splits batches by partition folder.
+#[derive(Debug)]
+pub(crate) struct Partitioner {
+    levels: Vec<Level>,
+    rows: Option<RowConverter>,
+}
+
+#[derive(Debug)]
+struct Level {
+    name: String,
+    column: usize,
+    /// For a derived date: the timestamps per day.
+    per_day: Option<i64>,
+}
+
+/// A partitioning that the schema does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    /// No such column.
+    #[error("partition column {column:?} does not exist; the columns are {columns}")]
+    Missing {
+        /// The column.
+        column: String,
+        /// What there is.
+        columns: String,
+    },
+    /// A type whose values make no folder names.
+    #[error(
+        "cannot partition by {column:?}, a {data_type}: use strings, integers, booleans, dates, or the date of a timestamp"
+    )]
+    Type {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// The date of something that has none.
+    #[error("cannot take the date of {column:?}: it is a {data_type}, not a timestamp")]
+    NotATimestamp {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// Two folder levels with one name, or a derived level with a column's name.
+    #[error("partition {0:?} would be named twice")]
+    Twice(String),
+    /// A folder name that readers skip or cannot read.
+    #[error(
+        "{0:?} cannot name a partition folder: it is empty, too long, or begins with '_' or '.'"
+    )]
+    Name(String),
+    /// Nothing left for the files.
+    #[error("every column is a partition column: a file needs at least one more")]
+    NoColumns,
+}
+
+/// Rows that cannot be split.
+#[derive(Debug, thiserror::Error)]
+pub enum SplitError {
+    /// The value is longer than a folder name can be.
+    #[error(
+        "a value of partition column {column:?} makes a folder name of {bytes} bytes, at most {NAME_BYTES_MAX} are possible"
+    )]
+    TooLong {
+        /// The column.
+        column: String,
+        /// The length of the folder name.
+        bytes: usize,
+    },
+    /// Arrow refused.
+    #[error("cannot split rows by partition")]
+    Arrow(#[from] ArrowError),
+}
+
+impl Partitioner {
+    pub(crate) fn new(
+        schema: &Schema,
+        partition_by: &[PartitionBy],
+    ) -> Result<Partitioner, PartitionError> {
+        let mut levels: Vec<Level> = Vec::with_capacity(partition_by.len());
+        for by in partition_by {
+            let level = Level::new(schema, by)?;
+            if levels.iter().any(|other| other.name == level.name) {
+                return Err(PartitionError::Twice(level.name));
+            }
+            levels.push(level);
+        }
+        let by_value = levels
+            .iter()
+            .filter(|level| level.per_day.is_none())
+            .count();
+        if by_value == schema.fields().len() {
+            return Err(PartitionError::NoColumns);
+        }
+        let fields = levels.iter().map(|level| {
+            SortField::new(match level.per_day {
+                Some(_) => DataType::Int64,
+                None => value_type(schema.field(level.column).data_type()).clone(),
+            })
+        });
+        let fields: Vec<_> = fields.collect();
+        let rows = (!fields.is_empty())
+            .then(|| RowConverter::new(fields).expect("every partition type has a row format"));
+        Ok(Partitioner { levels, rows })
+    }
+
+    /// The columns that stay in the files.
+    pub(crate) fn file_columns(&self, schema: &Schema) -> Vec<usize> {
+        let is_folder = |index: &usize| {
+            self.levels
+                .iter()
+                .any(|level| level.per_day.is_none() && level.column == *index)
+        };
+        (0..schema.fields().len())
+            .filter(|index| !is_folder(index))
+            .collect()
+    }
+
+    /// The rows of each partition with its folder (empty without partitions), in order of first appearance. Rows keep
+    /// their order.
+    pub(crate) fn split(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<Vec<(String, RecordBatch)>, SplitError> {
+        let Some(converter) = &self.rows else {
+            return Ok(vec![(String::new(), batch.clone())]);
+        };
+        let columns = self
+            .levels
+            .iter()
+            .map(|level| level.values(batch))
+            .collect::<Result<Vec<_>, _>>()?;
+        let rows = converter.convert_columns(&columns)?;
+        let mut partitions: Vec<Vec<u32>> = Vec::new();
+        let mut by_row = HashMap::new();
+        let mut previous = None;
+        for (index, row) in rows.iter().enumerate() {
+            // Neighbours usually belong together: a comparison is cheaper than a hash.
+            let partition = match previous {
+                Some((partition, previous)) if previous == row => partition,
+                _ => *by_row.entry(row).or_insert_with(|| {
+                    partitions.push(Vec::new());
+                    partitions.len() - 1
+                }),
+            };
+            partitions[partition]
+                .push(u32::try_from(index).expect("a batch has fewer than 2^32 rows"));
+            previous = Some((partition, row));
+        }
+        if partitions.len() == 1 {
+            return Ok(vec![(self.folder(&columns, 0)?, batch.clone())]);
+        }
+        let take = |indices: Vec<u32>| {
+            let first = indices[0] as usize;
+            Ok((
+                self.folder(&columns, first)?,
+                take_record_batch(batch, &UInt32Array::from(indices))?,
+            ))
+        };
+        partitions.into_iter().map(take).collect()
+    }
+
+    fn folder(&self, columns: &[ArrayRef], row: usize) -> Result<String, SplitError> {
+        let mut path = String::new();
+        for (level, column) in self.levels.iter().zip(columns) {
+            let value = if column.is_null(row) {
+                None
+            } else if level.per_day.is_some() {
+                Some(layout::date_text(
+                    column.as_primitive::<Int64Type>().value(row),
+                ))
+            } else {
+                Some(
+                    ArrayFormatter::try_new(column, &FormatOptions::new())?
+                        .value(row)
+                        .try_to_string()?,
+                )
+            };
+            let folder = layout::partition_folder(&level.name, value.as_deref());
+            if folder.len() > NAME_BYTES_MAX {
+                return Err(SplitError::TooLong {
+                    column: level.name.clone(),
+                    bytes: folder.len(),
+                });
+            }
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(&folder);
+        }
+        Ok(path)
+    }
+}
+
+impl Level {
+    fn new(schema: &Schema, by: &PartitionBy) -> Result<Level, PartitionError> {
+        let find = |column: &str| {
+            schema
+                .index_of(column)
+                .map_err(|_| PartitionError::Missing {
+                    column: column.to_owned(),
+                    columns: schema
+                        .fields()
+                        .iter()
+                        .map(|field| field.name().as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                })
+        };
+        let name = by.name();
+        if name.is_empty() || name.starts_with(['_', '.']) || name.len() > NAME_BYTES_MAX / 4 {
+            return Err(PartitionError::Name(name.to_owned()));
+        }
+        match by {
+            PartitionBy::Column(column) => {
+                let index = find(column)?;
+                let data_type = schema.field(index).data_type();
+                if !makes_folders(value_type(data_type)) {
+                    return Err(PartitionError::Type {
+                        column: column.clone(),
+                        data_type: data_type.clone(),
+                    });
+                }
+                Ok(Level {
+                    name: column.clone(),
+                    column: index,
+                    per_day: None,
+                })
+            }
+            PartitionBy::Date {
+                name,
+                timestamp_column,
+            } => {
+                let index = find(timestamp_column)?;
+                if schema.index_of(name).is_ok() {
+                    return Err(PartitionError::Twice(name.clone()));
+                }
+                let DataType::Timestamp(unit, _) = schema.field(index).data_type() else {
+                    return Err(PartitionError::NotATimestamp {
+                        column: timestamp_column.clone(),
+                        data_type: schema.field(index).data_type().clone(),
+                    });
+                };
+                let per_second = match unit {
+                    TimeUnit::Second => 1,
+                    TimeUnit::Millisecond => 1_000,
+                    TimeUnit::Microsecond => 1_000_000,
+                    TimeUnit::Nanosecond => 1_000_000_000,
+                };
+                Ok(Level {
+                    name: name.clone(),
+                    column: index,
+                    per_day: Some(86_400 * per_second),
+                })
+            }
+        }
+    }
+
+    fn values(&self, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
+        let column = batch.column(self.column);
+        let Some(per_day) = self.per_day else {
+            return match column.data_type() {
+                DataType::Dictionary(_, value) => cast(column, value),
+                _ => Ok(Arc::clone(column)),
+            };
+        };
+        let DataType::Timestamp(unit, _) = column.data_type() else {
+            return Err(ArrowError::SchemaError(format!(
+                "{} is not a timestamp",
+                self.name
+            )));
+        };
+        let day = |timestamp: i64| timestamp.div_euclid(per_day);
+        let days: Int64Array = match unit {
+            TimeUnit::Second => column.as_primitive::<TimestampSecondType>().unary(day),
+            TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().unary(day),
+            TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().unary(day),
+            TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().unary(day),
+        };
+        Ok(Arc::new(days))
+    }
+}
+
+fn value_type(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, value) => value,
+        other => other,
+    }
+}
+
+fn makes_folders(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || matches!(
+            data_type,
+            DataType::Utf8
+                | DataType::LargeUtf8
+                | DataType::Utf8View
+                | DataType::Boolean
+                | DataType::Date32
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        BooleanArray, Date32Array, DictionaryArray, StringArray, TimestampNanosecondArray,
+    };
+    use arrow::datatypes::{Field, Int32Type};
+
+    use super::*;
+
+    fn split(columns: Vec<(&str, ArrayRef)>, partition_by: &[PartitionBy]) -> Vec<(String, usize)> {
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap();
+        let partitioner = Partitioner::new(batch.schema_ref(), partition_by).unwrap();
+        partitioner
+            .split(&batch)
+            .unwrap()
+            .into_iter()
+            .map(|(folder, rows)| (folder, rows.num_rows()))
+            .collect()
+    }
+
+    #[test]
+    fn rows_go_to_the_folder_of_their_date_and_value() {
+        const DAY: i64 = 86_400_000_000_000;
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![
+            Some(0),
+            Some(-1),
+            Some(DAY - 1),
+            Some(DAY),
+            None,
+        ]));
+        let names: ArrayRef = Arc::new(StringArray::from(vec![
+            Some("a"),
+            Some("a"),
+            Some("a"),
+            Some("b/c"),
+            None,
+        ]));
+        assert_eq!(
+            split(
+                vec![("time", times), ("name", names)],
+                &[
+                    PartitionBy::date_of("dt", "time"),
+                    PartitionBy::column("name")
+                ]
+            ),
+            [
+                ("dt=1970-01-01/name=a".to_owned(), 2),
+                ("dt=1969-12-31/name=a".to_owned(), 1),
+                ("dt=1970-01-02/name=b%2Fc".to_owned(), 1),
+                (
+                    "dt=__HIVE_DEFAULT_PARTITION__/name=__HIVE_DEFAULT_PARTITION__".to_owned(),
+                    1
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_partitionable_type_has_a_plain_folder_name() {
+        let rest: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let dictionary: DictionaryArray<Int32Type> = vec!["x"].into_iter().collect();
+        for (array, folder) in [
+            (Arc::new(Int64Array::from(vec![-5])) as ArrayRef, "p=-5"),
+            (Arc::new(BooleanArray::from(vec![true])), "p=true"),
+            (Arc::new(Date32Array::from(vec![20_455])), "p=2026-01-02"),
+            (Arc::new(dictionary), "p=x"),
+        ] {
+            let found = split(
+                vec![("p", array), ("rest", rest.clone())],
+                &[PartitionBy::column("p")],
+            );
+            assert_eq!(found, [(folder.to_owned(), 1)]);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_before_the_first_row() {
+        let schema = Schema::new(vec![
+            Field::new("price", DataType::Float64, false),
+            Field::new("name", DataType::Utf8, false),
+            Field::new("time", DataType::Timestamp(TimeUnit::Second, None), false),
+        ]);
+        for (partition_by, message) in [
+            (
+                vec![PartitionBy::column("nmae")],
+                "partition column \"nmae\" does not exist; the columns are price, name, time",
+            ),
+            (
+                vec![PartitionBy::column("price")],
+                "cannot partition by \"price\", a Float64: use strings, integers, booleans, dates, or the date of a timestamp",
+            ),
+            (
+                vec![PartitionBy::date_of("dt", "name")],
+                "cannot take the date of \"name\": it is a Utf8, not a timestamp",
+            ),
+            (
+                vec![PartitionBy::date_of("name", "time")],
+                "partition \"name\" would be named twice",
+            ),
+            (
+                vec![PartitionBy::column("name"), PartitionBy::column("name")],
+                "partition \"name\" would be named twice",
+            ),
+            (
+                vec![PartitionBy::date_of("_dt", "time")],
+                "\"_dt\" cannot name a partition folder: it is empty, too long, or begins with '_' or '.'",
+            ),
+        ] {
+            assert_eq!(
+                Partitioner::new(&schema, &partition_by)
+                    .unwrap_err()
+                    .to_string(),
+                message
+            );
+        }
+        let only = Schema::new(vec![Field::new("name", DataType::Utf8, false)]);
+        assert_eq!(
+            Partitioner::new(&only, &[PartitionBy::column("name")]).unwrap_err(),
+            PartitionError::NoColumns
+        );
+    }
+
+    #[test]
+    fn a_value_too_long_for_a_folder_is_an_error_with_its_length() {
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["/".repeat(100)]));
+        let batch =
+            RecordBatch::try_from_iter([("name", names.clone()), ("other", names)]).unwrap();
+        let partitioner =
+            Partitioner::new(batch.schema_ref(), &[PartitionBy::column("name")]).unwrap();
+        assert!(matches!(
+            partitioner.split(&batch),
+            Err(SplitError::TooLong { bytes: 305, .. })
+        ));
+    }
+}

@@ -1,0 +1,202 @@
+//! What a restart does with the files that it finds.
+//!
+//! Reading facts and acting on them are separate from deciding, and the decision is pure, so every point at which a
+//! crash can happen is a row in a test:
+//!
+//! ```text
+//!  written ──▶ staged ──▶ checkpoint committed ──▶ half published ──▶ published
+//!  delete      delete     publish all              publish the rest   nothing to do
+//! ```
+
+use crate::layout;
+use crate::publish::{PublishError, Published, publish};
+use crate::staged::{StagedFile, StagedFiles};
+use crate::store::{LakeStore, StoreError};
+use crate::writer_id::WriterId;
+
+/// What is known about one writer's files after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryFacts {
+    /// The files of the last committed checkpoint.
+    pub committed: Vec<CommittedFile>,
+    /// Names in the writer's own staging folder that the checkpoint does not mention.
+    pub uncommitted: Vec<String>,
+}
+
+/// A file that belongs to the table, and where it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedFile {
+    /// The file as the checkpoint describes it.
+    pub file: StagedFile,
+    /// Its size in the staging folder, if it is there.
+    pub staged_bytes: Option<u64>,
+    /// Its size in the table, if it is there.
+    pub published_bytes: Option<u64>,
+    /// If it is in both places: whether the bytes are the same.
+    pub same_content: bool,
+}
+
+/// One step of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecoveryAction {
+    /// Move a committed file into the table.
+    Publish(StagedFile),
+    /// Remove this name from the writer's staging folder.
+    Delete(String),
+}
+
+/// A table that does not agree with the committed checkpoint. A person has to look: continuing would lose rows or
+/// show them twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryConflict {
+    /// Neither staged nor published.
+    #[error(
+        "{path:?} is committed ({rows} rows), but it is neither staged nor in the table: was the lake moved or deleted?"
+    )]
+    Missing {
+        /// Where it belongs.
+        path: String,
+        /// What is lost.
+        rows: u64,
+    },
+    /// Not the size that was written.
+    #[error("{path:?} has {found} bytes, but {expected} were committed")]
+    Size {
+        /// The file.
+        path: String,
+        /// Its size.
+        found: u64,
+        /// The committed size.
+        expected: u64,
+    },
+    /// Staged and published, and not the same.
+    #[error("{path:?} is in the table already, with other content than the staged file")]
+    Different {
+        /// The file.
+        path: String,
+    },
+}
+
+/// What [`recover`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The committed files.
+    pub published: Published,
+    /// Staged files of no committed checkpoint that were deleted.
+    pub files_deleted: u64,
+}
+
+/// A recovery that did not finish. The table may be used again after it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The committed files could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Decides what to do. Committed files come first, so a failure half-way never deletes what it could not publish.
+pub fn decide(facts: &RecoveryFacts) -> Result<Vec<RecoveryAction>, RecoveryConflict> {
+    let mut actions = Vec::new();
+    for CommittedFile {
+        file,
+        staged_bytes,
+        published_bytes,
+        same_content,
+    } in &facts.committed
+    {
+        for (found, path) in [(staged_bytes, &file.staged), (published_bytes, &file.path)] {
+            if let Some(found) = found.filter(|found| *found != file.bytes) {
+                return Err(RecoveryConflict::Size {
+                    path: path.clone(),
+                    found,
+                    expected: file.bytes,
+                });
+            }
+        }
+        match (staged_bytes, published_bytes) {
+            (Some(_), None) => actions.push(RecoveryAction::Publish(file.clone())),
+            (None, Some(_)) => {}
+            // A store without rename copies and then deletes: the crash came between.
+            (Some(_), Some(_)) if *same_content => {
+                actions.push(RecoveryAction::Delete(file.staged.clone()))
+            }
+            (Some(_), Some(_)) => {
+                return Err(RecoveryConflict::Different {
+                    path: file.path.clone(),
+                });
+            }
+            (None, None) => {
+                return Err(RecoveryConflict::Missing {
+                    path: file.path.clone(),
+                    rows: file.rows,
+                });
+            }
+        }
+    }
+    actions.extend(
+        facts
+            .uncommitted
+            .iter()
+            .cloned()
+            .map(RecoveryAction::Delete),
+    );
+    Ok(actions)
+}
+
+/// Brings the table to the last committed checkpoint: publishes its files, deletes what `writer_id` staged after it.
+///
+/// `committed` is `None` if no checkpoint has ever committed. It may be that of another writer whose work this process
+/// takes over: then its files are published, and nothing else of it is touched. Files in the staging folder of any other
+/// writer are never deleted, since that writer may be alive. Idempotent.
+pub fn recover(
+    store: &LakeStore,
+    writer_id: &WriterId,
+    committed: Option<&StagedFiles>,
+) -> Result<Recovered, RecoverError> {
+    let published = committed
+        .map(|staged| publish(store, staged))
+        .transpose()?
+        .unwrap_or_default();
+    let folder = layout::staging_folder(writer_id);
+    let uncommitted = store.names_in(&folder)?;
+    let facts = RecoveryFacts {
+        committed: Vec::new(),
+        uncommitted,
+    };
+    let mut recovered = Recovered {
+        published,
+        files_deleted: 0,
+    };
+    for action in decide(&facts).unwrap_or_default() {
+        if let RecoveryAction::Delete(name) = action {
+            store.delete_any(&folder, &name)?;
+            recovered.files_deleted += 1;
+        }
+    }
+    Ok(recovered)
+}
+
+/// Looks up the files of a checkpoint.
+pub(crate) fn committed_files(
+    store: &LakeStore,
+    staged: &StagedFiles,
+) -> Result<Vec<CommittedFile>, StoreError> {
+    let look_up = |file: &StagedFile| {
+        let staged_path = layout::staged_path(staged.writer_id(), &file.staged);
+        let path = layout::checked_path(&file.path);
+        let (staged_bytes, published_bytes) = (store.size_of(&staged_path)?, store.size_of(&path)?);
+        let same_content = staged_bytes.is_some()
+            && staged_bytes == published_bytes
+            && store.same_content(&staged_path, &path)?;
+        Ok(CommittedFile {
+            file: file.clone(),
+            staged_bytes,
+            published_bytes,
+            same_content,
+        })
+    };
+    staged.files().iter().map(look_up).collect()
+}
