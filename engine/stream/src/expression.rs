@@ -2,7 +2,12 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod error;
+pub(crate) mod functions;
+pub(crate) mod nearest;
+pub(crate) mod resolve;
 pub(crate) mod scalar;
+#[cfg(test)]
+mod tests;
 
 pub use aggregate::AggregateExpression;
 pub use error::{EvaluateError, ExpressionError};

@@ -1,7 +1,9 @@
 //! From a pipeline's text to operators that run: which columns are needed, what every part's rows look
 //! like, and one graph of operators per source partition.
 
+pub(crate) mod check;
 pub(crate) mod error;
+pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod spec;
 pub(crate) mod task;

@@ -1,6 +1,21 @@
 //! State ⇄ bytes: named micro-batches as Arrow IPC behind a version and a checksum.
+//!
+//! ```text
+//! mark "EST\x01" · version u32 · body length u64 · CRC-32C of the body u32 · body
+//! body: number of parts u32, then for each: name length u32 · name · IPC length u64 · Arrow IPC stream
+//! ```
+//! All integers are little-endian. The checksum is checked before anything in the body is believed.
+
+use std::io::Cursor;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+
+const MARK: [u8; 4] = *b"EST\x01";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 20;
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +32,7 @@ pub enum SnapshotError {
         found: u32,
     },
     /// Fewer or more bytes than were written.
-    #[error("the snapshot has {found} bytes of {expected}")]
+    #[error("the snapshot has {found} bytes instead of {expected}")]
     Length {
         /// The bytes that were written.
         expected: u64,
@@ -40,12 +55,146 @@ pub enum SnapshotError {
     },
 }
 
-/// Writes named micro-batches.
-pub fn encode(_parts: &[(String, RecordBatch)]) -> Result<Vec<u8>, SnapshotError> {
-    unimplemented!()
+/// Writes named micro-batches. Their schemas and metadata come back as they were.
+pub fn encode(parts: &[(String, RecordBatch)]) -> Result<Vec<u8>, SnapshotError> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    bytes.extend_from_slice(&(parts.len() as u32).to_le_bytes());
+    for (name, batch) in parts {
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+        let length_at = bytes.len();
+        bytes.extend_from_slice(&[0; 8]);
+        let mut writer = StreamWriter::try_new(&mut bytes, batch.schema_ref()).map_err(contents)?;
+        writer.write(batch).and_then(|()| writer.finish()).map_err(contents)?;
+        drop(writer);
+        let length = (bytes.len() - length_at - 8) as u64;
+        bytes[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
+    }
+    let body = &bytes[HEADER_BYTES..];
+    let (length, checksum) = (body.len() as u64, crc32c::crc32c(body));
+    bytes[..4].copy_from_slice(&MARK);
+    bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..16].copy_from_slice(&length.to_le_bytes());
+    bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
 }
 
 /// Reads what [`encode`] wrote.
-pub fn decode(_bytes: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError> {
-    unimplemented!()
+pub fn decode(bytes: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError> {
+    let mut header = Reader { rest: bytes };
+    if header.take(4) != Some(&MARK) {
+        return Err(SnapshotError::NoSnapshot);
+    }
+    let too_short = SnapshotError::Length { expected: HEADER_BYTES as u64, found: bytes.len() as u64 };
+    let version = header.u32().ok_or_else(|| too_short.clone())?;
+    if version != VERSION {
+        return Err(SnapshotError::Version { expected: VERSION, found: version });
+    }
+    let length = header.u64().ok_or_else(|| too_short.clone())?;
+    let checksum = header.u32().ok_or(too_short)?;
+    let body = header.rest;
+    if body.len() as u64 != length {
+        let expected = length.saturating_add(HEADER_BYTES as u64);
+        return Err(SnapshotError::Length { expected, found: bytes.len() as u64 });
+    }
+    let found = crc32c::crc32c(body);
+    if found != checksum {
+        return Err(SnapshotError::Checksum { expected: checksum, found });
+    }
+    decode_body(body)
+}
+
+fn decode_body(body: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError> {
+    let mut reader = Reader { rest: body };
+    let short = || SnapshotError::Contents { message: "it ends within a part".into() };
+    let count = reader.u32().ok_or_else(short)?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let name_length = reader.u32().ok_or_else(short)? as usize;
+        let name = reader.take(name_length).ok_or_else(short)?;
+        let name = str::from_utf8(name).map_err(|error| SnapshotError::Contents { message: error.to_string() })?;
+        let length = reader.u64().and_then(|length| usize::try_from(length).ok()).ok_or_else(short)?;
+        let stream = reader.take(length).ok_or_else(short)?;
+        let stream = StreamReader::try_new(Cursor::new(stream), None).map_err(contents)?;
+        let schema = stream.schema();
+        let batches = stream.collect::<Result<Vec<_>, _>>().map_err(contents)?;
+        parts.push((name.to_owned(), concat_batches(&schema, &batches).map_err(contents)?));
+    }
+    if !reader.rest.is_empty() {
+        return Err(SnapshotError::Contents { message: format!("{} bytes follow its last part", reader.rest.len()) });
+    }
+    Ok(parts)
+}
+
+fn contents(error: arrow::error::ArrowError) -> SnapshotError {
+    SnapshotError::Contents { message: error.to_string() }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4).map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, StringArray};
+    use std::sync::Arc;
+
+    fn parts() -> Vec<(String, RecordBatch)> {
+        let batch = RecordBatch::try_from_iter([
+            ("key", Arc::new(StringArray::from(vec![Some("a"), None])) as arrow::array::ArrayRef),
+            ("count", Arc::new(Int64Array::from(vec![1, 2]))),
+        ]);
+        let batch = batch.unwrap();
+        let metadata = [("closed_through".to_owned(), "7".to_owned())].into();
+        let schema = Arc::new(batch.schema_ref().as_ref().clone().with_metadata(metadata));
+        let empty = RecordBatch::new_empty(Arc::clone(&schema));
+        vec![("one".into(), batch.with_schema(schema).unwrap()), ("empty".into(), empty)]
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_as_it_was_with_its_metadata() {
+        assert_eq!(decode(&encode(&parts()).unwrap()).unwrap(), parts());
+        assert_eq!(decode(&encode(&[]).unwrap()).unwrap(), []);
+    }
+
+    #[test]
+    fn missing_or_foreign_bytes_are_a_clear_error() {
+        assert_eq!(decode(b""), Err(SnapshotError::NoSnapshot));
+        assert_eq!(decode(b"PAR1 something else"), Err(SnapshotError::NoSnapshot));
+        let mut bytes = encode(&parts()).unwrap();
+        bytes[4] = 9;
+        assert_eq!(decode(&bytes), Err(SnapshotError::Version { expected: 1, found: 9 }));
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_noticed() {
+        let bytes = encode(&parts()).unwrap();
+        for length in 0..bytes.len() {
+            decode(&bytes[..length]).expect_err("truncated");
+        }
+        for position in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[position] ^= 0x40;
+            decode(&bytes).expect_err("flipped");
+        }
+        let longer = [bytes.as_slice(), b"x"].concat();
+        assert!(matches!(decode(&longer), Err(SnapshotError::Length { .. })));
+    }
 }

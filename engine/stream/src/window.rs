@@ -1,7 +1,11 @@
 //! Windows over event time.
 
 pub(crate) mod error;
+pub(crate) mod group_index;
+pub(crate) mod merge;
+pub(crate) mod table;
 pub(crate) mod tumbling;
 
 pub use error::WindowError;
-pub use tumbling::{PartialWindows, TumblingWindow, UpdateOutcome, WindowMerger};
+pub use merge::WindowMerger;
+pub use tumbling::{PartialWindows, TumblingOptions, TumblingWindow, UpdateOutcome, WINDOW_END, WINDOW_START};

@@ -1,28 +1,116 @@
 //! An expression with one value per group.
 
-use arrow::datatypes::{DataType, SchemaRef};
+use std::sync::Arc;
 
-use super::error::ExpressionError;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::{Expr, GroupsAccumulator};
+use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
-/// A checked SQL aggregate, bound to the columns of a schema.
+use super::error::{EvaluateError, ExpressionError};
+use super::resolve::{columns_of, explain, plain_message, plain_type, resolve};
+
+/// A checked SQL aggregate, bound to the columns of a schema by their position.
 #[derive(Debug, Clone)]
-pub struct AggregateExpression {}
+pub struct AggregateExpression {
+    sql: String,
+    columns: Vec<String>,
+    data_type: DataType,
+    state_fields: Vec<FieldRef>,
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    aggregate: Arc<AggregateFunctionExpr>,
+}
 
 impl AggregateExpression {
-    /// Parses, resolves and type-checks one call of an aggregate function: `count(*)`, `max(produce_time)`.
-    pub fn parse(_sql: &str, _schema: &SchemaRef) -> Result<Self, ExpressionError> {
-        unimplemented!()
+    /// Parses, resolves and type-checks one call of an aggregate function:
+    /// `count(*)`, `max(produce_time)`, `count(distinct user_id) filter (where event_type = 'view')`.
+    pub fn parse(sql: &str, schema: &SchemaRef) -> Result<Self, ExpressionError> {
+        let (expr, df_schema) = resolve(sql, schema)?;
+        let expr = expr.unalias();
+        let error = |error| explain(&error, sql, schema);
+        let Expr::AggregateFunction(call) = &expr else {
+            return Err(ExpressionError::new(format!(
+                "`{sql}` is no aggregate; write one call such as count(*) or max(x), and compute with its result in a select"
+            )));
+        };
+        if !call.params.order_by.is_empty() && !call.func.supports_within_group_clause() {
+            return Err(ExpressionError::new("ORDER BY in an aggregate is not possible: its parts are merged in any order"));
+        }
+        let props = ExecutionProps::new();
+        let planning = PhysicalPlanningContext::default();
+        let lowered = LoweredAggregateBuilder::new(&expr, &df_schema, schema, &props, &planning)
+            .with_name(sql)
+            .build()
+            .map_err(error)?;
+        let aggregate = lowered.aggregate;
+        let expression = AggregateExpression {
+            sql: sql.to_owned(),
+            columns: columns_of(&expr),
+            data_type: plain_type(aggregate.field().data_type()),
+            state_fields: aggregate.state_fields().map_err(error)?,
+            arguments: aggregate.expressions(),
+            filter: lowered.filter,
+            aggregate,
+        };
+        expression.accumulator().map_err(|error| ExpressionError::new(error.message))?;
+        Ok(expression)
     }
+
     /// The text it was parsed from.
     pub fn sql(&self) -> &str {
-        unimplemented!()
+        &self.sql
     }
+
     /// The columns it reads, each once.
     pub fn columns(&self) -> &[String] {
-        unimplemented!()
+        &self.columns
     }
+
     /// The type of its final value.
     pub fn data_type(&self) -> &DataType {
-        unimplemented!()
+        &self.data_type
     }
+
+    /// The columns of its partial state.
+    pub(crate) fn state_fields(&self) -> &[FieldRef] {
+        &self.state_fields
+    }
+
+    /// An empty state for many groups: DataFusion's vectorised one where there is one, else one object per group.
+    pub(crate) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>, EvaluateError> {
+        if self.aggregate.groups_accumulator_supported() {
+            return self.aggregate.create_groups_accumulator().map_err(|error| self.error(&error));
+        }
+        self.aggregate.create_accumulator().map_err(|error| self.error(&error))?;
+        let aggregate = Arc::clone(&self.aggregate);
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+    }
+
+    /// The arguments' values and the rows that count, for one micro-batch.
+    pub(crate) fn arguments(&self, batch: &RecordBatch) -> Result<AggregateArguments, EvaluateError> {
+        let evaluate = |expr: &Arc<dyn PhysicalExpr>| {
+            let value = expr.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
+            value.map_err(|error| self.error(&error))
+        };
+        Ok(AggregateArguments {
+            values: self.arguments.iter().map(evaluate).collect::<Result<_, _>>()?,
+            filter: self.filter.as_ref().map(evaluate).transpose()?.map(|filter| filter.as_boolean().clone()),
+        })
+    }
+
+    /// An error of this aggregate, as a sentence.
+    pub(crate) fn error(&self, error: &datafusion_common::DataFusionError) -> EvaluateError {
+        EvaluateError { sql: self.sql.clone(), message: plain_message(error.find_root()) }
+    }
+}
+
+/// The arguments of an aggregate for the rows of a micro-batch.
+#[derive(Debug)]
+pub(crate) struct AggregateArguments {
+    pub(crate) values: Vec<ArrayRef>,
+    pub(crate) filter: Option<BooleanArray>,
 }

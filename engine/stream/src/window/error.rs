@@ -1,5 +1,7 @@
 //! Why a window cannot take rows or state.
 
+use std::time::Duration;
+
 use crate::expression::error::EvaluateError;
 
 /// Why a window cannot take rows or state.
@@ -27,5 +29,31 @@ pub enum WindowError {
     NoEventTime {
         /// The event time's name.
         column: String,
+    },
+    /// A column to group by that is not there.
+    #[error("there is no column \"{column}\" to group by")]
+    NoGroupColumn {
+        /// Its name.
+        column: String,
+    },
+    /// A column of a type whose values cannot be compared.
+    #[error("columns of the types {columns} cannot be grouped by")]
+    Ungroupable {
+        /// The types.
+        columns: String,
+    },
+    /// A length that is zero, no whole number of microseconds, or centuries.
+    #[error("a window's size is at least one microsecond, in whole microseconds; {size:?} is not")]
+    Size {
+        /// The size.
+        size: Duration,
+    },
+    /// State of a window that the pipeline no longer has.
+    #[error("there is state of a window \"{window}\", but the pipeline's windows are {windows}")]
+    NoSuchWindow {
+        /// The window's name.
+        window: String,
+        /// Those that are there.
+        windows: String,
     },
 }

@@ -1,0 +1,282 @@
+//! Open windows and their aggregates: what partial windows and the merger have in common.
+//!
+//! Each window has its own groups and accumulators, so closing one is taking it out of a map.
+//! Never here: which windows are late or closed (see `tumbling`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use arrow::compute::{concat_batches, take};
+use datafusion_expr::{EmitTo, GroupsAccumulator};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::error::WindowError;
+use super::group_index::{GroupIndex, KeyColumns};
+use super::tumbling::TumblingWindow;
+use crate::expression::aggregate::{AggregateArguments, AggregateExpression};
+use crate::schema::utc;
+
+/// Open windows by their start in nanoseconds.
+pub(crate) struct WindowTable {
+    windows: BTreeMap<i64, OpenWindow>,
+    groups: usize,
+    group_numbers: Vec<usize>,
+}
+
+struct OpenWindow {
+    index: GroupIndex,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+}
+
+impl fmt::Debug for WindowTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WindowTable").field("windows", &self.windows.len()).field("groups", &self.groups).finish()
+    }
+}
+
+/// The rows of a micro-batch that belong to each window.
+#[derive(Debug, Default)]
+pub(crate) struct WindowRows {
+    /// Window starts and their rows, in the order of their first row.
+    windows: Vec<(i64, Vec<u32>)>,
+    positions: HashMap<i64, usize, FixedState>,
+    current: usize,
+}
+
+impl WindowRows {
+    /// Adds a row. A run of rows of one window costs no look-up.
+    #[inline]
+    pub(crate) fn push(&mut self, window_start: i64, row: u32) {
+        match self.windows.get_mut(self.current) {
+            Some((start, rows)) if *start == window_start => rows.push(row),
+            _ => self.push_elsewhere(window_start, row),
+        }
+    }
+
+    fn push_elsewhere(&mut self, window_start: i64, row: u32) {
+        let next = self.windows.len();
+        self.current = *self.positions.entry(window_start).or_insert(next);
+        if self.current == next {
+            self.windows.push((window_start, Vec::new()));
+        }
+        self.windows[self.current].1.push(row);
+    }
+}
+
+impl WindowTable {
+    /// No windows.
+    pub(crate) fn new() -> Self {
+        WindowTable { windows: BTreeMap::new(), groups: 0, group_numbers: Vec::new() }
+    }
+
+    /// Groups over all windows.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The number of windows.
+    pub(crate) fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// The start of the earliest window.
+    pub(crate) fn first_start(&self) -> Option<i64> {
+        self.windows.keys().next().copied()
+    }
+
+    /// Bytes held, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let size = |window: &OpenWindow| {
+            window.index.size_bytes() + window.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+        };
+        self.windows.values().map(size).sum()
+    }
+
+    /// Aggregates rows into their windows.
+    pub(crate) fn update(
+        &mut self,
+        window: &TumblingWindow,
+        batch: &RecordBatch,
+        rows: &WindowRows,
+    ) -> Result<(), WindowError> {
+        let keys = window.keys.prepare(&window.key_columns(batch));
+        let arguments = window.aggregates.iter().map(|(_, aggregate)| aggregate.arguments(batch));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        self.for_each_window(window, batch.num_rows(), &keys, rows, |aggregate, position, accumulator, picked| {
+            let AggregateArguments { values, filter } = &arguments[position];
+            let (values, filter) = (picked.arrays(values), filter.as_ref().map(|filter| picked.filter(filter)));
+            let updated = accumulator.update_batch(&values, picked.groups, filter.as_ref(), picked.group_count);
+            updated.map_err(|error| aggregate.error(&error).into())
+        })
+    }
+
+    /// Merges partial states into their windows.
+    pub(crate) fn merge(&mut self, window: &TumblingWindow, state: &RecordBatch) -> Result<(), WindowError> {
+        window.check_state(state)?;
+        let starts = window.state_starts(state);
+        let mut rows = WindowRows::default();
+        for (row, start) in starts.values().iter().enumerate() {
+            rows.push(*start, row as u32);
+        }
+        let key_count = window.keys.fields().len();
+        let keys = window.keys.prepare(&state.columns()[1..=key_count]);
+        self.for_each_window(window, state.num_rows(), &keys, &rows, |aggregate, position, accumulator, picked| {
+            let first = 1 + key_count + window.aggregates[..position].iter().map(state_width).sum::<usize>();
+            let values = picked.arrays(&state.columns()[first..first + aggregate.state_fields().len()]);
+            let merged = accumulator.merge_batch(&values, picked.groups, picked.group_count);
+            merged.map_err(|error| aggregate.error(&error).into())
+        })
+    }
+
+    fn for_each_window(
+        &mut self,
+        window: &TumblingWindow,
+        row_count: usize,
+        keys: &KeyColumns,
+        rows: &WindowRows,
+        mut feed: impl FnMut(
+            &AggregateExpression,
+            usize,
+            &mut dyn GroupsAccumulator,
+            &PickedRows<'_>,
+        ) -> Result<(), WindowError>,
+    ) -> Result<(), WindowError> {
+        for (start, rows) in &rows.windows {
+            let open = match self.windows.entry(*start) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(OpenWindow::new(window)?),
+            };
+            let groups_before = open.index.len();
+            self.group_numbers.clear();
+            open.index.assign(keys, rows, &mut self.group_numbers);
+            self.groups += open.index.len() - groups_before;
+            if self.groups > window.groups_max {
+                return Err(WindowError::TooManyGroups { groups_max: window.groups_max });
+            }
+            let picked = PickedRows {
+                rows: (rows.len() < row_count).then(|| UInt32Array::from(rows.clone())),
+                groups: &self.group_numbers,
+                group_count: open.index.len(),
+            };
+            for (position, (_, aggregate)) in window.aggregates.iter().enumerate() {
+                feed(aggregate, position, open.accumulators[position].as_mut(), &picked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all windows that begin before `end` (all, if `None`) as one batch of partial states, earliest first.
+    pub(crate) fn take_states(
+        &mut self,
+        window: &TumblingWindow,
+        end: Option<i64>,
+    ) -> Result<Option<RecordBatch>, WindowError> {
+        let mut batches = Vec::new();
+        while let Some(entry) = self.windows.first_entry() {
+            if end.is_some_and(|end| *entry.key() >= end) {
+                break;
+            }
+            let (start, mut open) = entry.remove_entry();
+            self.groups -= open.index.len();
+            batches.push(open.take_state(window, start)?);
+        }
+        Ok(concat(window, &batches))
+    }
+
+    /// A copy of all windows as one batch of partial states.
+    pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+        let mut batches = Vec::new();
+        for (start, open) in &mut self.windows {
+            // Taking the state of an accumulator empties it, so it is merged into a new one.
+            let state = open.take_state(window, *start)?;
+            open.accumulators = window.accumulators()?;
+            let groups: Vec<usize> = (0..open.index.len()).collect();
+            let mut first = 1 + window.keys.fields().len();
+            for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut open.accumulators) {
+                let columns = &state.columns()[first..first + aggregate.state_fields().len()];
+                let merged = accumulator.merge_batch(columns, &groups, groups.len());
+                merged.map_err(|error| aggregate.error(&error))?;
+                first += columns.len();
+            }
+            batches.push(state);
+        }
+        Ok(concat(window, &batches))
+    }
+
+    /// Takes all windows with their groups and final values, earliest first, groups in the order of their numbers.
+    pub(crate) fn take_finals(&mut self, window: &TumblingWindow) -> Result<Vec<FinalWindow>, WindowError> {
+        self.groups = 0;
+        let mut finals = Vec::new();
+        for (start, mut open) in std::mem::take(&mut self.windows) {
+            let mut values = Vec::new();
+            for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut open.accumulators) {
+                let value = accumulator.evaluate(EmitTo::All).map_err(|error| aggregate.error(&error))?;
+                let value = arrow::compute::cast(&value, aggregate.data_type());
+                values.push(value.map_err(|error| aggregate.error(&error.into()))?);
+            }
+            finals.push(FinalWindow { start, keys: open.index.columns(&window.keys), values, rows: open.index.len() });
+        }
+        Ok(finals)
+    }
+}
+
+/// The final values of one window.
+pub(crate) struct FinalWindow {
+    pub(crate) start: i64,
+    pub(crate) rows: usize,
+    pub(crate) keys: Vec<ArrayRef>,
+    pub(crate) values: Vec<ArrayRef>,
+}
+
+impl OpenWindow {
+    fn new(window: &TumblingWindow) -> Result<Self, WindowError> {
+        Ok(OpenWindow { index: GroupIndex::new(&window.keys), accumulators: window.accumulators()? })
+    }
+
+    fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+        let starts = TimestampNanosecondArray::from(vec![start; self.index.len()]).with_timezone(utc());
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts)];
+        columns.extend(self.index.columns(&window.keys));
+        for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
+            columns.extend(accumulator.state(EmitTo::All).map_err(|error| aggregate.error(&error))?);
+        }
+        RecordBatch::try_new(Arc::clone(&window.state_schema), columns).map_err(|error| WindowError::ForeignState {
+            expected: "the declared types of the aggregates".into(),
+            found: error.to_string(),
+        })
+    }
+}
+
+/// Some rows of a micro-batch, with their group numbers.
+struct PickedRows<'a> {
+    /// `None`: all rows.
+    rows: Option<UInt32Array>,
+    groups: &'a [usize],
+    group_count: usize,
+}
+
+impl PickedRows<'_> {
+    fn arrays(&self, arrays: &[ArrayRef]) -> Vec<ArrayRef> {
+        let Some(rows) = &self.rows else { return arrays.to_vec() };
+        arrays.iter().map(|array| take(array, rows, None).expect("rows are positions in the micro-batch")).collect()
+    }
+
+    fn filter(&self, filter: &BooleanArray) -> BooleanArray {
+        let Some(rows) = &self.rows else { return filter.clone() };
+        BooleanArray::from(take(filter, rows, None).expect("rows are positions in the micro-batch").to_data())
+    }
+}
+
+fn state_width((_, aggregate): &(String, AggregateExpression)) -> usize {
+    aggregate.state_fields().len()
+}
+
+fn concat(window: &TumblingWindow, batches: &[RecordBatch]) -> Option<RecordBatch> {
+    if batches.is_empty() {
+        return None;
+    }
+    Some(concat_batches(&window.state_schema, batches).expect("all batches have the schema of the state"))
+}
