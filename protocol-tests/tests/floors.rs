@@ -9,18 +9,10 @@ use serde_json::Value;
 
 /// What each crate may import from the others; dev-dependencies obey the same table.
 const ALLOWED: &[(&str, &[&str])] = &[
-    (
-        "engine",
-        &["engine-runtime", "engine-broker", "engine-client"],
-    ),
+    ("engine", &["engine-runtime", "engine-broker", "engine-client"]),
     (
         "engine-runtime",
-        &[
-            "engine-client",
-            "engine-lake",
-            "engine-stream",
-            "engine-wire",
-        ],
+        &["engine-client", "engine-lake", "engine-stream", "engine-wire"],
     ),
     ("engine-client", &["engine-proto", "engine-wire"]),
     ("engine-proto", &["engine-wire"]),
@@ -30,12 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine-wire", &[]),
     (
         "engine-bench",
-        &[
-            "engine-runtime",
-            "engine-client",
-            "engine-broker",
-            "engine-wire",
-        ],
+        &["engine-runtime", "engine-client", "engine-broker", "engine-wire"],
     ),
     ("protocol-tests", &["engine-wire", "engine-broker"]),
 ];
@@ -45,10 +32,7 @@ const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("protocol-tests", &["engine-clie
 
 /// Outside crates that belong to some rooms only: (crate, the rooms).
 const OUTSIDE: &[(&str, &[&str])] = &[
-    (
-        "kafka-protocol",
-        &["engine-wire", "protocol-tests", "engine-bench"],
-    ),
+    ("kafka-protocol", &["engine-wire", "protocol-tests", "engine-bench"]),
     ("anyhow", &["engine", "engine-bench", "protocol-tests"]),
     ("clap", &["engine", "engine-bench"]),
     ("indicatif", &["engine", "engine-bench"]),
@@ -77,10 +61,7 @@ struct Dependency {
 #[test]
 fn no_import_runs_back_up() {
     let dependencies = dependencies_of_the_workspace();
-    assert!(
-        dependencies.len() > 50,
-        "cargo metadata named only {dependencies:?}"
-    );
+    assert!(dependencies.len() > 50, "cargo metadata named only {dependencies:?}");
     let found = violations(&dependencies);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -99,8 +80,7 @@ fn every_crate_of_the_workspace_has_a_floor() {
 
 #[test]
 fn the_default_build_contains_no_c_library_that_nobody_decided_on() {
-    let lock =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
     let found: Vec<&str> = lock
         .lines()
         .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
@@ -150,11 +130,7 @@ fn the_checker_sees_each_kind_of_violation() {
             "engine-runtime must not know clap",
         ),
     ] {
-        assert_eq!(
-            violations(std::slice::from_ref(&bad)),
-            [expected],
-            "{bad:?}"
-        );
+        assert_eq!(violations(std::slice::from_ref(&bad)), [expected], "{bad:?}");
     }
     for good in [
         dependency("engine", "engine-broker", false),
@@ -176,8 +152,7 @@ fn violations(dependencies: &[Dependency]) -> Vec<String> {
     let mut found = Vec::new();
     for Dependency { from, to, in_tests } in dependencies {
         let ours = ALLOWED.iter().any(|(name, _)| name == to);
-        if ours && !allows(ALLOWED, from, to) && !(*in_tests && allows(ALLOWED_IN_TESTS, from, to))
-        {
+        if ours && !allows(ALLOWED, from, to) && !(*in_tests && allows(ALLOWED_IN_TESTS, from, to)) {
             found.push(format!("{from} must not import {to}"));
         }
         let elsewhere = OUTSIDE.iter().any(|(name, _)| name == to) && !allows(OUTSIDE, to, from);
@@ -220,21 +195,11 @@ fn dependencies_of_the_workspace() -> Vec<Dependency> {
 
 fn cargo_metadata() -> Value {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args([
-            "metadata",
-            "--no-deps",
-            "--offline",
-            "--format-version",
-            "1",
-        ])
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

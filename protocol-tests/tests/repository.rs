@@ -25,10 +25,7 @@ fn the_top_level_is_fixed() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.starts_with('.') && !expected.contains(&name.as_str()))
         .collect();
-    assert!(
-        unexpected.is_empty(),
-        "new at the top level: {unexpected:?}"
-    );
+    assert!(unexpected.is_empty(), "new at the top level: {unexpected:?}");
 }
 
 #[test]
@@ -90,8 +87,7 @@ fn every_crate_takes_the_workspace_lints() {
 fn floors_without_a_clock_forbid_reading_one() {
     for crate_name in ["wire", "proto", "stream"] {
         let path = root().join("engine").join(crate_name).join(".clippy.toml");
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for clock in ["std::time::Instant::now", "std::time::SystemTime::now"] {
             assert!(text.contains(clock), "{} allows {clock}", path.display());
         }
@@ -102,25 +98,16 @@ fn floors_without_a_clock_forbid_reading_one() {
 fn the_search_finds_a_line_that_is_there() {
     let this_file = root().join("protocol-tests/tests/repository.rs");
     let found = lines_containing(&[this_file], &["fn the_search_finds_a_line_that_is_there"]);
-    assert!(
-        found[0].starts_with("protocol-tests/tests/repository.rs:"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("protocol-tests/tests/repository.rs:"), "{found:?}");
     assert!(rust_files().len() > 10 && text_files().len() > rust_files().len());
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 fn relative(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap()
-        .to_string_lossy()
-        .replace('\\', "/")
+    path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/")
 }
 
 fn rust_files() -> Vec<PathBuf> {
@@ -131,9 +118,7 @@ fn rust_files() -> Vec<PathBuf> {
 }
 
 fn text_files() -> Vec<PathBuf> {
-    let kinds = [
-        "rs", "toml", "md", "yml", "json", "jsonl", "txt", "lock", "sh",
-    ];
+    let kinds = ["rs", "toml", "md", "yml", "json", "jsonl", "txt", "lock", "sh"];
     all_files()
         .into_iter()
         .filter(|path| match path.extension() {
