@@ -4,8 +4,17 @@
 //! the Java client does. Decompression never produces, nor reserves, more than its limit.
 //! Never here: batches.
 
+mod gzip;
+mod lz4;
+mod output;
+mod snappy;
+mod zstd;
+
 use std::fmt;
 use std::str::FromStr;
+
+use gzip::{GzipDecoder, GzipEncoder};
+use output::{Fault, Growing};
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -174,9 +183,13 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Compresses; keeps the codecs' state and buffers from one batch to the next.
-#[derive(Debug, Default)]
-pub struct Compressor {}
+/// Compresses; keeps the codecs' state from one batch to the next.
+#[derive(Default)]
+pub struct Compressor {
+    gzip: Option<GzipEncoder>,
+    snappy: Option<snap::raw::Encoder>,
+    lz4: Option<lz4_flex::block::CompressTable>,
+}
 
 impl Compressor {
     /// State is built when a codec is first used.
@@ -195,19 +208,58 @@ impl Compressor {
         input: &[u8],
         output: &mut Vec<u8>,
     ) -> Result<(), CompressError> {
-        match compression.codec {
-            Codec::None => output.extend_from_slice(input),
-            codec => return Err(CompressError::Unsupported { codec }),
-        }
-        Ok(())
+        let start = output.len();
+        let codec = compression.codec;
+        let result = match codec {
+            Codec::None => {
+                output.extend_from_slice(input);
+                Ok(())
+            }
+            Codec::Gzip => self.gzip.get_or_insert_with(GzipEncoder::new).encode(
+                compression.level,
+                input,
+                output,
+            ),
+            Codec::Snappy => {
+                let encoder = self.snappy.get_or_insert_with(snap::raw::Encoder::new);
+                snappy::encode(encoder, input, output)
+            }
+            Codec::Lz4 => {
+                let table = self
+                    .lz4
+                    .get_or_insert_with(lz4_flex::block::CompressTable::large);
+                lz4::encode(table, input, output)
+            }
+            Codec::Zstd => return Err(CompressError::Unsupported { codec }),
+        };
+        result.map_err(|reason| {
+            output.truncate(start);
+            CompressError::Failed {
+                codec,
+                input_bytes: input.len(),
+                reason,
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
 
 /// Decompresses; keeps the codecs' state and one scratch buffer from one batch to the next.
-#[derive(Debug, Default)]
+///
+/// The buffer stays as large as the largest batch so far, at most
+/// [`DecodeLimits::decompressed_bytes_max`].
+#[derive(Default)]
 pub struct Decompressor {
     limits: DecodeLimits,
     scratch: Vec<u8>,
+    gzip: Option<GzipDecoder>,
+    snappy: Option<snap::raw::Decoder>,
+    zstd: Option<Box<ruzstd::decoding::FrameDecoder>>,
 }
 
 impl Decompressor {
@@ -229,16 +281,57 @@ impl Decompressor {
         codec: Codec,
         input: &'a [u8],
     ) -> Result<&'a [u8], DecompressError> {
-        match codec {
-            Codec::None => Ok(input),
-            codec => {
-                let _ = (&self.scratch, self.limits);
-                Err(DecompressError::Corrupt {
-                    codec,
-                    input_bytes: input.len(),
-                    reason: "not built yet".to_owned(),
+        if codec == Codec::None {
+            return Ok(input);
+        }
+        let limit = self.limits.decompressed_bytes_max;
+        let mut output = Growing::new(&mut self.scratch, limit);
+        let result = match codec {
+            Codec::None => Ok(()),
+            Codec::Gzip => self
+                .gzip
+                .get_or_insert_with(GzipDecoder::new)
+                .decode(input, &mut output),
+            Codec::Snappy => {
+                let decoder = self.snappy.get_or_insert_with(snap::raw::Decoder::new);
+                snappy::decode(decoder, input, &mut output)
+            }
+            Codec::Lz4 => lz4::decode(input, &mut output),
+            Codec::Zstd => {
+                let decoder = self.zstd.get_or_insert_with(Box::default);
+                zstd::decode(decoder, input, limit, &mut output)
+            }
+        };
+        let used = output.used();
+        match result {
+            Ok(()) => Ok(&self.scratch[..used]),
+            Err(fault) => {
+                // A decoder that stopped half-way is not worth trusting.
+                self.zstd = None;
+                self.gzip = None;
+                let input_bytes = input.len();
+                Err(match fault {
+                    Fault::TooLarge => DecompressError::TooLarge {
+                        codec,
+                        input_bytes,
+                        decompressed_bytes_max: limit,
+                    },
+                    Fault::Corrupt(reason) => DecompressError::Corrupt {
+                        codec,
+                        input_bytes,
+                        reason,
+                    },
                 })
             }
         }
+    }
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressor")
+            .field("limits", &self.limits)
+            .field("scratch_bytes", &self.scratch.len())
+            .finish_non_exhaustive()
     }
 }
