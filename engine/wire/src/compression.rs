@@ -88,9 +88,7 @@ impl FromStr for Codec {
         Self::ALL
             .into_iter()
             .find(|codec| codec.name() == name)
-            .ok_or_else(|| UnknownCodec {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownCodec { name: name.to_owned() })
     }
 }
 
@@ -144,9 +142,7 @@ pub enum CompressError {
 #[non_exhaustive]
 pub enum DecompressError {
     /// The content is, or announces to be, larger than the limit.
-    #[error(
-        "{codec} data of {input_bytes} bytes decompresses to more than {decompressed_bytes_max} bytes"
-    )]
+    #[error("{codec} data of {input_bytes} bytes decompresses to more than {decompressed_bytes_max} bytes")]
     TooLarge {
         /// The codec.
         codec: Codec,
@@ -215,19 +211,16 @@ impl Compressor {
                 output.extend_from_slice(input);
                 Ok(())
             }
-            Codec::Gzip => self.gzip.get_or_insert_with(GzipEncoder::new).encode(
-                compression.level,
-                input,
-                output,
-            ),
+            Codec::Gzip => self
+                .gzip
+                .get_or_insert_with(GzipEncoder::new)
+                .encode(compression.level, input, output),
             Codec::Snappy => {
                 let encoder = self.snappy.get_or_insert_with(snap::raw::Encoder::new);
                 snappy::encode(encoder, input, output)
             }
             Codec::Lz4 => {
-                let table = self
-                    .lz4
-                    .get_or_insert_with(lz4_flex::block::CompressTable::large);
+                let table = self.lz4.get_or_insert_with(lz4_flex::block::CompressTable::large);
                 lz4::encode(table, input, output)
             }
             Codec::Zstd => return Err(CompressError::Unsupported { codec }),
@@ -276,11 +269,7 @@ impl Decompressor {
     ///
     /// # Errors
     /// [`DecompressError`] for corrupt input or content above the limit.
-    pub fn decompress<'a>(
-        &'a mut self,
-        codec: Codec,
-        input: &'a [u8],
-    ) -> Result<&'a [u8], DecompressError> {
+    pub fn decompress<'a>(&'a mut self, codec: Codec, input: &'a [u8]) -> Result<&'a [u8], DecompressError> {
         if codec == Codec::None {
             return Ok(input);
         }

@@ -80,9 +80,7 @@ impl ErrorCode {
     #[must_use]
     pub fn message(self) -> &'static str {
         self.entry()
-            .map_or("an error code this client does not know", |entry| {
-                entry.message
-            })
+            .map_or("an error code this client does not know", |entry| entry.message)
     }
 
     /// Whether it is in the table.
@@ -94,10 +92,7 @@ impl ErrorCode {
     /// Whether the request may be repeated, after new metadata or not.
     #[must_use]
     pub fn is_retriable(self) -> bool {
-        matches!(
-            self.class(),
-            ErrorClass::Retriable | ErrorClass::RefreshMetadata
-        )
+        matches!(self.class(), ErrorClass::Retriable | ErrorClass::RefreshMetadata)
     }
 
     /// Every code in the table, from -1 up.
@@ -322,10 +317,7 @@ mod tests {
         for (code, class) in [
             (ErrorCode::NONE, ErrorClass::Success),
             (ErrorCode::REQUEST_TIMED_OUT, ErrorClass::Retriable),
-            (
-                ErrorCode::NOT_LEADER_OR_FOLLOWER,
-                ErrorClass::RefreshMetadata,
-            ),
+            (ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorClass::RefreshMetadata),
             (ErrorCode::UNKNOWN_TOPIC_ID, ErrorClass::RefreshMetadata),
             (ErrorCode::PRODUCER_FENCED, ErrorClass::Fenced),
             (ErrorCode::TRANSACTION_ABORTABLE, ErrorClass::Abortable),

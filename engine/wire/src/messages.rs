@@ -5,6 +5,4 @@
 //! decoders reserve memory by counts from the wire. Records never go through `kafka-protocol`.
 
 pub use kafka_protocol::messages::*;
-pub use kafka_protocol::protocol::{
-    Decodable, Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange,
-};
+pub use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange};

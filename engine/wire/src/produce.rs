@@ -69,11 +69,7 @@ pub fn encode_produce_request(
             max: *PRODUCE_VERSIONS.end(),
         });
     }
-    let partition_count: usize = request
-        .topics
-        .iter()
-        .map(|topic| topic.partitions.len())
-        .sum();
+    let partition_count: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
     let mut writer = SegmentWriter {
         api_version,
         is_flexible: api_version >= 9,
@@ -186,10 +182,7 @@ impl SegmentWriter {
     fn finish(mut self) -> Result<Vec<Bytes>, EncodeError> {
         self.segments.push(self.current.freeze());
         let size = self.segments.iter().map(Bytes::len).sum::<usize>() - 4;
-        let prefix = i32::try_from(size).map_err(|_| EncodeError::TooLarge {
-            api_key: PRODUCE,
-            size,
-        })?;
+        let prefix = i32::try_from(size).map_err(|_| EncodeError::TooLarge { api_key: PRODUCE, size })?;
         let first = std::mem::take(&mut self.segments[0]);
         let mut first = match first.try_into_mut() {
             Ok(first) => first,

@@ -6,9 +6,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Request};
+use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
-use crate::guard::{DecodeError, decode_guarded};
+use crate::guard::{DecodeError, decode_request_guarded};
 use crate::varint;
 
 /// A message that cannot be written in the version asked for.
@@ -118,9 +118,7 @@ pub fn encode_request<R: Request>(
         api_version,
         reason: error.to_string(),
     };
-    let body_bytes = body
-        .compute_size(api_version)
-        .map_err(|error| field_error(&error))?;
+    let body_bytes = body.compute_size(api_version).map_err(|error| field_error(&error))?;
     let header_bytes = 4 + 8 + 2 + client_id.map_or(0, str::len) + 1;
     let mut output = BytesMut::with_capacity(header_bytes + body_bytes);
     output.put_i32(0);
@@ -225,8 +223,8 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Bytes), RequestHea
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_request_body<R: Decodable>(api_version: i16, body: Bytes) -> Result<R, DecodeError> {
-    decode_guarded(api_version, body)
+pub fn decode_request_body<R: Decodable + HeaderVersion>(api_version: i16, body: Bytes) -> Result<R, DecodeError> {
+    decode_request_guarded(api_version, body)
 }
 
 /// Steps over tagged fields; `None` if they are truncated.

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message};
 
 use crate::error_code::ErrorCode;
-use crate::guard::{DecodeError, decode_guarded};
+use crate::guard::{DecodeError, decode_response_guarded};
 use crate::request::{EncodeError, finish_frame, skip_tagged_fields};
 
 /// The front of a frame is not a response header.
@@ -54,8 +54,8 @@ pub fn decode_response_header(
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_body<T: Decodable>(api_version: i16, body: Bytes) -> Result<T, DecodeError> {
-    decode_guarded(api_version, body)
+pub fn decode_body<T: Decodable + HeaderVersion>(api_version: i16, body: Bytes) -> Result<T, DecodeError> {
+    decode_response_guarded(api_version, body)
 }
 
 /// Decodes the answer to an ApiVersions request of `api_version`.
@@ -65,19 +65,14 @@ pub fn decode_body<T: Decodable>(api_version: i16, body: Bytes) -> Result<T, Dec
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_api_versions(
-    api_version: i16,
-    body: Bytes,
-) -> Result<ApiVersionsResponse, DecodeError> {
-    let code = body
-        .first_chunk()
-        .map(|raw| ErrorCode::from(i16::from_be_bytes(*raw)));
+pub fn decode_api_versions(api_version: i16, body: Bytes) -> Result<ApiVersionsResponse, DecodeError> {
+    let code = body.first_chunk().map(|raw| ErrorCode::from(i16::from_be_bytes(*raw)));
     let version = if code == Some(ErrorCode::UNSUPPORTED_VERSION) {
         0
     } else {
         api_version
     };
-    decode_guarded(version, body)
+    decode_response_guarded(version, body)
 }
 
 /// One whole response, size prefix included.
@@ -106,9 +101,7 @@ pub fn encode_response<T: Encodable + HeaderVersion + Message>(
         api_version,
         reason: error.to_string(),
     };
-    let body_bytes = body
-        .compute_size(api_version)
-        .map_err(|error| field_error(&error))?;
+    let body_bytes = body.compute_size(api_version).map_err(|error| field_error(&error))?;
     let mut output = BytesMut::with_capacity(9 + body_bytes);
     output.put_i32(0);
     output.put_i32(correlation_id);

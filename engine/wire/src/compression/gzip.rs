@@ -30,12 +30,7 @@ impl GzipEncoder {
         }
     }
 
-    pub(crate) fn encode(
-        &mut self,
-        level: Option<u32>,
-        input: &[u8],
-        output: &mut Vec<u8>,
-    ) -> Result<(), String> {
+    pub(crate) fn encode(&mut self, level: Option<u32>, input: &[u8], output: &mut Vec<u8>) -> Result<(), String> {
         let level = level.unwrap_or(DEFAULT_LEVEL).min(9);
         if level == self.level {
             self.deflate.reset();
@@ -91,9 +86,7 @@ impl GzipDecoder {
             skip_member_header(&mut rest).ok_or_else(|| Fault::corrupt("bad member header"))?;
             let start = output.used();
             self.inflate_member(&mut rest, output)?;
-            let trailer = rest
-                .first_chunk::<8>()
-                .ok_or_else(|| Fault::corrupt("no trailer"))?;
+            let trailer = rest.first_chunk::<8>().ok_or_else(|| Fault::corrupt("no trailer"))?;
             let member = &output.content()[start..];
             let mut crc = Crc::new();
             crc.update(member);
@@ -147,11 +140,7 @@ impl GzipDecoder {
             .map_err(|error| Fault::corrupt(error.to_string()))?;
         let produced = status != Status::StreamEnd;
         *rest = &rest[(self.inflate.total_in() - consumed) as usize..];
-        if produced {
-            Err(Fault::TooLarge)
-        } else {
-            Ok(())
-        }
+        if produced { Err(Fault::TooLarge) } else { Ok(()) }
     }
 }
 

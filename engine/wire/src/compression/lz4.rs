@@ -6,8 +6,8 @@
 //! same bytes, and old Java clients computed the header's wrongly.
 
 use lz4_flex::block::{
-    CompressTable, DecompressError, compress_into_with_table, decompress_into,
-    decompress_into_with_dict, get_maximum_output_size,
+    CompressTable, DecompressError, compress_into_with_table, decompress_into, decompress_into_with_dict,
+    get_maximum_output_size,
 };
 
 use crate::compression::output::{Fault, Growing};
@@ -30,18 +30,14 @@ const FLAG_CONTENT_SIZE: u8 = 0x08;
 const FLAG_BLOCK_CHECKSUM: u8 = 0x10;
 const FLAG_INDEPENDENT: u8 = 0x20;
 
-pub(crate) fn encode(
-    table: &mut CompressTable,
-    input: &[u8],
-    output: &mut Vec<u8>,
-) -> Result<(), String> {
+pub(crate) fn encode(table: &mut CompressTable, input: &[u8], output: &mut Vec<u8>) -> Result<(), String> {
     output.extend_from_slice(&MAGIC);
     output.extend_from_slice(&FRAME_DESCRIPTOR);
     for block in input.chunks(BLOCK_BYTES) {
         let start = output.len();
         output.resize(start + 4 + get_maximum_output_size(block.len()), 0);
-        let mut written = compress_into_with_table(block, &mut output[start + 4..], table)
-            .map_err(|error| error.to_string())?;
+        let mut written =
+            compress_into_with_table(block, &mut output[start + 4..], table).map_err(|error| error.to_string())?;
         let mut length = written as u32;
         if written >= block.len() {
             written = block.len();

@@ -27,11 +27,7 @@ pub(crate) struct Growing<'a> {
 
 impl<'a> Growing<'a> {
     pub(crate) fn new(buffer: &'a mut Vec<u8>, limit: usize) -> Self {
-        Self {
-            buffer,
-            used: 0,
-            limit,
-        }
+        Self { buffer, used: 0, limit }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -79,9 +75,6 @@ impl<'a> Growing<'a> {
     /// Counts `written` bytes of the room as content.
     pub(crate) fn advance(&mut self, written: usize) {
         self.used += written;
-        assert!(
-            self.used <= self.limit.min(self.buffer.len()),
-            "content fits its room"
-        );
+        assert!(self.used <= self.limit.min(self.buffer.len()), "content fits its room");
     }
 }

@@ -14,11 +14,7 @@ const FRAME_HEADER_BYTES: usize = 16;
 const BLOCK_BYTES: usize = 32 * 1024;
 
 /// Appends `input` in xerial framing, as the Java client does.
-pub(crate) fn encode(
-    encoder: &mut Encoder,
-    input: &[u8],
-    output: &mut Vec<u8>,
-) -> Result<(), String> {
+pub(crate) fn encode(encoder: &mut Encoder, input: &[u8], output: &mut Vec<u8>) -> Result<(), String> {
     output.extend_from_slice(&MAGIC);
     output.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
     for block in input.chunks(BLOCK_BYTES) {
@@ -33,11 +29,7 @@ pub(crate) fn encode(
     Ok(())
 }
 
-pub(crate) fn decode(
-    decoder: &mut Decoder,
-    input: &[u8],
-    output: &mut Growing<'_>,
-) -> Result<(), Fault> {
+pub(crate) fn decode(decoder: &mut Decoder, input: &[u8], output: &mut Growing<'_>) -> Result<(), Fault> {
     if !input.starts_with(&MAGIC) {
         return decode_block(decoder, input, output);
     }
@@ -51,11 +43,7 @@ pub(crate) fn decode(
     Ok(())
 }
 
-fn decode_block(
-    decoder: &mut Decoder,
-    block: &[u8],
-    output: &mut Growing<'_>,
-) -> Result<(), Fault> {
+fn decode_block(decoder: &mut Decoder, block: &[u8], output: &mut Growing<'_>) -> Result<(), Fault> {
     let size = decompress_len(block).map_err(|error| Fault::corrupt(error.to_string()))?;
     let room = output.exact(size)?;
     let written = decoder

@@ -27,10 +27,7 @@ pub(crate) fn decode(
     loop {
         match decoder.init(&mut rest) {
             Ok(()) => decode_frame(decoder, &mut rest, output)?,
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                length,
-                ..
-            })) => {
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                 rest = rest
                     .get(length as usize..)
                     .ok_or_else(|| Fault::corrupt("skippable frame is truncated"))?;
@@ -44,11 +41,7 @@ pub(crate) fn decode(
     }
 }
 
-fn decode_frame(
-    decoder: &mut FrameDecoder,
-    rest: &mut &[u8],
-    output: &mut Growing<'_>,
-) -> Result<(), Fault> {
+fn decode_frame(decoder: &mut FrameDecoder, rest: &mut &[u8], output: &mut Growing<'_>) -> Result<(), Fault> {
     loop {
         decoder
             .decode_blocks(&mut *rest, BlockDecodingStrategy::UptoBytes(STEP_BYTES))
@@ -58,9 +51,7 @@ fn decode_frame(
                 return Err(Fault::TooLarge);
             }
             let room = output.room(decoder.can_collect());
-            let written = decoder
-                .read(room)
-                .map_err(|error| Fault::corrupt(error.to_string()))?;
+            let written = decoder.read(room).map_err(|error| Fault::corrupt(error.to_string()))?;
             output.advance(written);
         }
         if decoder.is_finished() {

@@ -31,9 +31,7 @@ pub enum ProducedBatchError {
     #[error("no record batch in the request")]
     Empty,
     /// Two batches, or bytes after the one.
-    #[error(
-        "{trailing_bytes} bytes after the record batch: a partition takes one batch per request"
-    )]
+    #[error("{trailing_bytes} bytes after the record batch: a partition takes one batch per request")]
     Trailing {
         /// How many.
         trailing_bytes: usize,
@@ -120,10 +118,7 @@ pub fn place_batch(
     partition_leader_epoch: i32,
     log_append_time: Option<i64>,
 ) -> RawBatch {
-    assert!(
-        base_offset >= 0,
-        "the log starts at 0, not at {base_offset}"
-    );
+    assert!(base_offset >= 0, "the log starts at 0, not at {base_offset}");
     let RawBatch { mut header, bytes } = batch;
     let mut bytes = match bytes.try_into_mut() {
         Ok(bytes) => bytes,

@@ -9,8 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::compression::{Codec, CompressError, Compression, Compressor};
 use crate::record_batch::header::{
-    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader, CONTROL_FLAG, CRC_AT, CRC_START,
-    TRANSACTIONAL_FLAG,
+    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader, CONTROL_FLAG, CRC_AT, CRC_START, TRANSACTIONAL_FLAG,
 };
 use crate::record_batch::records::Header;
 use crate::varint;
@@ -35,9 +34,7 @@ pub struct BatchBuilder {
 #[non_exhaustive]
 pub enum AppendError {
     /// Lengths are 32-bit on the wire, the batch's own included.
-    #[error(
-        "a record of {record_bytes} bytes does not fit behind {batch_bytes} bytes: a batch holds 2 GiB"
-    )]
+    #[error("a record of {record_bytes} bytes does not fit behind {batch_bytes} bytes: a batch holds 2 GiB")]
     TooLarge {
         /// What the record takes.
         record_bytes: usize,
@@ -86,10 +83,7 @@ impl BatchBuilder {
             .into_iter()
             .map(|h| HEADER_OVERHEAD_BYTES_MAX + h.key.len() + h.value.map_or(0, <[u8]>::len))
             .sum();
-        RECORD_OVERHEAD_BYTES_MAX
-            + key.map_or(0, <[u8]>::len)
-            + value.map_or(0, <[u8]>::len)
-            + headers
+        RECORD_OVERHEAD_BYTES_MAX + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers
     }
 
     /// Encodes one record behind the others. `timestamp` is in ms.
@@ -179,8 +173,7 @@ impl BatchBuilder {
                 varint::put_i32(&mut self.arena, header.key.len() as i32);
                 self.arena.extend_from_slice(header.key);
                 varint::put_u32(&mut self.arena, length_zigzag(header.value));
-                self.arena
-                    .extend_from_slice(header.value.unwrap_or_default());
+                self.arena.extend_from_slice(header.value.unwrap_or_default());
             }
         }
         self.record_count += 1;
@@ -343,8 +336,7 @@ impl SealedBatch {
             Err(shared) => BytesMut::from(&shared[..]),
         };
         let raw = bytes.first_chunk_mut::<BATCH_HEADER_BYTES>();
-        self.header
-            .write(raw.expect("a sealed batch starts with its header"));
+        self.header.write(raw.expect("a sealed batch starts with its header"));
         self.header.crc = crc32c::crc32c(&bytes[CRC_START..]);
         bytes[CRC_AT..][..4].copy_from_slice(&self.header.crc.to_be_bytes());
         self.bytes = bytes.freeze();

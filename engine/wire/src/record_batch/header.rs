@@ -117,9 +117,7 @@ pub enum BatchError {
         value: i64,
     },
     /// The bytes are not the ones that were written.
-    #[error(
-        "record batch at offset {base_offset}: crc is {computed:#010x}, header says {stored:#010x}"
-    )]
+    #[error("record batch at offset {base_offset}: crc is {computed:#010x}, header says {stored:#010x}")]
     Crc {
         /// The batch's base offset.
         base_offset: i64,
@@ -192,9 +190,7 @@ impl BatchHeader {
 
     /// The error for fewer bytes than a header: an old message set is named as one if it shows.
     fn parse_short(bytes: &[u8]) -> BatchError {
-        let base_offset = bytes
-            .first_chunk()
-            .map_or(-1, |raw| i64::from_be_bytes(*raw));
+        let base_offset = bytes.first_chunk().map_or(-1, |raw| i64::from_be_bytes(*raw));
         match bytes.get(MAGIC_AT) {
             Some(&magic) if magic != 2 => BatchError::Magic {
                 base_offset,
@@ -222,8 +218,7 @@ impl BatchHeader {
     /// The last offset the batch covers, whether or not its record still exists.
     #[must_use]
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .wrapping_add(i64::from(self.last_offset_delta))
+        self.base_offset.wrapping_add(i64::from(self.last_offset_delta))
     }
 
     /// Where reading goes on after this batch.
@@ -289,8 +284,7 @@ impl BatchHeader {
     pub(crate) fn write(&self, raw: &mut [u8; BATCH_HEADER_BYTES]) {
         raw[BASE_OFFSET_AT..][..8].copy_from_slice(&self.base_offset.to_be_bytes());
         raw[BATCH_LENGTH_AT..][..4].copy_from_slice(&self.batch_length.to_be_bytes());
-        raw[PARTITION_LEADER_EPOCH_AT..][..4]
-            .copy_from_slice(&self.partition_leader_epoch.to_be_bytes());
+        raw[PARTITION_LEADER_EPOCH_AT..][..4].copy_from_slice(&self.partition_leader_epoch.to_be_bytes());
         raw[MAGIC_AT] = 2;
         raw[CRC_AT..][..4].copy_from_slice(&self.crc.to_be_bytes());
         raw[ATTRIBUTES_AT..][..2].copy_from_slice(&self.attributes.to_be_bytes());

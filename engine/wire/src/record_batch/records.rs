@@ -66,9 +66,7 @@ pub enum RecordError {
         source: DecompressError,
     },
     /// The header announces more records than there can be.
-    #[error(
-        "record batch at offset {base_offset}: {record_count} records in {payload_bytes} bytes"
-    )]
+    #[error("record batch at offset {base_offset}: {record_count} records in {payload_bytes} bytes")]
     Count {
         /// The batch.
         base_offset: i64,
@@ -106,28 +104,19 @@ impl RawBatch {
     /// # Errors
     /// An unknown codec, a payload that does not decompress within the limits, or a record count
     /// that cannot be.
-    pub fn records<'a>(
-        &'a self,
-        decompressor: &'a mut Decompressor,
-    ) -> Result<RecordIter<'a>, RecordError> {
+    pub fn records<'a>(&'a self, decompressor: &'a mut Decompressor) -> Result<RecordIter<'a>, RecordError> {
         let base_offset = self.header.base_offset;
         let codec = self
             .header
             .codec()
-            .map_err(|codec_id| RecordError::UnknownCodec {
-                base_offset,
-                codec_id,
-            })?;
+            .map_err(|codec_id| RecordError::UnknownCodec { base_offset, codec_id })?;
         // A batch that compaction emptied has no payload, whatever its codec bits say.
         let payload = if self.header.record_count == 0 && self.payload().is_empty() {
             &[]
         } else {
             decompressor
                 .decompress(codec, self.payload())
-                .map_err(|source| RecordError::Decompress {
-                    base_offset,
-                    source,
-                })?
+                .map_err(|source| RecordError::Decompress { base_offset, source })?
         };
         RecordIter::new(&self.header, payload)
     }
@@ -164,8 +153,7 @@ impl<'a> RecordIter<'a> {
             base_offset: header.base_offset,
             last_offset_delta: header.last_offset_delta,
             base_timestamp: header.base_timestamp,
-            append_time: (header.timestamp_type() == TimestampType::LogAppendTime)
-                .then_some(header.max_timestamp),
+            append_time: (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp),
             index: 0,
             record_count,
         })
@@ -276,10 +264,7 @@ impl<'a> Iterator for Headers<'a> {
     fn next(&mut self) -> Option<Header<'a>> {
         self.count = self.count.checked_sub(1)?;
         let header = take_header(&mut self.rest);
-        assert!(
-            header.is_some(),
-            "headers are checked before they are handed out"
-        );
+        assert!(header.is_some(), "headers are checked before they are handed out");
         header
     }
 

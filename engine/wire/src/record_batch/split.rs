@@ -6,9 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::record_batch::header::{
-    BATCH_HEADER_BYTES, BatchError, BatchHeader, CRC_START, MAGIC_AT,
-};
+use crate::record_batch::header::{BATCH_HEADER_BYTES, BatchError, BatchHeader, CRC_START, MAGIC_AT};
 
 /// One batch as it came: its header and all of its bytes, still compressed.
 ///
