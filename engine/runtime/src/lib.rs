@@ -1,3 +1,4 @@
 //! The one place where Kafka and operators meet: a pipeline file becomes a running pipeline.
 
 pub mod checkpoint;
+pub mod config;

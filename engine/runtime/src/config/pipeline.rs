@@ -1,0 +1,268 @@
+//! What a pipeline file means: every name resolved, every number in its unit, every default filled in.
+//!
+//! A [`Pipeline`] cannot hold an impossible state: intervals and window sizes are positive, inputs are
+//! indices that exist and point backwards, columns that are named exist. What was *written*, with its
+//! positions, is the document's business (`config::document`).
+//! Never here: TOML, spans, diagnostics.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+pub use self::generator::{Arrivals, Generator, GeneratorExtent, GeneratorKind, Rate};
+pub use self::sink::{
+    KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps,
+};
+pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
+pub use self::transform::{
+    AggregateColumn, Operator, SelectColumn, StreamId, Transform, Window, WindowKind,
+};
+
+mod generator;
+mod sink;
+mod source;
+mod transform;
+
+/// A whole pipeline, checked and resolved.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Stable name; see [`Pipeline::group_id`] and its neighbours for what derives from it.
+    /// Only the characters that Kafka allows in a topic name, at most [`PIPELINE_NAME_BYTES_MAX`] bytes.
+    pub name: String,
+    /// Where the brokers are and whether missing source topics may be created.
+    pub kafka: Kafka,
+    /// When a micro-batch is processed.
+    pub trigger: Trigger,
+    /// When and how progress is committed.
+    pub checkpoint: Checkpoint,
+    /// The sources, in the order of the file; at least one.
+    pub sources: Vec<Source>,
+    /// The transforms, sorted so that every input comes before its readers.
+    pub transforms: Vec<Transform>,
+    /// The sinks, in the order of the file; at least one.
+    pub sinks: Vec<Sink>,
+    /// Where malformed records go; present whenever a source says `on_error = "dead_letter"`.
+    pub dead_letter: Option<DeadLetter>,
+    /// The HTTP server, if the pipeline has one.
+    pub server: Option<Server>,
+    /// Load made inside the process, in the order of the file.
+    pub generators: Vec<Generator>,
+}
+
+/// Longest pipeline name: it leaves room in Kafka's 249-byte topic names for the suffixes we add.
+pub const PIPELINE_NAME_BYTES_MAX: usize = 200;
+
+impl Pipeline {
+    /// The consumer group of this pipeline's sources: the pipeline's name.
+    #[must_use]
+    pub fn group_id(&self) -> String {
+        self.name.clone()
+    }
+
+    /// The compacted topic that holds this pipeline's state: `engine-state-<name>`.
+    #[must_use]
+    pub fn state_topic(&self) -> String {
+        format!("engine-state-{}", self.name)
+    }
+
+    /// The transactional id of one instance of this pipeline: `<name>-<instance>`. Stable per instance,
+    /// so that a restart fences its own former self. Unused while the guarantee is at-least-once.
+    #[must_use]
+    pub fn transactional_id(&self, instance: u32) -> String {
+        format!("{}-{instance}", self.name)
+    }
+
+    /// The `client.id` that this pipeline's connections use unless the file sets one: `engine-<name>`.
+    #[must_use]
+    pub fn client_id(&self) -> String {
+        format!("engine-{}", self.name)
+    }
+
+    /// The name of a source or a transform.
+    ///
+    /// # Panics
+    /// If `stream` comes from another pipeline and is out of range here.
+    #[must_use]
+    pub fn stream_name(&self, stream: StreamId) -> &str {
+        match stream {
+            StreamId::Source(index) => &self.sources[index].name,
+            StreamId::Transform(index) => &self.transforms[index].name,
+        }
+    }
+
+    /// The source whose records reach `stream`, following inputs back to it.
+    ///
+    /// # Panics
+    /// If `stream` comes from another pipeline and is out of range here.
+    #[must_use]
+    pub fn source_of(&self, stream: StreamId) -> usize {
+        match stream {
+            StreamId::Source(index) => index,
+            StreamId::Transform(index) => self.source_of(self.transforms[index].input),
+        }
+    }
+
+    /// Puts the address of the embedded broker in the place of `bootstrap.servers = "embedded"`.
+    /// Does nothing for a pipeline that names real brokers.
+    pub fn use_embedded_broker(&mut self, address: SocketAddr) {
+        if self.kafka.bootstrap != Bootstrap::Embedded {
+            return;
+        }
+        let address = address.to_string();
+        self.kafka.bootstrap = Bootstrap::Servers(address.clone());
+        let options = std::iter::once(&mut self.kafka.options)
+            .chain(self.sources.iter_mut().map(|source| &mut source.kafka))
+            .chain(
+                self.sinks
+                    .iter_mut()
+                    .filter_map(|sink| match &mut sink.kind {
+                        SinkKind::Kafka(kafka) => Some(&mut kafka.kafka),
+                        SinkKind::Parquet(_) => None,
+                    }),
+            )
+            .chain(
+                self.dead_letter
+                    .iter_mut()
+                    .map(|dead_letter| &mut dead_letter.kafka),
+            )
+            .chain(
+                self.generators
+                    .iter_mut()
+                    .map(|generator| &mut generator.kafka),
+            );
+        for options in options {
+            options.set("bootstrap.servers", &address);
+        }
+    }
+}
+
+/// The shared `[kafka]` table.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// The brokers.
+    pub bootstrap: Bootstrap,
+    /// The client options of `[kafka]` itself, `bootstrap.servers` included. Every source and sink
+    /// carries its own, already merged with these; admin clients use these.
+    pub options: KafkaOptions,
+    /// Given with `create_topics = true`: how a missing *source* topic is created. Without it a missing
+    /// source topic is an error. Topics of our own (state, dead letter, results, a generator's) are
+    /// always created, with [`Kafka::own_topics`].
+    pub create_topics: Option<TopicLayout>,
+    /// How missing topics of our own are created: `partitions` and `replication_factor` where the file
+    /// gives them, else the broker's defaults (`None` inside).
+    pub own_topics: OwnTopicLayout,
+}
+
+/// Where the brokers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// `bootstrap.servers = "embedded"`: the broker inside this process, whose address
+    /// [`Pipeline::use_embedded_broker`] fills in.
+    Embedded,
+    /// `host:port` pairs, separated by commas.
+    Servers(String),
+}
+
+/// Partitions and replicas of a topic to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicLayout {
+    /// Number of partitions.
+    pub partitions: NonZeroU32,
+    /// Number of replicas of each partition.
+    pub replication_factor: NonZeroU32,
+}
+
+/// Partitions and replicas of topics that the engine creates for itself; `None` leaves it to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnTopicLayout {
+    /// Number of partitions.
+    pub partitions: Option<NonZeroU32>,
+    /// Number of replicas of each partition.
+    pub replication_factor: Option<NonZeroU32>,
+}
+
+/// Kafka client options under Kafka's dotted names, in the order of the file, each name once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KafkaOptions {
+    options: Vec<(String, String)>,
+}
+
+impl KafkaOptions {
+    /// Sets an option, replacing an earlier value.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match self.options.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.options.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// The value of an option, if it was given.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.options
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every option as (name, value), ready for a client's `from_properties`.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.options
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// When a micro-batch is processed: whichever of the two comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trigger {
+    /// Longest wait before a micro-batch is processed; positive.
+    pub interval: Duration,
+    /// Most records of one trigger, over all partitions.
+    pub records_max: NonZeroUsize,
+}
+
+/// When and how progress is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Time between two checkpoints; positive.
+    pub interval: Duration,
+    /// What a crash may do to the results.
+    pub guarantee: Guarantee,
+}
+
+/// What a crash may do to the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Nothing is lost; what was written after the last checkpoint is written again after a restart.
+    AtLeastOnce,
+}
+
+impl Guarantee {
+    /// The word that the file uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::AtLeastOnce => "at_least_once",
+        }
+    }
+}
+
+/// Where malformed records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The topic; created if it is missing.
+    pub topic: String,
+    /// Producer options, `[kafka]` merged in.
+    pub kafka: KafkaOptions,
+}
+
+/// The HTTP server: `/metrics`, `/healthz`, `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// The address to listen on; port 0 takes any free port.
+    pub listen: SocketAddr,
+}
+
+/// A size in bytes that is never zero.
+pub type ByteSize = NonZeroU64;
