@@ -290,6 +290,11 @@ impl Cluster {
         });
     }
 
+    /// The group's coordinator, asked for if it is not remembered.
+    pub(crate) async fn group_coordinator(&self, group: &str) -> Result<i32, RequestError> {
+        self.inner.find_coordinator(group).await
+    }
+
     /// The group's coordinator moved: look for it again at the next request.
     pub(crate) fn forget_coordinator(&self, group: &str) {
         lock(&self.inner.coordinators).forget(group);

@@ -309,14 +309,22 @@ impl Membership {
         }
     }
 
-    /// The application entered `poll`: it is alive as long as it stays there.
-    pub fn handle_poll_entered(&mut self, now: Instant) {
+    /// The application entered `poll`: it is alive as long as it stays there. True if that gives the
+    /// driver something to do.
+    pub fn handle_poll_entered(&mut self, now: Instant) -> bool {
         self.handle_timeout(now);
+        let was_too_slow = self.application.too_slow;
         self.application = Application {
             polling: true,
             last_poll: now,
             too_slow: false,
         };
+        was_too_slow
+    }
+
+    /// Whether there are topics to be a member for.
+    pub fn is_subscribed(&self) -> bool {
+        !self.topics.is_empty()
     }
 
     /// The application left `poll` and processes.

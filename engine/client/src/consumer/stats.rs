@@ -1,0 +1,66 @@
+//! What a consumer counts. Naming and exporting is the runtime's.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::membership::MembershipStats};
+
+use super::shared::State;
+
+/// Counters since the start, and the state of now.
+#[derive(Debug, Clone, Default)]
+pub struct ConsumerStats {
+    /// Fetches: answers, bytes, records, latency.
+    pub fetch: FetchStats,
+    /// Rebalances, heartbeats, losses; zero without a group.
+    pub membership: MembershipStats,
+    /// Commits.
+    pub commits: CommitStats,
+    /// Bytes that are prefetched and not yet polled.
+    pub prefetched_bytes: usize,
+    /// Offsets behind the end, by partition, as of the last fetch of each.
+    pub lag: Vec<(TopicPartition, u64)>,
+    /// Errors by Kafka's name.
+    pub errors: BTreeMap<&'static str, u64>,
+}
+
+/// Commits since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Commits that succeeded.
+    pub succeeded: u64,
+    /// Commits that failed.
+    pub failed: u64,
+    /// Time they took, retries included, summed up.
+    pub latency_sum: Duration,
+}
+
+impl CommitStats {
+    pub(super) fn finished(&mut self, took: Duration, succeeded: bool) {
+        self.latency_sum += took;
+        self.succeeded += u64::from(succeeded);
+        self.failed += u64::from(!succeeded);
+    }
+}
+
+impl ConsumerStats {
+    pub(super) fn of(state: &State) -> ConsumerStats {
+        let fetcher = &state.fetcher;
+        let mut lag: Vec<_> = fetcher
+            .assignment()
+            .filter_map(|tp| Some((tp.clone(), fetcher.lag(tp)?)))
+            .collect();
+        lag.sort();
+        ConsumerStats {
+            fetch: fetcher.stats(),
+            membership: state
+                .membership
+                .as_ref()
+                .map(|member| member.stats())
+                .unwrap_or_default(),
+            commits: state.commits,
+            prefetched_bytes: fetcher.queued_bytes(),
+            lag,
+            errors: state.errors.clone(),
+        }
+    }
+}
