@@ -110,9 +110,7 @@ pub enum Compression {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompressionError {
     /// zstd is known, but not built in.
-    #[error(
-        "zstd is not in this build (its library is written in C): use snappy, lz4_raw, gzip or none"
-    )]
+    #[error("zstd is not in this build (its library is written in C): use snappy, lz4_raw, gzip or none")]
     Zstd,
     /// Parquet's deprecated LZ4.
     #[error("Parquet's lz4 is deprecated, because readers disagree about it: use lz4_raw")]

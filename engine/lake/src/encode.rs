@@ -25,11 +25,7 @@ pub(crate) struct FileEncoding {
 }
 
 impl FileEncoding {
-    pub(crate) fn new(
-        schema: &Schema,
-        columns: Vec<usize>,
-        config: &LakeConfig,
-    ) -> Result<FileEncoding, ParquetError> {
+    pub(crate) fn new(schema: &Schema, columns: Vec<usize>, config: &LakeConfig) -> Result<FileEncoding, ParquetError> {
         let fields = columns.iter().map(|&index| {
             let field = schema.field(index);
             Field::new(
@@ -52,8 +48,7 @@ impl FileEncoding {
         if config.dictionary {
             for column in ArrowSchemaConverter::new().convert(&schema)?.columns() {
                 if column.physical_type() == PhysicalType::BYTE_ARRAY {
-                    properties =
-                        properties.set_column_dictionary_enabled(column.path().clone(), true);
+                    properties = properties.set_column_dictionary_enabled(column.path().clone(), true);
                 }
             }
         }
@@ -87,9 +82,7 @@ fn file_type(data_type: &DataType, precision: TimestampPrecision) -> DataType {
 
 /// A timestamp without a zone counts from the epoch in UTC already; one with a zone does too, by Arrow's definition.
 fn convert_column(column: &ArrayRef, file_type: &DataType) -> Result<ArrayRef, ArrowError> {
-    let (DataType::Timestamp(unit, _), DataType::Timestamp(file_unit, _)) =
-        (column.data_type(), file_type)
-    else {
+    let (DataType::Timestamp(unit, _), DataType::Timestamp(file_unit, _)) = (column.data_type(), file_type) else {
         return Ok(Arc::clone(column));
     };
     // A coarse timestamp too large for microseconds is an error, not a silent null.
@@ -106,19 +99,14 @@ fn convert_column(column: &ArrayRef, file_type: &DataType) -> Result<ArrayRef, A
         ),
         (TimeUnit::Nanosecond, _) => {
             let nanoseconds = column.as_primitive::<TimestampNanosecondType>();
-            let microseconds =
-                nanoseconds.unary::<_, TimestampMicrosecondType>(|value| value.div_euclid(1_000));
+            let microseconds = nanoseconds.unary::<_, TimestampMicrosecondType>(|value| value.div_euclid(1_000));
             Arc::new(microseconds.with_timezone("UTC"))
         }
         (unit, _) => {
             let integers = cast_with_options(column, &DataType::Int64, &options)?;
-            let unzoned =
-                cast_with_options(&integers, &DataType::Timestamp(*unit, None), &options)?;
-            let microseconds = cast_with_options(
-                &unzoned,
-                &DataType::Timestamp(TimeUnit::Microsecond, None),
-                &options,
-            )?;
+            let unzoned = cast_with_options(&integers, &DataType::Timestamp(*unit, None), &options)?;
+            let microseconds =
+                cast_with_options(&unzoned, &DataType::Timestamp(TimeUnit::Microsecond, None), &options)?;
             Arc::new(
                 microseconds
                     .as_primitive::<TimestampMicrosecondType>()
@@ -136,26 +124,19 @@ mod tests {
 
     use super::*;
 
-    fn converted(
-        column: ArrayRef,
-        precision: TimestampPrecision,
-    ) -> Result<(DataType, Vec<Option<i64>>), ArrowError> {
+    fn converted(column: ArrayRef, precision: TimestampPrecision) -> Result<(DataType, Vec<Option<i64>>), ArrowError> {
         let file_type = file_type(column.data_type(), precision);
         let converted = convert_column(&column, &file_type)?;
         let integers = arrow::compute::cast(&converted, &DataType::Int64)?;
-        Ok((
-            file_type,
-            integers.as_primitive::<Int64Type>().iter().collect(),
-        ))
+        Ok((file_type, integers.as_primitive::<Int64Type>().iter().collect()))
     }
 
     #[test]
     fn timestamps_become_utc_microseconds_or_finer() {
         let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let nanos = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-        let milliseconds: ArrayRef = Arc::new(
-            TimestampMillisecondArray::from(vec![Some(-1), None, Some(7)]).with_timezone("+02:00"),
-        );
+        let milliseconds: ArrayRef =
+            Arc::new(TimestampMillisecondArray::from(vec![Some(-1), None, Some(7)]).with_timezone("+02:00"));
         let nanoseconds: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1, 1_999]));
         assert_eq!(
             converted(milliseconds, TimestampPrecision::Keep).unwrap(),

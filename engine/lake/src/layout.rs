@@ -39,12 +39,7 @@ pub(crate) fn staged_name(run: u32, number: u32) -> String {
 }
 
 /// The name that a file gets when it is published. It says who wrote it and for which checkpoint.
-pub(crate) fn published_name(
-    writer_id: &WriterId,
-    checkpoint_id: u64,
-    sequence: u32,
-    run: u32,
-) -> String {
+pub(crate) fn published_name(writer_id: &WriterId, checkpoint_id: u64, sequence: u32, run: u32) -> String {
     format!("{writer_id}-{checkpoint_id:010}-{sequence:05}-{run:08x}{PUBLISHED_ENDING}")
 }
 
@@ -75,8 +70,7 @@ pub(crate) fn is_published_path(path: &str, writer_id: &WriterId, checkpoint_id:
             && !folder.contains(|c: char| c.is_control() || c == '\\')
     };
     let stem = name.strip_suffix(PUBLISHED_ENDING);
-    let rest =
-        stem.and_then(|stem| stem.strip_prefix(&format!("{writer_id}-{checkpoint_id:010}-")));
+    let rest = stem.and_then(|stem| stem.strip_prefix(&format!("{writer_id}-{checkpoint_id:010}-")));
     let name_is_ours = rest
         .and_then(|rest| rest.split_once('-'))
         .is_some_and(|(sequence, run)| {
@@ -130,8 +124,7 @@ pub(crate) fn date_text(days_since_1970: i64) -> String {
     let days = days_since_1970 + 719_468; // Since 0000-03-01.
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153; // 0 is March.
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
@@ -186,10 +179,7 @@ mod tests {
             (Some("Zürich 東京"), "c=Zürich%20東京"),
             (Some(""), "c=__HIVE_DEFAULT_PARTITION__"),
             (None, "c=__HIVE_DEFAULT_PARTITION__"),
-            (
-                Some("__HIVE_DEFAULT_PARTITION__"),
-                "c=%5F_HIVE_DEFAULT_PARTITION__",
-            ),
+            (Some("__HIVE_DEFAULT_PARTITION__"), "c=%5F_HIVE_DEFAULT_PARTITION__"),
         ] {
             assert_eq!(partition_folder("c", value), folder);
         }
@@ -202,11 +192,7 @@ mod tests {
         assert_eq!(name, "w.lake-0-0000000007-00003-000000ab.parquet");
         let other = WriterId::new("w.lake-1").unwrap();
         assert!(is_published_path(&name, &writer, 7));
-        assert!(is_published_path(
-            &format!("dt=2026-01-02/c=..%2F/{name}"),
-            &writer,
-            7
-        ));
+        assert!(is_published_path(&format!("dt=2026-01-02/c=..%2F/{name}"), &writer, 7));
         assert!(!is_published_path(&name, &writer, 8));
         assert!(!is_published_path(&name, &other, 7));
         for hostile in [

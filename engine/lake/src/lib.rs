@@ -71,8 +71,7 @@ pub use open_file::FileError;
 pub use partition::{PartitionError, SplitError};
 pub use publish::{PublishError, Published, publish};
 pub use recovery::{
-    CommittedFile, RecoverError, Recovered, RecoveryAction, RecoveryConflict, RecoveryFacts,
-    decide, recover,
+    CommittedFile, RecoverError, Recovered, RecoveryAction, RecoveryConflict, RecoveryFacts, decide, recover,
 };
 pub use staged::{StagedFile, StagedFiles, StagedFilesError};
 pub use store::{LakeStore, StoreError};

@@ -75,9 +75,7 @@ impl OpenFile {
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), FileError> {
-        self.encoder
-            .write(batch)
-            .map_err(|source| self.parquet_error(source))?;
+        self.encoder.write(batch).map_err(|source| self.parquet_error(source))?;
         self.rows += batch.num_rows() as u64;
         self.drain()
     }
@@ -94,9 +92,7 @@ impl OpenFile {
 
     /// Ends the row group and hands it to the store.
     pub(crate) fn end_row_group(&mut self) -> Result<(), FileError> {
-        self.encoder
-            .flush()
-            .map_err(|source| self.parquet_error(source))?;
+        self.encoder.flush().map_err(|source| self.parquet_error(source))?;
         self.encoder
             .sync()
             .map_err(|source| self.parquet_error(source.into()))?;
@@ -105,9 +101,7 @@ impl OpenFile {
 
     /// Writes the footer and makes the content durable.
     pub(crate) fn close(mut self, folder: String) -> Result<ClosedFile, FileError> {
-        self.encoder
-            .finish()
-            .map_err(|source| self.parquet_error(source))?;
+        self.encoder.finish().map_err(|source| self.parquet_error(source))?;
         self.drain()?;
         let bytes = self.encoder.bytes_written() as u64;
         self.upload.complete()?;

@@ -63,9 +63,7 @@ pub enum PartitionError {
     #[error("partition {0:?} would be named twice")]
     Twice(String),
     /// A folder name that readers skip or cannot read.
-    #[error(
-        "{0:?} cannot name a partition folder: it is empty, too long, or begins with '_' or '.'"
-    )]
+    #[error("{0:?} cannot name a partition folder: it is empty, too long, or begins with '_' or '.'")]
     Name(String),
     /// Nothing left for the files.
     #[error("every column is a partition column: a file needs at least one more")]
@@ -91,10 +89,7 @@ pub enum SplitError {
 }
 
 impl Partitioner {
-    pub(crate) fn new(
-        schema: &Schema,
-        partition_by: &[PartitionBy],
-    ) -> Result<Partitioner, PartitionError> {
+    pub(crate) fn new(schema: &Schema, partition_by: &[PartitionBy]) -> Result<Partitioner, PartitionError> {
         let mut levels: Vec<Level> = Vec::with_capacity(partition_by.len());
         for by in partition_by {
             let level = Level::new(schema, by)?;
@@ -103,10 +98,7 @@ impl Partitioner {
             }
             levels.push(level);
         }
-        let by_value = levels
-            .iter()
-            .filter(|level| level.per_day.is_none())
-            .count();
+        let by_value = levels.iter().filter(|level| level.per_day.is_none()).count();
         if by_value == schema.fields().len() {
             return Err(PartitionError::NoColumns);
         }
@@ -117,8 +109,8 @@ impl Partitioner {
             })
         });
         let fields: Vec<_> = fields.collect();
-        let rows = (!fields.is_empty())
-            .then(|| RowConverter::new(fields).expect("every partition type has a row format"));
+        let rows =
+            (!fields.is_empty()).then(|| RowConverter::new(fields).expect("every partition type has a row format"));
         Ok(Partitioner { levels, rows })
     }
 
@@ -129,17 +121,12 @@ impl Partitioner {
                 .iter()
                 .any(|level| level.per_day.is_none() && level.column == *index)
         };
-        (0..schema.fields().len())
-            .filter(|index| !is_folder(index))
-            .collect()
+        (0..schema.fields().len()).filter(|index| !is_folder(index)).collect()
     }
 
     /// The rows of each partition with its folder (empty without partitions), in order of first appearance. Rows keep
     /// their order.
-    pub(crate) fn split(
-        &self,
-        batch: &RecordBatch,
-    ) -> Result<Vec<(String, RecordBatch)>, SplitError> {
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, SplitError> {
         let Some(converter) = &self.rows else {
             return Ok(vec![(String::new(), batch.clone())]);
         };
@@ -161,8 +148,7 @@ impl Partitioner {
                     partitions.len() - 1
                 }),
             };
-            partitions[partition]
-                .push(u32::try_from(index).expect("a batch has fewer than 2^32 rows"));
+            partitions[partition].push(u32::try_from(index).expect("a batch has fewer than 2^32 rows"));
             previous = Some((partition, row));
         }
         if partitions.len() == 1 {
@@ -184,9 +170,7 @@ impl Partitioner {
             let value = if column.is_null(row) {
                 None
             } else if level.per_day.is_some() {
-                Some(layout::date_text(
-                    column.as_primitive::<Int64Type>().value(row),
-                ))
+                Some(layout::date_text(column.as_primitive::<Int64Type>().value(row)))
             } else {
                 Some(
                     ArrayFormatter::try_new(column, &FormatOptions::new())?
@@ -213,17 +197,15 @@ impl Partitioner {
 impl Level {
     fn new(schema: &Schema, by: &PartitionBy) -> Result<Level, PartitionError> {
         let find = |column: &str| {
-            schema
-                .index_of(column)
-                .map_err(|_| PartitionError::Missing {
-                    column: column.to_owned(),
-                    columns: schema
-                        .fields()
-                        .iter()
-                        .map(|field| field.name().as_str())
-                        .collect::<Vec<_>>()
-                        .join(", "),
-                })
+            schema.index_of(column).map_err(|_| PartitionError::Missing {
+                column: column.to_owned(),
+                columns: schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
         };
         let name = by.name();
         if name.is_empty() || name.starts_with(['_', '.']) || name.len() > NAME_BYTES_MAX / 4 {
@@ -245,10 +227,7 @@ impl Level {
                     per_day: None,
                 })
             }
-            PartitionBy::Date {
-                name,
-                timestamp_column,
-            } => {
+            PartitionBy::Date { name, timestamp_column } => {
                 let index = find(timestamp_column)?;
                 if schema.index_of(name).is_ok() {
                     return Err(PartitionError::Twice(name.clone()));
@@ -283,10 +262,7 @@ impl Level {
             };
         };
         let DataType::Timestamp(unit, _) = column.data_type() else {
-            return Err(ArrowError::SchemaError(format!(
-                "{} is not a timestamp",
-                self.name
-            )));
+            return Err(ArrowError::SchemaError(format!("{} is not a timestamp", self.name)));
         };
         let day = |timestamp: i64| timestamp.div_euclid(per_day);
         let days: Int64Array = match unit {
@@ -310,28 +286,21 @@ fn makes_folders(data_type: &DataType) -> bool {
     data_type.is_integer()
         || matches!(
             data_type,
-            DataType::Utf8
-                | DataType::LargeUtf8
-                | DataType::Utf8View
-                | DataType::Boolean
-                | DataType::Date32
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean | DataType::Date32
         )
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{
-        BooleanArray, Date32Array, DictionaryArray, StringArray, TimestampNanosecondArray,
-    };
+    use arrow::array::{BooleanArray, Date32Array, DictionaryArray, StringArray, TimestampNanosecondArray};
     use arrow::datatypes::{Field, Int32Type};
 
     use super::*;
 
     fn split(columns: Vec<(&str, ArrayRef)>, partition_by: &[PartitionBy]) -> Vec<(String, usize)> {
-        let batch = RecordBatch::try_from_iter_with_nullable(
-            columns.into_iter().map(|(name, array)| (name, array, true)),
-        )
-        .unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+                .unwrap();
         let partitioner = Partitioner::new(batch.schema_ref(), partition_by).unwrap();
         partitioner
             .split(&batch)
@@ -361,10 +330,7 @@ mod tests {
         assert_eq!(
             split(
                 vec![("time", times), ("name", names)],
-                &[
-                    PartitionBy::date_of("dt", "time"),
-                    PartitionBy::column("name")
-                ]
+                &[PartitionBy::date_of("dt", "time"), PartitionBy::column("name")]
             ),
             [
                 ("dt=1970-01-01/name=a".to_owned(), 2),
@@ -388,10 +354,7 @@ mod tests {
             (Arc::new(Date32Array::from(vec![20_455])), "p=2026-01-02"),
             (Arc::new(dictionary), "p=x"),
         ] {
-            let found = split(
-                vec![("p", array), ("rest", rest.clone())],
-                &[PartitionBy::column("p")],
-            );
+            let found = split(vec![("p", array), ("rest", rest.clone())], &[PartitionBy::column("p")]);
             assert_eq!(found, [(folder.to_owned(), 1)]);
         }
     }
@@ -430,9 +393,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                Partitioner::new(&schema, &partition_by)
-                    .unwrap_err()
-                    .to_string(),
+                Partitioner::new(&schema, &partition_by).unwrap_err().to_string(),
                 message
             );
         }
@@ -446,10 +407,8 @@ mod tests {
     #[test]
     fn a_value_too_long_for_a_folder_is_an_error_with_its_length() {
         let names: ArrayRef = Arc::new(StringArray::from(vec!["/".repeat(100)]));
-        let batch =
-            RecordBatch::try_from_iter([("name", names.clone()), ("other", names)]).unwrap();
-        let partitioner =
-            Partitioner::new(batch.schema_ref(), &[PartitionBy::column("name")]).unwrap();
+        let batch = RecordBatch::try_from_iter([("name", names.clone()), ("other", names)]).unwrap();
+        let partitioner = Partitioner::new(batch.schema_ref(), &[PartitionBy::column("name")]).unwrap();
         assert!(matches!(
             partitioner.split(&batch),
             Err(SplitError::TooLong { bytes: 305, .. })

@@ -71,18 +71,11 @@ pub fn publish(store: &LakeStore, staged: &StagedFiles) -> Result<Published, Pub
                 published.bytes += file.bytes;
                 published.files_before -= 1;
             }
-            RecoveryAction::Delete(name) => {
-                store.delete(&layout::staged_path(staged.writer_id(), &name))?
-            }
+            RecoveryAction::Delete(name) => store.delete(&layout::staged_path(staged.writer_id(), &name))?,
         }
     }
     // Also after a publish that did nothing: a crash may have come between its renames and its sync.
-    paths.extend(
-        staged
-            .files()
-            .iter()
-            .map(|file| layout::checked_path(&file.path)),
-    );
+    paths.extend(staged.files().iter().map(|file| layout::checked_path(&file.path)));
     store.sync_folders(&paths)?;
     Ok(published)
 }

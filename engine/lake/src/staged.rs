@@ -107,16 +107,12 @@ impl StagedFiles {
 
     /// The rows of all files.
     pub fn rows(&self) -> u64 {
-        self.files
-            .iter()
-            .fold(0, |sum, file| sum.saturating_add(file.rows))
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.rows))
     }
 
     /// The size of all files in bytes.
     pub fn bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .fold(0, |sum, file| sum.saturating_add(file.bytes))
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
     /// One line with version and checksum, one line of JSON. About 200 bytes a file.
@@ -127,10 +123,7 @@ impl StagedFiles {
             files: self.files.clone(),
         };
         let json = serde_json::to_string(&document).expect("strings and numbers always serialize");
-        format!(
-            "{MAGIC} {VERSION} {:08x}\n{json}",
-            crc32c::crc32c(json.as_bytes())
-        )
+        format!("{MAGIC} {VERSION} {:08x}\n{json}", crc32c::crc32c(json.as_bytes()))
     }
 
     /// Reads what [`StagedFiles::encode`] wrote.
@@ -161,11 +154,7 @@ impl StagedFiles {
             return Err(StagedFilesError::Checksum { expected, actual });
         }
         let document: Document = serde_json::from_str(json).map_err(StagedFilesError::Json)?;
-        StagedFiles::new(
-            WriterId::new(document.writer)?,
-            document.checkpoint,
-            document.files,
-        )
+        StagedFiles::new(WriterId::new(document.writer)?, document.checkpoint, document.files)
     }
 }
 
@@ -179,9 +168,7 @@ pub enum StagedFilesError {
     #[error("staged lake files are described in version {0}, this engine reads version {VERSION}")]
     Version(u32),
     /// Damaged.
-    #[error(
-        "the description of staged lake files is damaged: checksum {actual:08x}, expected {expected:08x}"
-    )]
+    #[error("the description of staged lake files is damaged: checksum {actual:08x}, expected {expected:08x}")]
     Checksum {
         /// What the header says.
         expected: u32,
@@ -221,10 +208,7 @@ mod tests {
         let files = (0..3)
             .map(|sequence| StagedFile {
                 staged: layout::staged_name(1, sequence),
-                path: format!(
-                    "dt=2026-01-02/{}",
-                    layout::published_name(&writer_id, 7, sequence, 1)
-                ),
+                path: format!("dt=2026-01-02/{}", layout::published_name(&writer_id, 7, sequence, 1)),
                 rows: 10,
                 bytes: 1000,
             })
@@ -233,42 +217,27 @@ mod tests {
     }
 
     fn sealed(json: &str) -> String {
-        format!(
-            "{MAGIC} {VERSION} {:08x}\n{json}",
-            crc32c::crc32c(json.as_bytes())
-        )
+        format!("{MAGIC} {VERSION} {:08x}\n{json}", crc32c::crc32c(json.as_bytes()))
     }
 
     #[test]
     fn a_description_survives_its_journey_through_the_state() {
         let staged = staged_files();
-        assert_eq!(
-            StagedFiles::decode(staged.encode().as_bytes()).unwrap(),
-            staged
-        );
+        assert_eq!(StagedFiles::decode(staged.encode().as_bytes()).unwrap(), staged);
         assert_eq!((staged.rows(), staged.bytes()), (30, 3000));
         let empty = StagedFiles::new(WriterId::new("w").unwrap(), u64::MAX, vec![]).unwrap();
-        assert_eq!(
-            StagedFiles::decode(empty.encode().as_bytes()).unwrap(),
-            empty
-        );
+        assert_eq!(StagedFiles::decode(empty.encode().as_bytes()).unwrap(), empty);
     }
 
     #[test]
     fn every_flipped_or_missing_byte_is_noticed() {
         let bytes = staged_files().encode().into_bytes();
         for position in 0..bytes.len() {
-            assert!(
-                StagedFiles::decode(&bytes[..position]).is_err(),
-                "cut at {position}"
-            );
+            assert!(StagedFiles::decode(&bytes[..position]).is_err(), "cut at {position}");
             let mut damaged = bytes.clone();
             damaged[position] ^= 0x01;
             // A flipped header digit may still be hexadecimal: then the checksum no longer fits.
-            assert!(
-                StagedFiles::decode(&damaged).is_err(),
-                "flipped at {position}"
-            );
+            assert!(StagedFiles::decode(&damaged).is_err(), "flipped at {position}");
         }
     }
 

@@ -27,9 +27,7 @@ pub struct LakeStore {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A kind of storage that this build does not know.
-    #[error(
-        "lake path {location:?}: only local folders are supported so far (a path or file:///…)"
-    )]
+    #[error("lake path {location:?}: only local folders are supported so far (a path or file:///…)")]
     Unsupported {
         /// What was asked for.
         location: String,
@@ -75,13 +73,12 @@ impl LakeStore {
         let folder = DiskPath::new(folder);
         create_folder(folder)?;
         let disk = fs::canonicalize(folder).map_err(disk_error("open", folder))?;
-        let objects =
-            LocalFileSystem::new_with_prefix(&disk).map_err(|source| StoreError::Object {
-                operation: "open",
-                path: String::new(),
-                location: location.to_owned(),
-                source,
-            })?;
+        let objects = LocalFileSystem::new_with_prefix(&disk).map_err(|source| StoreError::Object {
+            operation: "open",
+            path: String::new(),
+            location: location.to_owned(),
+            source,
+        })?;
         Ok(LakeStore {
             objects: Arc::new(objects),
             disk: disk.into(),
@@ -96,8 +93,7 @@ impl LakeStore {
 
     /// Begins a file. Nobody sees it under its name before [`Upload::complete`].
     pub(crate) fn upload(&self, path: Path) -> Result<Upload, StoreError> {
-        let parts =
-            wait(self.objects.put_multipart(&path)).map_err(self.object_error("create", &path))?;
+        let parts = wait(self.objects.put_multipart(&path)).map_err(self.object_error("create", &path))?;
         Ok(Upload {
             store: self.clone(),
             path,
@@ -161,10 +157,7 @@ impl LakeStore {
     }
 
     /// Makes the names in the folders of `paths`, and in the folders above them up to the table, durable.
-    pub(crate) fn sync_folders<'a>(
-        &self,
-        paths: impl IntoIterator<Item = &'a Path>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn sync_folders<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<(), StoreError> {
         let mut folders = BTreeSet::new();
         for path in paths {
             let mut folder = path.as_ref();
@@ -195,10 +188,8 @@ impl LakeStore {
         let (right, mut right_file) = open(right)?;
         let mut buffers = (vec![0; 64 << 10], vec![0; 64 << 10]);
         loop {
-            let read =
-                read_full(&mut left_file, &mut buffers.0).map_err(disk_error("read", &left))?;
-            let other =
-                read_full(&mut right_file, &mut buffers.1).map_err(disk_error("read", &right))?;
+            let read = read_full(&mut left_file, &mut buffers.0).map_err(disk_error("read", &left))?;
+            let other = read_full(&mut right_file, &mut buffers.1).map_err(disk_error("read", &right))?;
             if buffers.0[..read] != buffers.1[..other] {
                 return Ok(false);
             }
@@ -208,11 +199,7 @@ impl LakeStore {
         }
     }
 
-    fn object_error(
-        &self,
-        operation: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(object_store::Error) -> StoreError {
+    fn object_error(&self, operation: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> StoreError {
         let (path, location) = (path.to_string(), self.location.to_string());
         move |source| StoreError::Object {
             operation,
@@ -233,8 +220,7 @@ pub(crate) struct Upload {
 impl Upload {
     /// Appends `bytes`.
     pub(crate) fn append(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        wait(self.parts.put_part(PutPayload::from_bytes(bytes)))
-            .map_err(self.store.object_error("write", &self.path))
+        wait(self.parts.put_part(PutPayload::from_bytes(bytes))).map_err(self.store.object_error("write", &self.path))
     }
 
     /// Gives the file its name and makes its content durable. The name is durable after

@@ -125,9 +125,7 @@ pub enum WriteError {
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// The files of the checkpoint before are still invisible; staging again would forget them.
-    #[error(
-        "checkpoint {checkpoint_id} cannot be staged before checkpoint {unpublished} is published"
-    )]
+    #[error("checkpoint {checkpoint_id} cannot be staged before checkpoint {unpublished} is published")]
     Unpublished {
         /// The checkpoint to stage.
         checkpoint_id: u64,
@@ -168,8 +166,8 @@ impl LakeWriter {
             }
         }
         let partitioner = Partitioner::new(&schema, &config.partition_by)?;
-        let encoding = FileEncoding::new(&schema, partitioner.file_columns(&schema), &config)
-            .map_err(OpenError::Schema)?;
+        let encoding =
+            FileEncoding::new(&schema, partitioner.file_columns(&schema), &config).map_err(OpenError::Schema)?;
         store.create_folder(&layout::staging_folder(&writer_id))?;
         Ok(LakeWriter {
             store,
@@ -239,8 +237,7 @@ impl LakeWriter {
     /// the next [`LakeWriter::stage`]. May be called again after an error and after success.
     pub fn publish(&mut self, staged: &StagedFiles) -> Result<Published, PublishError> {
         let published = publish(&self.store, staged)?;
-        if *staged.writer_id() == self.writer_id && self.unpublished == Some(staged.checkpoint_id())
-        {
+        if *staged.writer_id() == self.writer_id && self.unpublished == Some(staged.checkpoint_id()) {
             self.unpublished = None;
         }
         self.stats.files_published += published.files;
@@ -262,10 +259,7 @@ impl LakeWriter {
         for (folder, rows) in self.partitioner.split(batch)? {
             let rows = self.encoding.convert(&rows)?;
             for offset in (0..rows.num_rows()).step_by(SLICE_ROWS) {
-                self.write_slice(
-                    &folder,
-                    &rows.slice(offset, SLICE_ROWS.min(rows.num_rows() - offset)),
-                )?;
+                self.write_slice(&folder, &rows.slice(offset, SLICE_ROWS.min(rows.num_rows() - offset)))?;
             }
         }
         self.stats.rows_written += batch.num_rows() as u64;
@@ -284,11 +278,7 @@ impl LakeWriter {
             self.close_file(folder)?;
         }
         while self.buffered_bytes() > self.config.buffer_bytes_max {
-            let Some(largest) = self
-                .open
-                .values_mut()
-                .max_by_key(|file| file.buffered_bytes())
-            else {
+            let Some(largest) = self.open.values_mut().max_by_key(|file| file.buffered_bytes()) else {
                 break;
             };
             let before = largest.buffered_bytes();
@@ -376,9 +366,7 @@ impl LakeWriter {
                 .fields()
                 .iter()
                 .zip(self.schema.fields())
-                .all(|(found, expected)| {
-                    found.name() == expected.name() && found.data_type() == expected.data_type()
-                });
+                .all(|(found, expected)| found.name() == expected.name() && found.data_type() == expected.data_type());
         if same {
             return Ok(());
         }

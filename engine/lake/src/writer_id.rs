@@ -43,9 +43,7 @@ impl fmt::Display for WriterId {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriterIdError {
     /// A character that is not safe in a file name everywhere.
-    #[error(
-        "writer id {0:?}: use letters, digits, '.', '-' and '_', and begin with a letter or a digit"
-    )]
+    #[error("writer id {0:?}: use letters, digits, '.', '-' and '_', and begin with a letter or a digit")]
     Characters(String),
     /// Longer than a file name can take.
     #[error("the writer id has {bytes} bytes, at most {WRITER_ID_BYTES_MAX} fit into a file name")]
