@@ -262,6 +262,14 @@ impl BatchBuilder {
     }
 }
 
+impl BatchBuilder {
+    /// The arena, for [`reusing`](Self::reusing); whatever was appended is dropped.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.arena
+    }
+}
+
 fn length_zigzag(bytes: Option<&[u8]>) -> u32 {
     match bytes {
         // Checked against the limit of a batch before.
