@@ -12,7 +12,6 @@ mod slot;
 
 use std::{
     collections::HashMap,
-    future::Future,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -210,6 +209,11 @@ impl Cluster {
         }
     }
 
+    /// A seed for a machine's jitter.
+    pub(crate) fn seed(&self) -> u64 {
+        lock(&self.inner.rng).u64(..)
+    }
+
     /// The cache as of now.
     pub(crate) fn metadata(&self) -> Arc<ClusterMetadata> {
         Arc::clone(&self.inner.published.borrow().metadata)
@@ -221,8 +225,8 @@ impl Cluster {
     }
 
     /// Resolves whenever the cache changed or a refresh failed.
-    pub(crate) fn metadata_changes(&self) -> impl MetadataChanges + use<> {
-        self.inner.published.subscribe()
+    pub(crate) fn metadata_changes(&self) -> MetadataChanges {
+        MetadataChanges(self.inner.published.subscribe())
     }
 
     /// Keeps these topics in the cache from now on. New ones are asked for at once.
@@ -307,14 +311,13 @@ impl Cluster {
 }
 
 /// A stream of cache changes.
-pub(crate) trait MetadataChanges: Send {
-    /// Resolves after the next change, or never once the cluster is closed.
-    fn changed(&mut self) -> impl Future<Output = ()> + Send;
-}
+#[derive(Debug)]
+pub(crate) struct MetadataChanges(watch::Receiver<Published>);
 
-impl MetadataChanges for watch::Receiver<Published> {
-    async fn changed(&mut self) {
-        if watch::Receiver::changed(self).await.is_err() {
+impl MetadataChanges {
+    /// Resolves after the next change, or never once the cluster is closed.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
             std::future::pending().await
         }
     }

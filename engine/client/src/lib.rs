@@ -5,6 +5,7 @@ mod config;
 mod connection;
 pub mod consumer;
 pub mod offsets;
+mod producer;
 
 pub use config::{
     Acks, AssignmentStrategy, AutoOffsetReset, ClientConfig, ConsumerConfig, IsolationLevel, ProducerConfig,
@@ -20,3 +21,6 @@ pub use engine_proto::{
     },
 };
 pub use offsets::{CommittedOffset, ListedOffset, OffsetsError};
+pub use engine_proto::producer::{AppendError, DeliveryError, LatencyStats, ProducerStats, TopicRecord};
+pub use engine_wire::{compression::Codec, record_batch::Header};
+pub use producer::{Delivered, ProduceRecord, Producer, ProducerError, Receipt, SendError, TrySendError};

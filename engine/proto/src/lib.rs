@@ -8,7 +8,9 @@ pub mod cluster;
 pub mod connection;
 pub mod fetch;
 pub mod group;
+mod accumulator;
 pub mod partitioner;
+pub mod producer;
 pub mod sequence;
 pub mod topic_partition;
 

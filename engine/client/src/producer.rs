@@ -1,0 +1,492 @@
+//! The producer's handle.
+//!
+//! Records are encoded on the caller's thread, straight into the batch that goes to the broker;
+//! one lock around the machine, taken once per call. Everything after that (sealing, sending,
+//! retries) is one task's business, see `producer::sender`.
+//! Never here: decisions about batches (see `engine_proto::producer`).
+
+mod produce_request;
+mod receipt;
+mod sender;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use engine_proto::{
+    backoff::BackoffPolicy,
+    producer::{AppendError, DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
+};
+use engine_wire::{error_code::ErrorCode, record_batch::Header};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    cluster::Cluster,
+    config::{ProducerConfig, PropertyError},
+    connection::{RequestError, now},
+};
+use receipt::BatchReceipt;
+pub use receipt::{Delivered, Receipt};
+
+/// One record to send; borrows everything, and is copied once, into its batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProduceRecord<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Fixed partition, or `None` to choose by key or stickiness.
+    pub partition: Option<i32>,
+    /// Milliseconds since 1970; `None` is the time at which the record's batch was opened.
+    pub timestamp: Option<i64>,
+    /// `None` is null.
+    pub key: Option<&'a [u8]>,
+    /// `None` is null, a tombstone in compacted topics.
+    pub value: Option<&'a [u8]>,
+    /// In order, duplicates kept.
+    pub headers: &'a [Header<'a>],
+}
+
+/// Sends records to a cluster. Cheap to clone; clones share buffers and connections.
+///
+/// Dropping the last handle never blocks: what is buffered is still sent in the background while the
+/// runtime lives. Call [`Producer::close`] to know that it arrived.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+    _last: Arc<CloseOnDrop>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ProducerConfig,
+    cluster: Cluster,
+    machine: Mutex<ProducerMachine<Arc<BatchReceipt>>>,
+    /// The sender has something to do.
+    wake_sender: Notify,
+    /// Batches were resolved: there is memory, and flushes may be done.
+    resolved: Notify,
+    /// The first failure since the last flush.
+    failure: Mutex<Option<DeliveryError>>,
+    /// Set by the sender when it ends.
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.machine().close();
+        self.0.wake_sender.notify_one();
+    }
+}
+
+/// Why a producer did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// The settings contradict each other.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<PropertyError>),
+    /// The cluster cannot be reached.
+    #[error("cannot reach the cluster at {servers}")]
+    Connect {
+        /// `bootstrap.servers`.
+        servers: String,
+        /// Of the last attempt.
+        #[source]
+        source: RequestError,
+    },
+}
+
+/// Why a record was not accepted. Records accepted before it are still sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// `buffer.memory` stayed full for `max.block.ms`.
+    #[error("{topic}: the buffer stayed full for {} ms", waited.as_millis())]
+    BufferFull {
+        /// The topic.
+        topic: String,
+        /// `max.block.ms`.
+        waited: Duration,
+    },
+    /// No metadata of the topic within `max.block.ms`.
+    #[error("{topic}: not found within {} ms: {reason}", waited.as_millis())]
+    NoMetadata {
+        /// The topic.
+        topic: String,
+        /// `max.block.ms`, or less if waiting cannot help.
+        waited: Duration,
+        /// The last answer.
+        reason: String,
+    },
+    /// The record itself.
+    #[error(transparent)]
+    Record(#[from] AppendError),
+}
+
+/// Why a record was not accepted right now.
+#[derive(Debug, thiserror::Error)]
+pub enum TrySendError {
+    /// The buffer is full, or the topic's metadata is on its way: wait for [`Producer::ready`].
+    #[error("the producer is not ready for a record of {topic}")]
+    Full {
+        /// The topic.
+        topic: String,
+    },
+    /// The record itself.
+    #[error(transparent)]
+    Record(AppendError),
+}
+
+impl Producer {
+    /// Connects, and waits for the first metadata at most `socket.connection.setup.timeout.ms`.
+    pub async fn connect(config: ProducerConfig) -> Result<Producer, ProducerError> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(ProducerError::Config(mistakes));
+        }
+        let cluster = Cluster::connect(&config.client).await;
+        let cluster = cluster.map_err(|source| ProducerError::Connect {
+            servers: config.client.bootstrap_servers.join(","),
+            source,
+        })?;
+        let options = ProducerOptions {
+            is_idempotent: config.enable_idempotence,
+            linger: config.linger,
+            batch_bytes_max: config.batch_bytes_max,
+            buffer_bytes_max: config.buffer_bytes_max,
+            request_bytes_max: config.request_bytes_max,
+            in_flight_max: config.in_flight_max,
+            delivery_timeout: config.delivery_timeout,
+            retries: config.retries,
+            retry_backoff: BackoffPolicy {
+                initial: config.client.retry_backoff,
+                max: config.client.retry_backoff_max,
+            },
+            ignores_keys: config.partitioner_ignore_keys,
+            is_adaptive: config.partitioner_adaptive,
+        };
+        let shared = Arc::new(Shared {
+            machine: Mutex::new(ProducerMachine::new(options, cluster.seed())),
+            config,
+            cluster,
+            wake_sender: Notify::new(),
+            resolved: Notify::new(),
+            failure: Mutex::default(),
+            ended: watch::Sender::new(false),
+        });
+        tokio::spawn(sender::run(Arc::clone(&shared)));
+        let last = Arc::new(CloseOnDrop(Arc::clone(&shared)));
+        Ok(Producer { shared, _last: last })
+    }
+
+    /// Appends a record to its batch; waits while the buffer is full or the topic's metadata is on its way,
+    /// at most `max.block.ms`. The receipt tells when the batch is acknowledged; it may be dropped.
+    pub async fn send(&self, record: ProduceRecord<'_>) -> Result<Receipt, SendError> {
+        let (topic, record) = record.split();
+        let deadline = now() + self.shared.config.block_max;
+        let topic_index = self.topic_index(topic, deadline).await?;
+        loop {
+            if let Some(receipt) = self.shared.append(topic_index, &record)? {
+                return Ok(receipt);
+            }
+            let resolved = self.shared.resolved.notified();
+            tokio::pin!(resolved);
+            resolved.as_mut().enable();
+            if let Some(receipt) = self.shared.append(topic_index, &record)? {
+                return Ok(receipt);
+            }
+            self.shared.wait_for_room(topic, resolved, deadline).await?;
+        }
+    }
+
+    /// Appends many records of one topic under one lock (let go now and then, so that sending goes on), without
+    /// receipts: [`Producer::flush`] tells of failures. Waits as [`Producer::send`] does. Gives the number of records.
+    pub async fn append_all<'r>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = TopicRecord<'r>>,
+    ) -> Result<usize, SendError> {
+        let deadline = now() + self.shared.config.block_max;
+        let topic_index = self.topic_index(topic, deadline).await?;
+        let mut records = records.into_iter();
+        let mut waiting = None;
+        let mut count = 0;
+        loop {
+            let resolved = self.shared.resolved.notified();
+            tokio::pin!(resolved);
+            resolved.as_mut().enable();
+            let appended = self.shared.append_some(topic_index, &mut records, &mut waiting)?;
+            count += appended.records;
+            match appended.stopped {
+                Stopped::AtEnd => return Ok(count),
+                Stopped::ToBreathe => tokio::task::yield_now().await,
+                Stopped::Full => {
+                    let deadline = now() + self.shared.config.block_max;
+                    self.shared.wait_for_room(topic, resolved, deadline).await?;
+                }
+            }
+        }
+    }
+
+    /// As [`Producer::append_all`] without waiting: gives the number of records taken, the first so many of
+    /// `records`. Fewer than all: wait for [`Producer::ready`]. For threads outside of the runtime.
+    pub fn try_append_all(&self, topic: &str, records: &[TopicRecord<'_>]) -> Result<usize, AppendError> {
+        let Some(topic_index) = self.shared.machine().topic_index(topic) else {
+            self.shared.cluster.track_topics([topic]);
+            return Ok(0);
+        };
+        let mut records = records.iter().copied();
+        let mut waiting = None;
+        let mut count = 0;
+        loop {
+            let appended = self.shared.append_some(topic_index, &mut records, &mut waiting)?;
+            count += appended.records;
+            if appended.stopped != Stopped::ToBreathe {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// As [`Producer::send`], without waiting.
+    pub fn try_send(&self, record: ProduceRecord<'_>) -> Result<Receipt, TrySendError> {
+        let (topic, record) = record.split();
+        let full = || TrySendError::Full { topic: topic.into() };
+        let Some(topic_index) = self.shared.machine().topic_index(topic) else {
+            self.shared.cluster.track_topics([topic]);
+            return Err(full());
+        };
+        let appended = self.shared.append(topic_index, &record).map_err(TrySendError::Record)?;
+        appended.ok_or_else(full)
+    }
+
+    /// Resolves when a batch was resolved or metadata came, or soon after: time to try again.
+    pub async fn ready(&self) {
+        let mut changes = self.shared.cluster.metadata_changes();
+        tokio::select! {
+            () = self.shared.resolved.notified() => {}
+            () = changes.changed() => {}
+            () = tokio::time::sleep(READY_POLL) => {}
+        }
+    }
+
+    /// Sends what is buffered without lingering and waits until all of it is acknowledged or given up.
+    /// Fails with the first failure since the last flush, of any record.
+    pub async fn flush(&self) -> Result<(), DeliveryError> {
+        self.shared.flush().await
+    }
+
+    /// Flushes within `timeout`, then gives up what is left, and closes the connections. Later sends fail.
+    pub async fn close(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        self.shared.machine().close();
+        let flushed = tokio::time::timeout(timeout, self.shared.flush()).await;
+        let outcome = match flushed {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let reason: Arc<str> = format!("closed after {} ms", timeout.as_millis()).into();
+                self.shared.machine().abort(&reason);
+                self.shared.flush().await
+            }
+        };
+        self.shared.wake_sender.notify_one();
+        let mut ended = self.shared.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
+        outcome
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> ProducerStats {
+        self.shared.machine().stats()
+    }
+
+    /// The number of the topic's partitions; asks the cluster if need be.
+    pub async fn partitions_for(&self, topic: &str) -> Result<i32, SendError> {
+        self.topic_index(topic, now() + self.shared.config.block_max).await?;
+        let count = self.shared.machine().partition_count(topic);
+        Ok(count.expect("topic_index() has just found it"))
+    }
+
+    async fn topic_index(&self, topic: &str, deadline: Instant) -> Result<usize, SendError> {
+        let known = self.shared.machine().topic_index(topic);
+        match known {
+            Some(index) => Ok(index),
+            None => self.shared.find_topic(topic, deadline).await,
+        }
+    }
+}
+
+impl<'a> ProduceRecord<'a> {
+    fn split(self) -> (&'a str, TopicRecord<'a>) {
+        let record = TopicRecord {
+            partition: self.partition,
+            timestamp: self.timestamp,
+            key: self.key,
+            value: self.value,
+            headers: self.headers,
+        };
+        (self.topic, record)
+    }
+}
+
+struct AppendedSome {
+    records: usize,
+    stopped: Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    AtEnd,
+    ToBreathe,
+    Full,
+}
+
+impl Shared {
+    fn machine(&self) -> MutexGuard<'_, ProducerMachine<Arc<BatchReceipt>>> {
+        self.machine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// `None` if the buffer is full.
+    fn append(&self, topic_index: usize, record: &TopicRecord<'_>) -> Result<Option<Receipt>, AppendError> {
+        let mut machine = self.machine();
+        let outcome = match machine.append(topic_index, record, open) {
+            Ok(appended) => {
+                let receipt = Receipt::new(Arc::clone(appended.token), appended.partition, appended.record);
+                (Ok(Some(receipt)), appended.is_news)
+            }
+            // The batches that lingered are due now.
+            Err(AppendError::BufferFull { .. }) => (Ok(None), true),
+            Err(error) => (Err(error), false),
+        };
+        drop(machine);
+        let (outcome, is_news) = outcome;
+        if is_news {
+            self.wake_sender.notify_one();
+        }
+        outcome
+    }
+
+    /// Appends until the iterator ends, the buffer is full or [`APPENDS_PER_LOCK`] are through. A record for
+    /// which there was no room stays in `waiting`.
+    fn append_some<'r>(
+        &self,
+        topic_index: usize,
+        records: &mut impl Iterator<Item = TopicRecord<'r>>,
+        waiting: &mut Option<TopicRecord<'r>>,
+    ) -> Result<AppendedSome, AppendError> {
+        let mut is_news = false;
+        let mut count = 0;
+        let mut machine = self.machine();
+        let outcome = loop {
+            if count == APPENDS_PER_LOCK {
+                break Ok(Stopped::ToBreathe);
+            }
+            let Some(record) = waiting.take().or_else(|| records.next()) else {
+                break Ok(Stopped::AtEnd);
+            };
+            match machine.append(topic_index, &record, open) {
+                Ok(appended) => is_news |= appended.is_news,
+                Err(AppendError::BufferFull { .. }) => {
+                    is_news = true;
+                    *waiting = Some(record);
+                    break Ok(Stopped::Full);
+                }
+                Err(error) => break Err(error),
+            }
+            count += 1;
+        };
+        drop(machine);
+        if is_news {
+            self.wake_sender.notify_one();
+        }
+        outcome.map(|stopped| AppendedSome {
+            records: count,
+            stopped,
+        })
+    }
+
+    async fn wait_for_room(
+        &self,
+        topic: &str,
+        resolved: impl Future<Output = ()>,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        let waited = tokio::time::timeout_at(deadline.into(), resolved).await;
+        waited.map_err(|_| SendError::BufferFull {
+            topic: topic.into(),
+            waited: self.config.block_max,
+        })
+    }
+
+    async fn flush(&self) -> Result<(), DeliveryError> {
+        let mark = self.machine().flush();
+        self.wake_sender.notify_one();
+        loop {
+            let resolved = self.resolved.notified();
+            tokio::pin!(resolved);
+            resolved.as_mut().enable();
+            if self.machine().is_flushed(mark) {
+                break;
+            }
+            resolved.await;
+        }
+        let failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Asks for the topic until it is there, cannot be there, or the deadline passes.
+    async fn find_topic(&self, topic: &str, deadline: Instant) -> Result<usize, SendError> {
+        let started = now();
+        let no_metadata = |reason: String| SendError::NoMetadata {
+            topic: topic.into(),
+            waited: now().saturating_duration_since(started),
+            reason,
+        };
+        let mut ticket = self.cluster.track_topics([topic]);
+        let mut reason = "no answer".to_owned();
+        loop {
+            if let Err(error) = self.cluster.wait_refreshed(ticket, deadline).await {
+                let is_late = now() >= deadline && error.is_retriable();
+                return Err(no_metadata(if is_late && reason != "no answer" {
+                    reason
+                } else {
+                    error.to_string()
+                }));
+            }
+            let metadata = self.cluster.metadata();
+            {
+                let mut machine = self.machine();
+                machine.handle_metadata(&metadata);
+                if let Some(index) = machine.topic_index(topic) {
+                    return Ok(index);
+                }
+            }
+            if let Some(found) = metadata.topic(topic) {
+                reason = found.error.to_string();
+                // A topic that is being created is missing at first.
+                let may_come = found.error.is_retriable() || found.error == ErrorCode::NONE;
+                if !may_come {
+                    return Err(no_metadata(reason));
+                }
+            }
+            if now() >= deadline {
+                return Err(no_metadata(reason));
+            }
+            ticket = self.cluster.refresh_metadata();
+        }
+    }
+}
+
+/// What a batch that opens needs: two clocks and a completion, once per batch.
+fn open() -> (Instant, i64, Arc<BatchReceipt>) {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+    (now(), wall_ms, Arc::default())
+}
+
+/// Records appended before the lock is let go: about 50 µs at 50 ns a record.
+const APPENDS_PER_LOCK: usize = 1_000;
+const READY_POLL: Duration = Duration::from_millis(50);

@@ -1,0 +1,188 @@
+//! Batches on their way from `append` to their acknowledgement, and the memory they take.
+//!
+//! Records are encoded once, straight into the batch's arena. Arenas are reused, so that a steady
+//! stream allocates nothing. Every batch carries a token of the driver's: one completion per
+//! batch, not per record.
+//! Never here: partitions' order and retries (see `producer`).
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use engine_wire::{
+    compression::{DecodeLimits, Decompressor},
+    record_batch::{BatchBuilder, ProducerStamp, RawBatch, SealedBatch},
+};
+
+use crate::sequence::ProducerIdentity;
+
+/// One batch. `T` is the driver's token.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    pub(crate) id: BatchId,
+    /// The id it had before it was split.
+    pub(crate) original_id: BatchId,
+    pub(crate) token: T,
+    /// Place of the batch's first record among the token's records; above 0 only after a split.
+    pub(crate) first_record: u32,
+    pub(crate) record_count: i32,
+    /// Charged to the memory budget until the batch is done.
+    pub(crate) charged_bytes: usize,
+    pub(crate) opened: Instant,
+    /// Wall clock of the opening in ms: the timestamp of records without one.
+    pub(crate) opened_ms: i64,
+    pub(crate) deadline: Instant,
+    pub(crate) state: BatchState,
+    /// Times sent so far.
+    pub(crate) attempts: u32,
+    pub(crate) sequence: Option<AssignedSequence>,
+    /// Counts the partition's batches: at most five in a row may be unresolved, because brokers
+    /// remember five.
+    pub(crate) ordinal: u64,
+    /// Its token was told already (expired in flight); the answer still matters for what follows.
+    pub(crate) is_reported: bool,
+    pub(crate) last_error: Option<Arc<str>>,
+}
+
+/// Names a batch within one producer.
+pub(crate) type BatchId = u64;
+
+/// ```text
+/// Open ──full, due──▶ Closed ──▶ Sealing ──▶ Ready ──▶ InFlight ──▶ done
+///                       ▲                      ▲  retry   │
+///                       └──── too large: split ┴──────────┘
+/// ```
+#[derive(Debug)]
+pub(crate) enum BatchState {
+    /// Takes records.
+    Open(BatchBuilder),
+    /// Full or due; waits to be sealed.
+    Closed(BatchBuilder),
+    /// The driver compresses it.
+    Sealing,
+    /// Can be sent. `stamp` is what its bytes carry.
+    Ready { sealed: Sealed, stamp: ProducerStamp },
+    /// Sent; the answer is awaited.
+    InFlight {
+        sealed: Sealed,
+        stamp: ProducerStamp,
+        /// Nothing older of the partition was unresolved when it was sent.
+        was_head: bool,
+    },
+}
+
+/// A batch as it goes to the broker.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) batch: SealedBatch,
+    /// The stamped bytes; shared with the request while it is written.
+    pub(crate) records: Bytes,
+}
+
+impl Sealed {
+    /// The buffer to reuse, unless a request still holds on to it.
+    pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
+        let Sealed { batch, records } = self;
+        drop(records);
+        batch.into_buffer()
+    }
+}
+
+/// The place of a batch in its partition's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AssignedSequence {
+    pub(crate) identity: ProducerIdentity,
+    pub(crate) base_sequence: i32,
+}
+
+impl<T> Batch<T> {
+    /// What the batch must carry when it is sent.
+    pub(crate) fn stamp(&self) -> ProducerStamp {
+        self.sequence.map_or(ProducerStamp::NONE, |assigned| ProducerStamp {
+            producer_id: assigned.identity.producer_id,
+            producer_epoch: assigned.identity.producer_epoch,
+            base_sequence: assigned.base_sequence,
+            is_transactional: false,
+        })
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        matches!(self.state, BatchState::InFlight { .. })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, BatchState::Open(_))
+    }
+}
+
+/// The budget of `buffer.memory`, and the arenas kept for reuse.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    bytes_max: usize,
+    charged_bytes: usize,
+    spares: Vec<Vec<u8>>,
+    spare_bytes: usize,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            charged_bytes: 0,
+            spares: Vec::new(),
+            spare_bytes: 0,
+        }
+    }
+
+    /// Whether `bytes` more fit. What fits an empty budget always fits in the end.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.charged_bytes == 0 || self.charged_bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.charged_bytes += bytes;
+    }
+
+    pub(crate) fn release(&mut self, bytes: usize) {
+        assert!(bytes <= self.charged_bytes, "more memory released than was charged");
+        self.charged_bytes -= bytes;
+    }
+
+    pub(crate) fn charged_bytes(&self) -> usize {
+        self.charged_bytes
+    }
+
+    /// An arena to reuse, or an empty one.
+    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
+        let spare = self.spares.pop().unwrap_or_default();
+        self.spare_bytes -= spare.capacity();
+        spare
+    }
+
+    /// Keeps an arena, unless the spares would take more than the budget themselves.
+    pub(crate) fn keep_spare(&mut self, spare: Vec<u8>) {
+        if spare.capacity() > 0 && self.spare_bytes + spare.capacity() <= self.bytes_max {
+            self.spare_bytes += spare.capacity();
+            self.spares.push(spare);
+        }
+    }
+}
+
+/// Halves a batch that the broker found too large. `None` if it cannot be read back, which would
+/// be our own mistake in writing it.
+pub(crate) fn split(sealed: &mut SealedBatch, stamp: ProducerStamp) -> Option<[BatchBuilder; 2]> {
+    let batch = RawBatch::parse(sealed.stamp(stamp)).ok()?;
+    let mut decompressor = Decompressor::new(DecodeLimits {
+        decompressed_bytes_max: sealed.uncompressed_bytes() + 1,
+    });
+    let count = batch.header.record_count;
+    assert!(count > 1, "a batch of one record cannot be split");
+    let mut halves = [BatchBuilder::default(), BatchBuilder::default()];
+    let mut records = batch.records(&mut decompressor).ok()?;
+    for index in 0..count {
+        let record = records.next()?.ok()?;
+        let half = &mut halves[usize::from(index >= (count + 1) / 2)];
+        half.append(record.timestamp, record.key, record.value, record.headers)
+            .ok()?;
+    }
+    Some(halves)
+}

@@ -1,0 +1,117 @@
+//! What a producer does about an answer.
+//!
+//! A pure function of the error code and the batch's situation, so that the whole table is one
+//! test. Never here: queues, timers.
+
+use engine_wire::error_code::{ErrorClass, ErrorCode};
+
+/// The situation in which the batch was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Situation {
+    pub(super) is_idempotent: bool,
+    /// Nothing older of the partition was unresolved when the batch was sent.
+    pub(super) was_head: bool,
+    pub(super) record_count: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The broker has it.
+    Delivered,
+    /// Send again with the same sequence.
+    Retry { refresh_metadata: bool },
+    /// The broker lost our place in the sequence, and does not have this batch: start again under
+    /// the next epoch.
+    RestartSequence,
+    /// Send in two halves.
+    Split,
+    /// Give up.
+    Fail,
+}
+
+pub(super) fn verdict(code: ErrorCode, situation: Situation) -> Verdict {
+    const RETRY: Verdict = Verdict::Retry {
+        refresh_metadata: false,
+    };
+    match code {
+        ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Verdict::Delivered,
+        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE if situation.record_count > 1 => Verdict::Split,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        | ErrorCode::UNKNOWN_PRODUCER_ID
+        | ErrorCode::INVALID_PRODUCER_EPOCH
+            if situation.is_idempotent =>
+        {
+            // Behind an unresolved batch it only says that the older one is missing.
+            if situation.was_head {
+                Verdict::RestartSequence
+            } else {
+                RETRY
+            }
+        }
+        // The generic broker-side failure; the Java client gives up here too.
+        ErrorCode::UNKNOWN_SERVER_ERROR => Verdict::Fail,
+        code => match code.class() {
+            ErrorClass::Success => Verdict::Delivered,
+            ErrorClass::Retriable => RETRY,
+            ErrorClass::RefreshMetadata => Verdict::Retry { refresh_metadata: true },
+            ErrorClass::Fenced if code == ErrorCode::FENCED_LEADER_EPOCH => Verdict::Retry { refresh_metadata: true },
+            ErrorClass::Fenced | ErrorClass::Abortable | ErrorClass::Fatal => Verdict::Fail,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_consequence() {
+        let head = Situation {
+            is_idempotent: true,
+            was_head: true,
+            record_count: 10,
+        };
+        let behind = Situation {
+            was_head: false,
+            ..head
+        };
+        let single = Situation {
+            record_count: 1,
+            ..head
+        };
+        let plain = Situation {
+            is_idempotent: false,
+            ..head
+        };
+        let retry = Verdict::Retry {
+            refresh_metadata: false,
+        };
+        let elsewhere = Verdict::Retry { refresh_metadata: true };
+        for (code, situation, expected) in [
+            (ErrorCode::NONE, head, Verdict::Delivered),
+            (ErrorCode::DUPLICATE_SEQUENCE_NUMBER, head, Verdict::Delivered),
+            (ErrorCode::NOT_LEADER_OR_FOLLOWER, head, elsewhere),
+            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, head, elsewhere),
+            (ErrorCode::LEADER_NOT_AVAILABLE, head, elsewhere),
+            (ErrorCode::FENCED_LEADER_EPOCH, head, elsewhere),
+            (ErrorCode::KAFKA_STORAGE_ERROR, head, elsewhere),
+            (ErrorCode::NOT_ENOUGH_REPLICAS, head, retry),
+            (ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, head, retry),
+            (ErrorCode::REQUEST_TIMED_OUT, head, retry),
+            (ErrorCode::CORRUPT_MESSAGE, head, retry),
+            (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, behind, retry),
+            (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, head, Verdict::RestartSequence),
+            (ErrorCode::UNKNOWN_PRODUCER_ID, head, Verdict::RestartSequence),
+            (ErrorCode::INVALID_PRODUCER_EPOCH, head, Verdict::RestartSequence),
+            (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, plain, Verdict::Fail),
+            (ErrorCode::MESSAGE_TOO_LARGE, head, Verdict::Split),
+            (ErrorCode::MESSAGE_TOO_LARGE, single, Verdict::Fail),
+            (ErrorCode::TOPIC_AUTHORIZATION_FAILED, head, Verdict::Fail),
+            (ErrorCode::INVALID_RECORD, head, Verdict::Fail),
+            (ErrorCode::INVALID_REQUIRED_ACKS, head, Verdict::Fail),
+            (ErrorCode::from(i16::MAX), head, Verdict::Fail),
+        ] {
+            assert_eq!(verdict(code, situation), expected, "{code} {situation:?}");
+        }
+    }
+}

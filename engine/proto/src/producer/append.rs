@@ -1,0 +1,252 @@
+//! Records into batches: the hot path.
+//!
+//! Per record: one look at the topic's sticky partition (or a hash of the key), one bounds check
+//! against the batch and the memory budget, one encoding into the arena. The clock is read and the
+//! token made only when a batch opens.
+
+use std::time::Instant;
+
+use engine_wire::record_batch::{BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX};
+
+use super::{ProducerMachine, ProducerStats};
+use crate::{
+    accumulator::{Batch, BatchState},
+    partitioner::{Candidate, partition_for_key},
+};
+
+/// One record to append; borrows everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TopicRecord<'a> {
+    /// Fixed partition, or `None` to choose by key or stickiness.
+    pub partition: Option<i32>,
+    /// Milliseconds since 1970; `None` takes the time at which the record's batch was opened, at most
+    /// `linger.ms` and the time spent waiting for the broker ago.
+    pub timestamp: Option<i64>,
+    /// `None` is null.
+    pub key: Option<&'a [u8]>,
+    /// `None` is null, a tombstone in compacted topics.
+    pub value: Option<&'a [u8]>,
+    /// In order, duplicates kept.
+    pub headers: &'a [Header<'a>],
+}
+
+/// Where a record went.
+#[derive(Debug)]
+pub struct Appended<'a, T> {
+    /// The token of its batch.
+    pub token: &'a T,
+    /// Its place among the token's records.
+    pub record: u32,
+    /// The partition.
+    pub partition: i32,
+    /// The driver has something to do now: a batch is full, or a first one opened and lingers.
+    pub is_news: bool,
+}
+
+/// Why a record was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// `buffer.memory` is used up: try again after a batch is resolved.
+    #[error("the buffer of {buffer_bytes_max} bytes is full")]
+    BufferFull {
+        /// `buffer.memory`.
+        buffer_bytes_max: usize,
+    },
+    /// The topic is not known (yet).
+    #[error("topic {topic} is not known")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// The topic has no such partition.
+    #[error("{topic} has partitions 0 to {}, not {partition}", partition_count - 1)]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: i32,
+        /// How many there are.
+        partition_count: i32,
+    },
+    /// No request could carry the record.
+    #[error(
+        "{topic}: a record of up to {record_bytes} bytes is more than {bytes_max}, the least of `max.request.size` and `buffer.memory`"
+    )]
+    RecordTooLarge {
+        /// The topic.
+        topic: String,
+        /// An upper bound of its encoded size.
+        record_bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The producer is closed.
+    #[error("the producer is closed")]
+    Closed,
+}
+
+impl<T: Clone> ProducerMachine<T> {
+    /// The handle of a topic for [`ProducerMachine::append`], once metadata has it.
+    pub fn topic_index(&self, topic: &str) -> Option<usize> {
+        self.topic_indexes.get(topic).copied()
+    }
+
+    /// The number of partitions, once metadata has the topic.
+    pub fn partition_count(&self, topic: &str) -> Option<i32> {
+        Some(self.topics[self.topic_index(topic)?].partition_count)
+    }
+
+    /// Encodes a record into its partition's open batch. `open` is called if a batch opens: it gives the
+    /// time, the wall clock in ms and the batch's token.
+    pub fn append(
+        &mut self,
+        topic_index: usize,
+        record: &TopicRecord<'_>,
+        open: impl FnOnce() -> (Instant, i64, T),
+    ) -> Result<Appended<'_, T>, AppendError> {
+        if self.is_closed {
+            return Err(AppendError::Closed);
+        }
+        let headers = record
+            .headers
+            .iter()
+            .map(|header| HEADER_OVERHEAD_BYTES_MAX + header.key.len() + header.value.map_or(0, <[u8]>::len));
+        let record_bytes = RECORD_OVERHEAD_BYTES_MAX
+            + record.key.map_or(0, <[u8]>::len)
+            + record.value.map_or(0, <[u8]>::len)
+            + headers.sum::<usize>();
+        let bytes_max = self.options.request_bytes_max.min(self.options.buffer_bytes_max);
+        if record_bytes > bytes_max {
+            let topic = self.topics[topic_index].name.to_string();
+            return Err(AppendError::RecordTooLarge {
+                topic,
+                record_bytes,
+                bytes_max,
+            });
+        }
+        if !self.memory.has_room(record_bytes) {
+            self.is_memory_short = true;
+            self.stats.buffer_full += 1;
+            let buffer_bytes_max = self.options.buffer_bytes_max;
+            return Err(AppendError::BufferFull { buffer_bytes_max });
+        }
+        let mut is_news = false;
+        let mut index = self.choose_partition(topic_index, record)?;
+        let batch_bytes_max = self.options.batch_bytes_max;
+        let is_full = |batch: &Batch<T>| match &batch.state {
+            BatchState::Open(builder) => !builder.is_empty() && builder.size_bytes() + record_bytes > batch_bytes_max,
+            _ => false,
+        };
+        if self.partitions[index].open_batch().is_some_and(|batch| is_full(batch)) {
+            self.close_open(index);
+            is_news = true;
+            index = self.choose_partition(topic_index, record)?; // The sticky choice may have moved on.
+            if self.partitions[index].open_batch().is_some_and(|batch| is_full(batch)) {
+                self.close_open(index);
+            }
+        }
+        if self.partitions[index].open_batch().is_none() {
+            let (now, wall_ms, token) = open();
+            self.open(index, now, wall_ms, token);
+            is_news = true;
+        }
+        let queue = &mut self.partitions[index];
+        let partition = queue.partition;
+        let batch = queue.open_batch().expect("opened above");
+        let BatchState::Open(builder) = &mut batch.state else {
+            unreachable!("open_batch() is open");
+        };
+        let before = builder.size_bytes();
+        let timestamp = record.timestamp.unwrap_or(batch.opened_ms);
+        let headers = record.headers.iter().copied();
+        builder
+            .append(timestamp, record.key, record.value, headers)
+            .expect("a record below max.request.size fits the format");
+        let added = builder.size_bytes() - before;
+        let place = batch.record_count as u32;
+        batch.record_count += 1;
+        batch.charged_bytes += added;
+        self.memory.charge(added);
+        self.stats.records += 1;
+        self.stats.record_bytes += added as u64;
+        Ok(Appended {
+            token: &batch.token,
+            record: place,
+            partition,
+            is_news,
+        })
+    }
+
+    /// The counters, with the gauges as of now.
+    pub fn stats(&self) -> ProducerStats {
+        ProducerStats {
+            buffered_bytes: self.memory.charged_bytes(),
+            buffer_bytes_max: self.options.buffer_bytes_max,
+            ..self.stats.clone()
+        }
+    }
+
+    fn open(&mut self, index: usize, now: Instant, wall_ms: i64, token: T) {
+        let builder = BatchBuilder::reusing(self.memory.take_spare());
+        // The header is charged too, or a flood of tiny batches would be free.
+        let charged_bytes = builder.size_bytes();
+        self.memory.charge(charged_bytes);
+        let id = self.next_batch_id;
+        self.next_batch_id += 1;
+        self.partitions[index].push_open(Batch {
+            id,
+            original_id: id,
+            token,
+            first_record: 0,
+            record_count: 0,
+            charged_bytes,
+            opened: now,
+            opened_ms: wall_ms,
+            deadline: now + self.options.delivery_timeout,
+            state: BatchState::Open(builder),
+            attempts: 0,
+            sequence: None,
+            ordinal: 0,
+            is_reported: false,
+            last_error: None,
+        });
+        self.active.insert(index);
+    }
+
+    /// The machine's index of the record's partition.
+    #[inline]
+    fn choose_partition(&mut self, topic_index: usize, record: &TopicRecord<'_>) -> Result<usize, AppendError> {
+        let topic = &mut self.topics[topic_index];
+        let partition = match (record.partition, record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) if !self.options.ignores_keys => partition_for_key(key, topic.partition_count),
+            _ => match topic.sticky.current() {
+                Some(partition) => partition,
+                None => {
+                    let partitions = &self.partitions;
+                    let candidates = topic.partitions[..topic.partition_count as usize].iter().map(|index| {
+                        let queue = &partitions[*index];
+                        Candidate {
+                            partition: queue.partition,
+                            queue_length: queue.batches.len(),
+                            is_available: queue.leader_id.is_some(),
+                        }
+                    });
+                    let candidates: Vec<Candidate> = candidates.collect();
+                    let chosen = topic
+                        .sticky
+                        .choose(&candidates, self.options.is_adaptive, &mut self.rng);
+                    chosen.expect("a known topic has partitions")
+                }
+            },
+        };
+        if !(0..topic.partition_count).contains(&partition) {
+            return Err(AppendError::UnknownPartition {
+                topic: topic.name.to_string(),
+                partition,
+                partition_count: topic.partition_count,
+            });
+        }
+        Ok(topic.partitions[partition as usize])
+    }
+}

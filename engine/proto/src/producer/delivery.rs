@@ -1,0 +1,287 @@
+//! How a batch ends: acknowledged, refused, expired, aborted.
+//!
+//! Also the timers, because expiry is one of them. Three: a batch lingers, a partition backs off,
+//! a batch expires. Never here: sending.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use engine_wire::{compression::CompressError, error_code::ErrorCode};
+
+use super::ProducerMachine;
+use crate::accumulator::{BatchId, BatchState};
+
+/// The end of a batch, or of a half of one that was split.
+#[derive(Debug)]
+pub struct BatchOutcome<T> {
+    /// The driver's token.
+    pub token: T,
+    /// Place of its first record among the token's records.
+    pub first_record: u32,
+    /// Its records.
+    pub record_count: u32,
+    /// What became of them.
+    pub result: Result<BatchDelivered, DeliveryError>,
+}
+
+/// An acknowledged batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchDelivered {
+    /// The first record's offset. `None` if the broker did not tell: `acks = 0`, or a retry whose
+    /// first attempt turned out to have been written.
+    pub base_offset: Option<i64>,
+    /// The time of the append, in topics with LogAppendTime.
+    pub log_append_time_ms: Option<i64>,
+}
+
+/// A point in the stream of appended records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlushMark(BatchId);
+
+/// Why the records of a batch are not known to be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// No acknowledgement in time, all retries included. The records may have been written.
+    #[error("{topic}-{partition}: not acknowledged within {} ms, {attempts} attempts; last: {last_error}", timeout.as_millis())]
+    Expired {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// `delivery.timeout.ms`.
+        timeout: Duration,
+        /// Times sent.
+        attempts: u32,
+        /// What the last attempt failed with.
+        last_error: String,
+    },
+    /// The broker does not take the records.
+    #[error("{topic}-{partition}: refused: {reason}")]
+    Refused {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// The broker's error; `None` if the request cannot even be sent.
+        code: Option<ErrorCode>,
+        /// The explanation.
+        reason: String,
+    },
+    /// The batch cannot be compressed.
+    #[error("{topic}-{partition}: batch cannot be written")]
+    NotWritable {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// Why.
+        #[source]
+        source: CompressError,
+    },
+    /// The producer was closed before the records were acknowledged.
+    #[error("{topic}-{partition}: {reason}")]
+    Aborted {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// What ended the producer.
+        reason: Arc<str>,
+    },
+}
+
+impl BatchDelivered {
+    pub(super) const UNKNOWN: Self = Self {
+        base_offset: None,
+        log_append_time_ms: None,
+    };
+}
+
+impl<T: Clone> ProducerMachine<T> {
+    /// The end of a batch to tell.
+    pub fn poll_outcome(&mut self) -> Option<BatchOutcome<T>> {
+        self.outcomes.pop_front()
+    }
+
+    /// Whether no batch is unresolved.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// What is open now does not linger any more. The mark is passed when all that was appended until
+    /// now is resolved.
+    pub fn flush(&mut self) -> FlushMark {
+        self.flush_before = self.next_batch_id;
+        FlushMark(self.next_batch_id)
+    }
+
+    /// Whether everything appended before the mark is resolved.
+    pub fn is_flushed(&self, mark: FlushMark) -> bool {
+        let batches = self.active.iter().flat_map(|index| &self.partitions[*index].batches);
+        let mut unresolved = batches.filter(|batch| !batch.is_reported);
+        !unresolved.any(|batch| batch.original_id < mark.0)
+    }
+
+    /// The node cannot be reached: its batches wait, and metadata may know another leader.
+    pub fn handle_unreachable(&mut self, node_id: i32, reason: &Arc<str>) {
+        self.wants_metadata = true;
+        for index in &self.active {
+            let queue = &mut self.partitions[*index];
+            if queue.leader_id == Some(node_id)
+                && let Some(waiting) = queue.first_waiting()
+            {
+                queue.batches[waiting].last_error = Some(Arc::clone(reason));
+            }
+        }
+    }
+
+    /// Takes no more records; what is there is still sent, without lingering.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        self.flush();
+    }
+
+    /// Whether no more records are taken.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Ends every batch with an error; what is in flight may still be written.
+    pub fn abort(&mut self, reason: &Arc<str>) {
+        self.is_closed = true;
+        while let Some(partition) = self.active.first().copied() {
+            let queue = &self.partitions[partition];
+            let error = DeliveryError::Aborted {
+                topic: Arc::clone(&queue.topic),
+                partition: queue.partition,
+                reason: Arc::clone(reason),
+            };
+            self.resolve(partition, 0, Err(error));
+        }
+        self.seal_queue.clear();
+    }
+
+    /// Lets time pass: closes batches that are due, gives up those that expired.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for partition in self.active.iter().copied().collect::<Vec<_>>() {
+            self.expire(partition, now);
+            let queue = &mut self.partitions[partition];
+            if queue.retry_at.is_some_and(|retry_at| retry_at <= now) {
+                queue.retry_at = None;
+            }
+            if self.due(partition, now).is_some_and(|due| due <= now) {
+                self.close_open(partition);
+            }
+            self.try_restart(partition);
+        }
+        for node in self.nodes.values_mut() {
+            if node.muted_until.is_some_and(|until| until <= now) {
+                node.muted_until = None;
+            }
+        }
+    }
+
+    /// When to call [`ProducerMachine::handle_timeout`] next, if nothing else happens.
+    pub fn poll_deadline(&self, now: Instant) -> Option<Instant> {
+        let partitions = self.active.iter().flat_map(|index| {
+            let queue = &self.partitions[*index];
+            let expiry = queue.batches.iter().find(|batch| !batch.is_reported);
+            [
+                self.due(*index, now),
+                queue.retry_at,
+                expiry.map(|batch| batch.deadline),
+            ]
+        });
+        let nodes = self.nodes.values().map(|node| node.muted_until);
+        partitions.chain(nodes).flatten().min()
+    }
+
+    /// When the partition's open batch must be closed; `None` while it could not be sent anyway, so
+    /// that it fills up instead.
+    fn due(&self, partition: usize, now: Instant) -> Option<Instant> {
+        let queue = &self.partitions[partition];
+        let open = queue.batches.back().filter(|batch| batch.is_open())?;
+        let is_next = queue.first_waiting() == Some(queue.batches.len() - 1);
+        if !is_next || !queue.is_next_sendable(now, self.options.in_flight_max) {
+            return None;
+        }
+        if open.id < self.flush_before || self.is_memory_short {
+            return Some(now);
+        }
+        Some(open.opened + self.options.linger)
+    }
+
+    pub(super) fn close_open(&mut self, partition: usize) {
+        let queue = &mut self.partitions[partition];
+        let Some(batch) = queue.open_batch() else {
+            return;
+        };
+        let id = batch.id;
+        queue.close();
+        self.seal_queue.push_back((partition, id));
+        self.topics[queue.topic_index]
+            .sticky
+            .handle_batch_complete(queue.partition);
+    }
+
+    fn expire(&mut self, partition: usize, now: Instant) {
+        let mut index = 0;
+        while let Some(batch) = self.partitions[partition].batches.get(index) {
+            if batch.deadline > now {
+                return; // Batches behind it are younger.
+            }
+            let is_away = matches!(batch.state, BatchState::InFlight { .. } | BatchState::Sealing);
+            if batch.is_reported {
+                index += 1;
+            } else if is_away {
+                // Tell now, but keep its place until the answer says what the broker has.
+                let error = self.partitions[partition].expired(index);
+                let batch = &mut self.partitions[partition].batches[index];
+                batch.is_reported = true;
+                self.outcomes.push_back(BatchOutcome {
+                    token: batch.token.clone(),
+                    first_record: batch.first_record,
+                    record_count: batch.record_count as u32,
+                    result: Err(error),
+                });
+                self.stats.records_failed += batch.record_count as u64;
+                index += 1;
+            } else {
+                let error = self.partitions[partition].expired(index);
+                self.resolve(partition, index, Err(error));
+            }
+        }
+    }
+
+    /// Takes a batch out of its queue and tells its token.
+    pub(super) fn resolve(&mut self, partition: usize, index: usize, result: Result<BatchDelivered, DeliveryError>) {
+        let queue = &mut self.partitions[partition];
+        let batch = queue.remove(index);
+        if queue.batches.is_empty() {
+            self.active.remove(&partition);
+        }
+        self.memory.release(batch.charged_bytes);
+        self.is_memory_short = false;
+        if let BatchState::Ready { sealed, .. } = batch.state
+            && let Some(buffer) = sealed.into_buffer()
+        {
+            self.memory.keep_spare(buffer);
+        }
+        if batch.is_reported {
+            return;
+        }
+        let record_count = batch.record_count as u32;
+        match &result {
+            Ok(_) => self.stats.records_delivered += u64::from(record_count),
+            Err(_) => self.stats.records_failed += u64::from(record_count),
+        }
+        self.outcomes.push_back(BatchOutcome {
+            token: batch.token,
+            first_record: batch.first_record,
+            record_count,
+            result,
+        });
+    }
+}

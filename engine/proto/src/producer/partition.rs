@@ -1,0 +1,222 @@
+//! The queue of one partition: batches in order, oldest first, until each is resolved.
+//!
+//! **Invariants.** A batch is sent only when all older ones are in flight, so that sequences
+//! reach the broker in order. At most `in_flight_max` consecutive batches are unresolved once
+//! sent, because brokers recognise a duplicate only among the last five. A batch that failed
+//! keeps its sequence; sequences start again, under the next epoch, only when the broker rejected
+//! the oldest unresolved batch *and* nothing of this partition is in flight.
+//! Never here: other partitions, nodes, what an error code means.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::delivery::DeliveryError;
+use crate::{
+    accumulator::{AssignedSequence, Batch, BatchId, BatchState},
+    sequence::{ProducerIdentity, advance},
+};
+
+#[derive(Debug)]
+pub(super) struct PartitionQueue<T> {
+    pub(super) topic: Arc<str>,
+    pub(super) topic_index: usize,
+    pub(super) partition: i32,
+    pub(super) leader_id: Option<i32>,
+    pub(super) batches: VecDeque<Batch<T>>,
+    identity: Option<ProducerIdentity>,
+    next_sequence: i32,
+    next_ordinal: u64,
+    /// Sequences start again as soon as nothing is in flight.
+    pub(super) is_restarting: bool,
+    pub(super) failures: u32,
+    pub(super) retry_at: Option<Instant>,
+}
+
+/// What became of a wish to start sequences again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// Not asked for, or something is still in flight.
+    NotNow,
+    /// Done, under the next epoch.
+    Done,
+    /// The epochs of this producer id are used up.
+    NeedsNewProducerId,
+}
+
+impl<T> PartitionQueue<T> {
+    pub(super) fn new(topic: Arc<str>, topic_index: usize, partition: i32) -> Self {
+        Self {
+            topic,
+            topic_index,
+            partition,
+            leader_id: None,
+            batches: VecDeque::new(),
+            identity: None,
+            next_sequence: 0,
+            next_ordinal: 0,
+            is_restarting: false,
+            failures: 0,
+            retry_at: None,
+        }
+    }
+
+    pub(super) fn push_open(&mut self, mut batch: Batch<T>) {
+        assert!(
+            !self.batches.back().is_some_and(Batch::is_open),
+            "one open batch per partition"
+        );
+        batch.ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        self.batches.push_back(batch);
+    }
+
+    pub(super) fn open_batch(&mut self) -> Option<&mut Batch<T>> {
+        self.batches.back_mut().filter(|batch| batch.is_open())
+    }
+
+    pub(super) fn find(&self, id: BatchId) -> Option<usize> {
+        self.batches.iter().position(|batch| batch.id == id)
+    }
+
+    /// Closes the open batch: it takes no more records and can be sealed.
+    pub(super) fn close(&mut self) {
+        if let Some(batch) = self.open_batch() {
+            let BatchState::Open(builder) = std::mem::replace(&mut batch.state, BatchState::Sealing) else {
+                unreachable!("open_batch() is open");
+            };
+            batch.state = BatchState::Closed(builder);
+            self.assign();
+        }
+    }
+
+    /// Whether a batch, if it were ready now, could be sent behind those in flight.
+    pub(super) fn is_next_sendable(&self, now: Instant, in_flight_max: usize) -> bool {
+        let waits = self.retry_at.is_some_and(|retry_at| retry_at > now);
+        !self.is_restarting && !waits && self.in_flight_count() < in_flight_max && self.has_ordinal_room(in_flight_max)
+    }
+
+    /// The index of the batch to send next, if one may be sent now.
+    pub(super) fn sendable(&self, now: Instant, in_flight_max: usize, is_idempotent: bool) -> Option<usize> {
+        let index = self.first_waiting()?;
+        let batch = &self.batches[index];
+        let is_ready = matches!(batch.state, BatchState::Ready { .. });
+        let may = is_ready && (!is_idempotent || batch.sequence.is_some()) && self.is_next_sendable(now, in_flight_max);
+        may.then_some(index)
+    }
+
+    /// The oldest batch that is not in flight.
+    pub(super) fn first_waiting(&self) -> Option<usize> {
+        self.batches.iter().position(|batch| !batch.is_in_flight())
+    }
+
+    pub(super) fn in_flight_count(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.is_in_flight()).count()
+    }
+
+    fn has_ordinal_room(&self, in_flight_max: usize) -> bool {
+        let Some(index) = self.first_waiting() else {
+            return true;
+        };
+        self.batches[index].ordinal < self.batches[0].ordinal + in_flight_max as u64
+    }
+
+    /// Takes a producer's identity; only a partition that has none, or whose epochs are used up, needs it.
+    pub(super) fn identify(&mut self, identity: ProducerIdentity) {
+        if self.identity.is_none() {
+            self.identity = Some(identity);
+            self.next_sequence = 0;
+            self.assign();
+        }
+    }
+
+    /// Gives sequences to all closed batches that have none, in order.
+    pub(super) fn assign(&mut self) {
+        let Some(identity) = self.identity else {
+            return;
+        };
+        for batch in &mut self.batches {
+            if batch.sequence.is_none() && !batch.is_open() {
+                let base_sequence = self.next_sequence;
+                self.next_sequence = advance(base_sequence, batch.record_count);
+                batch.sequence = Some(AssignedSequence {
+                    identity,
+                    base_sequence,
+                });
+            }
+        }
+    }
+
+    /// Starts sequences again under the next epoch, if that was asked for and can be done now.
+    pub(super) fn try_restart(&mut self) -> Restart {
+        if !self.is_restarting || self.in_flight_count() > 0 {
+            return Restart::NotNow;
+        }
+        let next = self.identity.and_then(ProducerIdentity::next_epoch);
+        self.identity = next;
+        self.next_sequence = 0;
+        for batch in &mut self.batches {
+            batch.sequence = None;
+        }
+        self.is_restarting = false;
+        self.assign();
+        match next {
+            Some(_) => Restart::Done,
+            None => Restart::NeedsNewProducerId,
+        }
+    }
+
+    /// Takes a batch out. Batches behind one that was never sent move up in the sequence; behind one
+    /// that was sent, a gap may remain: if the broker does not have it, it will reject what follows,
+    /// and sequences start again then.
+    pub(super) fn remove(&mut self, index: usize) -> Batch<T> {
+        let removed = self.batches.remove(index).expect("the index is in the queue");
+        if removed.attempts == 0
+            && let Some(gone) = removed.sequence
+        {
+            self.next_sequence = gone.base_sequence;
+            for batch in self.batches.iter_mut().skip(index) {
+                assert_eq!(batch.attempts, 0, "batches are sent in order");
+                batch.sequence = None;
+            }
+            self.assign();
+        }
+        removed
+    }
+
+    /// The error of a batch that is given up.
+    pub(super) fn expired(&self, index: usize) -> DeliveryError {
+        let batch = &self.batches[index];
+        DeliveryError::Expired {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            timeout: batch.deadline.saturating_duration_since(batch.opened),
+            attempts: batch.attempts,
+            last_error: batch
+                .last_error
+                .as_deref()
+                .unwrap_or(if self.leader_id.is_none() {
+                    "the partition has no leader"
+                } else {
+                    "its leader was not reached"
+                })
+                .to_owned(),
+        }
+    }
+
+    /// Replaces a batch by its two halves, which keep its place and its sequences.
+    pub(super) fn replace(&mut self, index: usize, halves: [Batch<T>; 2]) {
+        let [mut first, mut second] = halves;
+        let whole = self.batches.remove(index).expect("the index is in the queue");
+        first.sequence = whole.sequence;
+        second.sequence = whole.sequence.map(|assigned| AssignedSequence {
+            base_sequence: advance(assigned.base_sequence, first.record_count),
+            ..assigned
+        });
+        (first.ordinal, second.ordinal) = (whole.ordinal, whole.ordinal + 1);
+        self.batches.insert(index, second);
+        self.batches.insert(index, first);
+        for batch in self.batches.iter_mut().skip(index + 2) {
+            batch.ordinal += 1;
+        }
+        self.next_ordinal += 1;
+    }
+}
