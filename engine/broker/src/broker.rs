@@ -1,30 +1,162 @@
-//! The public handle: start, address, shutdown.
+//! The public handle: start, address, shutdown, and the tasks behind them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, info, warn};
 
 use crate::config::BrokerConfig;
+use crate::connection::{self, ConnectionError};
+use crate::fault::{Fault, Faults};
+use crate::node::Node;
+
+/// How often time bounds and compaction are looked after.
+const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Pause after an accept that failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running broker. Dropping it stops it without waiting; [`shutdown`](Self::shutdown) also syncs the logs.
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    node: Arc<Node>,
+    /// Dropped to stop the tasks.
+    stop: watch::Sender<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Broker {
     /// Binds the listener, recovers what `data` holds, and serves until shut down. Must be called inside a
     /// tokio runtime (with time and I/O enabled), on which all its tasks run.
+    ///
+    /// # Errors
+    /// [`StartError`] if the address cannot be bound, or the data directory cannot be used or is damaged.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
-        Ok(Self { address: config.listen })
+        let bind_failed = |source| StartError::Bind {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(bind_failed)?;
+        let address = listener.local_addr().map_err(bind_failed)?;
+        let host = match &config.advertised_host {
+            Some(host) => host.clone(),
+            None if address.ip().is_unspecified() => "localhost".to_owned(),
+            None => address.ip().to_string(),
+        };
+        let node = Arc::new(Node::open(config, host, address.port())?);
+        let (stop, stopped) = watch::channel(());
+        let serving = tokio::spawn(serve(Arc::clone(&node), listener, stopped));
+        info!(%address, data = ?node.config.data, "Embedded broker started.");
+        Ok(Self {
+            address,
+            node,
+            stop,
+            serving,
+        })
     }
 
     /// The bound address: what clients use as `bootstrap.servers`.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Closes the listener and every connection, then syncs logs and journal to disk.
-    pub async fn shutdown(self) {}
+    /// Makes requests meet a fault; for tests of clients.
+    pub fn inject(&self, fault: Fault) {
+        self.faults().inject(fault);
+    }
+
+    /// Forgets the faults that no request has met yet.
+    pub fn clear_faults(&self) {
+        self.faults().clear();
+    }
+
+    /// Closes the listener and every connection, then syncs logs and journal to disk. The data directory can be
+    /// used by another broker as soon as this returns.
+    pub async fn shutdown(self) {
+        let Self {
+            node, stop, serving, ..
+        } = self;
+        drop(stop);
+        if let Err(error) = serving.await {
+            warn!(%error, "The broker's tasks did not end well.");
+        }
+        node.sync();
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.node.faults
+    }
+}
+
+/// Accepts connections and keeps the groups' and the logs' time, until `stopped` says so.
+async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    let mut keepers = JoinSet::new();
+    keepers.spawn({
+        let node = Arc::clone(&node);
+        async move { node.coordinator.keep_time().await }
+    });
+    keepers.spawn(clean(Arc::clone(&node)));
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => accept(&node, &mut connections, accepted).await,
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+    keepers.shutdown().await;
+}
+
+async fn accept(node: &Arc<Node>, connections: &mut JoinSet<()>, accepted: io::Result<(TcpStream, SocketAddr)>) {
+    let (stream, peer) = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            warn!(%error, "A connection was not accepted.");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return;
+        }
+    };
+    if connections.len() >= node.config.connections_max {
+        warn!(%peer, connections_max = node.config.connections_max, "Too many connections; one was closed.");
+        return;
+    }
+    let node = Arc::clone(node);
+    connections.spawn(async move {
+        match connection::serve(node, stream, peer).await {
+            Ok(()) => {}
+            // Clients come and go; what they sent that was no request is worth a line.
+            Err(error @ ConnectionError::Io(_)) => debug!(%peer, %error, "Connection ended."),
+            Err(error) => warn!(%peer, error = chain(&error), "Connection closed."),
+        }
+    });
+}
+
+async fn clean(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(CLEAN_INTERVAL).await;
+        node.clean();
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// Why a broker could not start.
@@ -38,16 +170,16 @@ pub enum StartError {
         address: SocketAddr,
         /// What the operating system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The data directory could not be opened, locked, or read.
+    /// The data directory could not be opened or read, or is damaged.
     #[error("cannot use data directory {path}")]
     Data {
-        /// The directory or the file in it.
+        /// The directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// What the operating system, or recovery, said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another process uses the data directory.
     #[error("data directory {path} is in use by another broker")]

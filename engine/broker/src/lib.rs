@@ -22,8 +22,21 @@
 //! What it does not do: transactions (refused with a message), replication, security, the KIP-848 group
 //! protocol. It must never import the client, so that a shared mistake cannot hide.
 
+mod api;
+mod batch;
 mod broker;
 mod config;
+mod connection;
+mod coordinator;
+mod fault;
+mod group;
+mod journal;
+mod log;
+mod node;
+mod partition;
+mod topic;
+mod topic_config;
 
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, FsyncPolicy};
+pub use fault::{Fault, FaultAction};

@@ -1,0 +1,228 @@
+//! The APIs this broker answers, one file each, and the way from a request's bytes to its answer's.
+//!
+//! A request that cannot be read, or that asks for an API or version that is not in [`SUPPORTED`], closes its
+//! connection, as with Apache Kafka; ApiVersions alone is always answered.
+
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine_wire::messages::ApiKey;
+use engine_wire::request::{EncodeError, RequestHeader, decode_request_body};
+use engine_wire::response::encode_response;
+
+use crate::fault::FaultAction;
+use crate::node::Node;
+
+/// API, oldest and newest version. Produce is announced from version 0 though it is answered from 3 on:
+/// librdkafka takes a broker without Produce v0 for one that cannot compress (KAFKA-18659).
+pub(crate) const SUPPORTED: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::Produce, 0, 13),
+    (ApiKey::Fetch, 4, 17),
+    (ApiKey::ListOffsets, 1, 10),
+    (ApiKey::Metadata, 0, 13),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::OffsetFetch, 1, 9),
+    (ApiKey::FindCoordinator, 0, 6),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
+    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::DeleteRecords, 0, 2),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::OffsetDelete, 0, 0),
+    (ApiKey::DescribeCluster, 0, 2),
+];
+
+/// Who asks, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) version: i16,
+    pub(crate) client_id: &'a str,
+    pub(crate) peer: IpAddr,
+}
+
+/// What goes back over the socket.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Nothing is expected: Produce with acks=0.
+    Nothing,
+    /// One whole frame, size prefix included, in pieces.
+    Frame(Vec<Bytes>),
+}
+
+/// Why a connection is closed instead of answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error("api {api_key} v{api_version} is not supported")]
+    Unsupported { api_key: i16, api_version: i16 },
+    #[error("the request cannot be read")]
+    Decode(#[from] engine_wire::DecodeError),
+    #[error(transparent)]
+    DecodeProduce(#[from] produce::ProduceRequestError),
+    #[error("the answer cannot be written")]
+    Encode(#[from] EncodeError),
+    #[error("an injected fault")]
+    Fault,
+    #[error("a request with acks=0 failed, and closing is the only way to tell")]
+    FailedWithoutAcks,
+}
+
+/// Answers one request, if need be after the fault that a test injected.
+pub(crate) async fn answer(
+    node: &Arc<Node>,
+    peer: IpAddr,
+    header: &RequestHeader,
+    body: Bytes,
+) -> Result<Answer, AnswerError> {
+    match node.faults.take(header.api_key) {
+        None => dispatch(node, peer, header, body, None).await,
+        Some(FaultAction::Delay(delay)) => {
+            tokio::time::sleep(delay).await;
+            dispatch(node, peer, header, body, None).await
+        }
+        Some(FaultAction::Error(code)) => dispatch(node, peer, header, body, Some(code)).await,
+        Some(FaultAction::Disconnect) => Err(AnswerError::Fault),
+        Some(FaultAction::ApplyThenDisconnect) => {
+            dispatch(node, peer, header, body, None).await?;
+            Err(AnswerError::Fault)
+        }
+        Some(FaultAction::Silence) => {
+            dispatch(node, peer, header, body, None).await?;
+            Ok(Answer::Nothing)
+        }
+    }
+}
+
+async fn dispatch(
+    node: &Arc<Node>,
+    peer: IpAddr,
+    header: &RequestHeader,
+    body: Bytes,
+    fault: Option<engine_wire::error_code::ErrorCode>,
+) -> Result<Answer, AnswerError> {
+    let RequestHeader {
+        api_key,
+        api_version: version,
+        correlation_id,
+        ..
+    } = *header;
+    let unsupported = AnswerError::Unsupported {
+        api_key,
+        api_version: version,
+    };
+    let Some((api, min, max)) = SUPPORTED.iter().find(|(api, ..)| *api as i16 == api_key) else {
+        return Err(unsupported);
+    };
+    if !(*min..=*max).contains(&version) {
+        if *api == ApiKey::ApiVersions {
+            let refused = api_versions::unsupported_version();
+            let frame = encode_response(*api, 0, correlation_id, &refused)?;
+            return Ok(Answer::Frame(vec![frame]));
+        }
+        return Err(unsupported);
+    }
+    let asker = Asker {
+        version,
+        client_id: header.client_id.as_deref().unwrap_or_default(),
+        peer,
+    };
+
+    /// Decode, handle, encode.
+    macro_rules! plain {
+        ($handle:expr) => {{
+            let request = decode_request_body(version, body)?;
+            let response = $handle(node, asker, request);
+            Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
+        }};
+    }
+    /// The same for a handler that an injected error can be given to.
+    macro_rules! faulty {
+        ($module:ident) => {{
+            let request = decode_request_body(version, body)?;
+            let response = match fault {
+                Some(code) => $module::failed(asker, request, code),
+                None => $module::handle(node, asker, request),
+            };
+            Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
+        }};
+    }
+    Ok(match api {
+        ApiKey::Produce => match produce::handle(node, asker, body, fault)? {
+            Some(response) => Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?]),
+            None => Answer::Nothing,
+        },
+        ApiKey::Fetch => {
+            let request = decode_request_body(version, body)?;
+            Answer::Frame(fetch::handle(node, asker, correlation_id, request, fault).await)
+        }
+        ApiKey::JoinGroup => {
+            let request = decode_request_body(version, body)?;
+            let response = join_group::handle(node, asker, request, fault).await;
+            Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
+        }
+        ApiKey::SyncGroup => {
+            let request = decode_request_body(version, body)?;
+            let response = sync_group::handle(node, asker, request, fault).await;
+            Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
+        }
+        ApiKey::Metadata => faulty!(metadata),
+        ApiKey::ListOffsets => faulty!(list_offsets),
+        ApiKey::FindCoordinator => faulty!(find_coordinator),
+        ApiKey::Heartbeat => faulty!(heartbeat),
+        ApiKey::OffsetCommit => faulty!(offset_commit),
+        ApiKey::OffsetFetch => faulty!(offset_fetch),
+        ApiKey::InitProducerId => faulty!(init_producer_id),
+        ApiKey::LeaveGroup => plain!(leave_group::handle),
+        ApiKey::DescribeGroups => plain!(describe_groups::handle),
+        ApiKey::ListGroups => plain!(list_groups::handle),
+        ApiKey::ApiVersions => plain!(api_versions::handle),
+        ApiKey::CreateTopics => plain!(create_topics::handle),
+        ApiKey::DeleteTopics => plain!(delete_topics::handle),
+        ApiKey::DeleteRecords => plain!(delete_records::handle),
+        ApiKey::OffsetForLeaderEpoch => plain!(offset_for_leader_epoch::handle),
+        ApiKey::DescribeConfigs => plain!(describe_configs::handle),
+        ApiKey::CreatePartitions => plain!(create_partitions::handle),
+        ApiKey::DeleteGroups => plain!(delete_groups::handle),
+        ApiKey::IncrementalAlterConfigs => plain!(incremental_alter_configs::handle),
+        ApiKey::OffsetDelete => plain!(offset_delete::handle),
+        ApiKey::DescribeCluster => plain!(describe_cluster::handle),
+        _ => return Err(unsupported),
+    })
+}

@@ -1,0 +1,371 @@
+//! Fetch: batches as they are kept, as soon as there are enough of them or the client has waited long enough.
+//!
+//! The answer is written by hand, so that batches go from the log to the socket without being copied. Fetch
+//! sessions (KIP-227) are not kept: every answer has session id 0, which tells a client to go without.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use engine_wire::error_code::ErrorCode;
+use engine_wire::messages::FetchRequest;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+use uuid::Uuid;
+
+use crate::api::Asker;
+use crate::api::list_offsets::check_leader_epoch;
+use crate::log::read::{LogSlice, PieceSink};
+use crate::node::Node;
+use crate::partition::Partition;
+
+/// Runs of bytes up to this size are copied into the piece that is being written, which is cheaper than a
+/// piece of their own in the vectored write.
+const COPIED_BYTES_MAX: usize = 2_048;
+
+/// First flexible version.
+const FLEXIBLE: i16 = 12;
+/// First version with topic ids instead of names.
+const TOPIC_IDS: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+/// One topic of the request.
+struct Wanted {
+    name: String,
+    topic_id: Uuid,
+    partitions: Vec<WantedPartition>,
+}
+
+struct WantedPartition {
+    index: i32,
+    offset: i64,
+    bytes_max: usize,
+    partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+/// What one partition answers.
+struct Fetched {
+    error: ErrorCode,
+    high_watermark: i64,
+    log_start_offset: i64,
+    batches: LogSlice,
+}
+
+/// Everything found for a request at one moment.
+struct Found {
+    topics: Vec<Vec<Fetched>>,
+    size: usize,
+    any_failed: bool,
+}
+
+pub(super) async fn handle(
+    node: &Arc<Node>,
+    asker: Asker<'_>,
+    correlation_id: i32,
+    request: FetchRequest,
+    fault: Option<ErrorCode>,
+) -> Vec<Bytes> {
+    let mut response = ResponseWriter::new(asker.version, correlation_id);
+    if request.session_id != 0 || request.session_epoch > 0 {
+        response.put_top(ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0);
+        return response.finish();
+    }
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let bytes_max = usize::try_from(request.max_bytes)
+        .unwrap_or(0)
+        .min(node.config.fetch_bytes_max);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    let is_read_committed = request.isolation_level == READ_COMMITTED;
+    let wanted = resolve(node, asker, request, fault);
+    let found = wait_for_bytes(&wanted, bytes_min, bytes_max, wait).await;
+
+    response.put_top(ErrorCode::NONE, wanted.len());
+    for (topic, fetched) in wanted.iter().zip(found.topics) {
+        response.put_topic(topic);
+        for (partition, fetched) in topic.partitions.iter().zip(fetched) {
+            response.put_partition(partition.index, fetched, is_read_committed);
+        }
+        response.put_tags();
+    }
+    response.finish()
+}
+
+fn resolve(node: &Node, asker: Asker<'_>, request: FetchRequest, fault: Option<ErrorCode>) -> Vec<Wanted> {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let found = match asker.version {
+            TOPIC_IDS.. => node
+                .topics
+                .find_by_id(topic.topic_id)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+            _ => node
+                .topics
+                .find(&topic.topic)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        };
+        let found = fault.map_or(found, Err);
+        let partition = |wanted: engine_wire::messages::fetch_request::FetchPartition| {
+            let partition = found.clone().and_then(|topic| {
+                let partition = topic
+                    .partition(wanted.partition)
+                    .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+                Ok(partition)
+            });
+            WantedPartition {
+                index: wanted.partition,
+                offset: wanted.fetch_offset,
+                bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
+                partition,
+            }
+        };
+        topics.push(Wanted {
+            name: topic.topic.to_string(),
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.into_iter().map(partition).collect(),
+        });
+    }
+    topics
+}
+
+/// Long poll: looks, and while that is not enough and there is time, looks again whenever one of the partitions
+/// grew.
+async fn wait_for_bytes(wanted: &[Wanted], bytes_min: usize, bytes_max: usize, wait: Duration) -> Found {
+    let deadline = Instant::now() + wait;
+    let found = look(wanted, bytes_max);
+    if found.size >= bytes_min || found.any_failed || wait.is_zero() {
+        return found;
+    }
+    drop(found);
+    let waiting = Waiting::begin(wanted);
+    loop {
+        let found = look(wanted, bytes_max);
+        if found.size >= bytes_min || found.any_failed {
+            return found;
+        }
+        drop(found);
+        if timeout_at(deadline, waiting.waiter.notified()).await.is_err() {
+            return look(wanted, bytes_max);
+        }
+    }
+}
+
+fn look(wanted: &[Wanted], bytes_max: usize) -> Found {
+    let mut found = Found {
+        topics: Vec::with_capacity(wanted.len()),
+        size: 0,
+        any_failed: false,
+    };
+    for topic in wanted {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let left = bytes_max.saturating_sub(found.size);
+            let fetched = look_into(partition, left, found.size == 0);
+            found.size += fetched.batches.size();
+            found.any_failed |= fetched.error != ErrorCode::NONE;
+            partitions.push(fetched);
+        }
+        found.topics.push(partitions);
+    }
+    found
+}
+
+fn look_into(wanted: &WantedPartition, bytes_left: usize, first_always: bool) -> Fetched {
+    let nothing = |error, high_watermark, log_start_offset| Fetched {
+        error,
+        high_watermark,
+        log_start_offset,
+        batches: LogSlice::default(),
+    };
+    let partition = match &wanted.partition {
+        Ok(partition) => partition,
+        Err(code) => return nothing(*code, -1, -1),
+    };
+    partition.look(|log| {
+        let (start, end) = (log.log_start_offset(), log.next_offset());
+        if !(start..=end).contains(&wanted.offset) {
+            return nothing(ErrorCode::OFFSET_OUT_OF_RANGE, end, start);
+        }
+        let batches = log.read(wanted.offset, bytes_left.min(wanted.bytes_max), first_always);
+        Fetched {
+            error: ErrorCode::NONE,
+            high_watermark: end,
+            log_start_offset: start,
+            batches,
+        }
+    })
+}
+
+/// Registered with every partition of a request; no longer when dropped.
+struct Waiting<'a> {
+    waiter: Arc<Notify>,
+    wanted: &'a [Wanted],
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(wanted: &'a [Wanted]) -> Self {
+        let waiting = Self {
+            waiter: Arc::new(Notify::new()),
+            wanted,
+        };
+        waiting
+            .partitions()
+            .for_each(|partition| partition.wait(&waiting.waiter));
+        waiting
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.wanted
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .filter_map(|one| one.partition.as_ref().ok())
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.partitions()
+            .for_each(|partition| partition.stop_waiting(&self.waiter));
+    }
+}
+
+/// Writes a Fetch response as pieces: small ones copied together, batches as they are.
+struct ResponseWriter {
+    version: i16,
+    pieces: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl ResponseWriter {
+    fn new(version: i16, correlation_id: i32) -> Self {
+        let mut open = BytesMut::with_capacity(512);
+        open.put_i32(correlation_id);
+        let mut writer = Self {
+            version,
+            pieces: vec![Bytes::new()],
+            open,
+        };
+        writer.put_tags(); // Of the response header.
+        writer
+    }
+
+    fn is_flexible(&self) -> bool {
+        self.version >= FLEXIBLE
+    }
+
+    fn put_top(&mut self, error: ErrorCode, topics: usize) {
+        self.open.put_i32(0); // Throttle time.
+        if self.version >= 7 {
+            self.open.put_i16(error.code());
+            self.open.put_i32(0); // Session id.
+        }
+        self.put_length(topics);
+    }
+
+    fn put_topic(&mut self, topic: &Wanted) {
+        if self.version >= TOPIC_IDS {
+            self.open.put_u128(topic.topic_id.as_u128());
+        } else {
+            if self.is_flexible() {
+                self.put_length(topic.name.len());
+            } else {
+                self.open.put_u16(u16::try_from(topic.name.len()).unwrap_or(u16::MAX));
+            }
+            self.open.put_slice(topic.name.as_bytes());
+        }
+        self.put_length(topic.partitions.len());
+    }
+
+    fn put_partition(&mut self, index: i32, fetched: Fetched, is_read_committed: bool) {
+        let Fetched {
+            mut error,
+            high_watermark,
+            log_start_offset,
+            batches,
+        } = fetched;
+        // Read first: a disk that fails must still be able to change the error code.
+        let mut records = Pieces::default();
+        if let Err(failure) = batches.write_to(&mut records) {
+            error!(partition = index, error = %failure, "A log was not read.");
+            error = ErrorCode::KAFKA_STORAGE_ERROR;
+            records = Pieces::default();
+        }
+        self.open.put_i32(index);
+        self.open.put_i16(error.code());
+        self.open.put_i64(high_watermark);
+        self.open.put_i64(high_watermark); // Last stable offset: there are no transactions.
+        if self.version >= 5 {
+            self.open.put_i64(log_start_offset);
+        }
+        // No transaction was ever aborted: none for who asks, null for who does not.
+        match (is_read_committed, self.is_flexible()) {
+            (true, true) => self.open.put_u8(1),
+            (true, false) => self.open.put_i32(0),
+            (false, true) => self.open.put_u8(0),
+            (false, false) => self.open.put_i32(-1),
+        }
+        if self.version >= 11 {
+            self.open.put_i32(-1); // Preferred read replica.
+        }
+        self.put_length(records.size);
+        for piece in records.pieces {
+            match piece.len() {
+                0..=COPIED_BYTES_MAX => self.open.put_slice(&piece),
+                _ => {
+                    self.pieces.push(self.open.split().freeze());
+                    self.pieces.push(piece);
+                }
+            }
+        }
+        self.put_tags();
+    }
+
+    /// An array's or a bytes field's length; one more in compact form.
+    fn put_length(&mut self, length: usize) {
+        if !self.is_flexible() {
+            self.open.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
+            return;
+        }
+        let mut rest = length + 1;
+        while rest >= 0x80 {
+            self.open.put_u8((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.open.put_u8(rest as u8);
+    }
+
+    /// No tagged fields, where there may be some.
+    fn put_tags(&mut self) {
+        if self.is_flexible() {
+            self.open.put_u8(0);
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.put_tags();
+        self.pieces.push(self.open.freeze());
+        let size: usize = self.pieces.iter().map(Bytes::len).sum();
+        let size = i32::try_from(size).unwrap_or(i32::MAX);
+        self.pieces[0] = Bytes::copy_from_slice(&size.to_be_bytes());
+        self.pieces
+    }
+}
+
+/// The bytes of one partition's batches.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    size: usize,
+}
+
+impl PieceSink for Pieces {
+    fn copied(&mut self, bytes: &[u8]) {
+        self.shared(Bytes::copy_from_slice(bytes));
+    }
+
+    fn shared(&mut self, bytes: Bytes) {
+        self.size += bytes.len();
+        self.pieces.push(bytes);
+    }
+}

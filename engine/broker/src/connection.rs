@@ -1,0 +1,86 @@
+//! One client's connection: requests in order, each answered before the next is read.
+//!
+//! That bounds what a connection holds (one request frame, one answer) and is what Apache Kafka does; clients
+//! pipeline into the socket's buffers. A client that stops reading blocks only itself.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use engine_wire::frame::{FrameDecoder, FrameError};
+use engine_wire::request::{RequestHeaderError, decode_request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::api::{Answer, AnswerError, answer};
+use crate::node::Node;
+
+/// Free space that is made before the socket is read.
+const READ_BYTES: usize = 64 << 10;
+
+/// Pieces in one vectored write; the operating system takes up to 1,024.
+const PIECES_MAX: usize = 256;
+
+/// Why a connection ended, if not because the client closed it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("not a Kafka request")]
+    Frame(#[from] FrameError),
+    #[error("not a Kafka request")]
+    Header(#[from] RequestHeaderError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+/// Serves one client until it closes the connection or sends something that cannot be answered.
+pub(crate) async fn serve(node: Arc<Node>, mut stream: TcpStream, peer: SocketAddr) -> Result<(), ConnectionError> {
+    stream.set_nodelay(true)?;
+    let decoder = FrameDecoder::new(node.config.frame_bytes_max);
+    let mut buffer = BytesMut::new();
+    loop {
+        while let Some(frame) = decoder.decode(&mut buffer)? {
+            let (header, body) = decode_request(frame)?;
+            match answer(&node, peer.ip(), &header, body).await? {
+                Answer::Nothing => {}
+                Answer::Frame(pieces) => write_all(&mut stream, pieces).await?,
+            }
+        }
+        // The decoder reserves what a large frame still needs, as far as it has shown that it will come.
+        if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+            buffer.reserve(READ_BYTES);
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn write_all(stream: &mut TcpStream, mut pieces: Vec<Bytes>) -> io::Result<()> {
+    if let [frame] = pieces.as_slice() {
+        return stream.write_all(frame).await;
+    }
+    let mut first = 0;
+    while first < pieces.len() {
+        let slices: Vec<IoSlice<'_>> = pieces[first..]
+            .iter()
+            .take(PIECES_MAX)
+            .map(|piece| IoSlice::new(piece))
+            .collect();
+        let mut written = stream.write_vectored(&slices).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while first < pieces.len() && written >= pieces[first].len() {
+            written -= pieces[first].len();
+            pieces[first] = Bytes::new(); // Batches are let go as soon as they are sent.
+            first += 1;
+        }
+        if written > 0 {
+            pieces[first].advance(written);
+        }
+    }
+    Ok(())
+}
