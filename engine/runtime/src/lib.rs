@@ -2,3 +2,6 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod error_chain;
+pub(crate) mod graph;
+pub mod stage_times;
