@@ -4,4 +4,5 @@ pub mod checkpoint;
 pub mod config;
 pub mod error_chain;
 pub(crate) mod graph;
+pub mod progress;
 pub mod stage_times;

@@ -1,0 +1,303 @@
+//! What a run tells its observer: a banner when it starts, snapshots while it runs, a summary at the end.
+//!
+//! Plain data, so that a terminal, a log line, JSON and `/metrics` can all show the same numbers. The run
+//! overwrites its snapshot; an observer that looks rarely misses some and holds nothing up.
+//! Never here: terminals, formatting, clocks.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// Connects a run with its observer.
+pub fn progress() -> (ProgressReporter, ProgressObserver) {
+    let (started_sender, started) = watch::channel(None);
+    let (status_sender, status) = watch::channel(RunStatus::default());
+    (
+        ProgressReporter {
+            started: started_sender,
+            status: status_sender,
+        },
+        ProgressObserver { started, status },
+    )
+}
+
+/// The run's end. Reporting never waits and never fails, also when nobody looks.
+#[derive(Debug)]
+pub struct ProgressReporter {
+    started: watch::Sender<Option<RunStarted>>,
+    status: watch::Sender<RunStatus>,
+}
+
+impl ProgressReporter {
+    /// Says what is about to run; once, when restoring is done.
+    pub fn started(&self, started: RunStarted) {
+        self.started.send_replace(Some(started));
+    }
+
+    /// Replaces the snapshot.
+    pub fn status(&self, status: RunStatus) {
+        self.status.send_replace(status);
+    }
+}
+
+/// The observer's end.
+#[derive(Debug, Clone)]
+pub struct ProgressObserver {
+    started: watch::Receiver<Option<RunStarted>>,
+    status: watch::Receiver<RunStatus>,
+}
+
+impl ProgressObserver {
+    /// Waits for the run to start; `None` when it ended before.
+    pub async fn started(&mut self) -> Option<RunStarted> {
+        let started = self.started.wait_for(Option::is_some).await.ok()?;
+        started.clone()
+    }
+
+    /// The newest snapshot.
+    pub fn status(&self) -> RunStatus {
+        self.status.borrow().clone()
+    }
+}
+
+/// What the banner shows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RunStarted {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// `at_least_once` or `exactly_once`.
+    pub guarantee: String,
+    /// Addresses of the brokers, `host:port`.
+    pub brokers: Vec<String>,
+    /// What is known of the brokers' version, for example `Apache Kafka 4.x`.
+    pub broker_version: Option<String>,
+    /// The topics that are read.
+    pub topics: Vec<TopicStarted>,
+    /// The checkpoint that was restored; `None` on a first run.
+    pub restored: Option<RestoredCheckpoint>,
+    /// Where the HTTP server listens, for example `http://127.0.0.1:9600`.
+    pub server_url: Option<String>,
+}
+
+/// One topic of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TopicStarted {
+    /// The source's name in the pipeline.
+    pub source: String,
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: usize,
+}
+
+/// Where a restart goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RestoredCheckpoint {
+    /// The checkpoint's id.
+    pub checkpoint_id: u64,
+    /// The watermark, in milliseconds since 1970.
+    pub watermark_ms: Option<i64>,
+    /// Next offset to read of every partition that had one: (topic, partition, offset).
+    pub offsets: Vec<(String, i32, i64)>,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    /// Connecting, joining the group, restoring.
+    #[default]
+    Starting,
+    /// Processing.
+    Running,
+    /// Closing the windows that are still open.
+    Draining,
+    /// Finishing the last checkpoint and leaving the group.
+    Stopping,
+}
+
+/// Totals since the start of this process, and gauges of this moment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RunStatus {
+    /// What the run is doing.
+    pub phase: RunPhase,
+    /// Records read from all sources.
+    pub records_in: u64,
+    /// Record bytes read, as fetched (compressed).
+    pub bytes_in: u64,
+    /// Rows written to all sinks.
+    pub records_out: u64,
+    /// Rows that came after their window had closed.
+    pub late_rows: u64,
+    /// Records that could not be read as their schema.
+    pub malformed_records: u64,
+    /// Records sent to the dead-letter topic.
+    pub dead_letters: u64,
+    /// Rows whose event time was too far ahead to move the watermark.
+    pub future_rows: u64,
+    /// Records between the positions and the ends of all partitions; `None` while unknown.
+    pub lag_records: Option<u64>,
+    /// The sources' watermark in milliseconds since 1970; `None` before the first row.
+    pub watermark_ms: Option<i64>,
+    /// How far the watermark is behind the wall clock.
+    pub watermark_delay: Option<Duration>,
+    /// The last completed checkpoint.
+    pub checkpoint: Option<CheckpointStatus>,
+    /// From an event's produce time to its result's acknowledgement.
+    pub latency: Option<LatencySummary>,
+}
+
+/// The last completed checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CheckpointStatus {
+    /// Its id.
+    pub checkpoint_id: u64,
+    /// Time since it was completed.
+    pub age: Duration,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Percentiles of a histogram of durations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LatencySummary {
+    /// How many durations were recorded.
+    pub count: u64,
+    /// Their mean.
+    pub average: Duration,
+    /// The 50th percentile.
+    pub p50: Duration,
+    /// The 90th percentile.
+    pub p90: Duration,
+    /// The 99th percentile.
+    pub p99: Duration,
+    /// The 99.9th percentile.
+    pub p999: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl LatencySummary {
+    /// Reads the percentiles of a histogram in microseconds; `None` when it is empty.
+    pub fn of_microseconds(histogram: &Histogram<u64>) -> Option<Self> {
+        if histogram.is_empty() {
+            return None;
+        }
+        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
+        Some(Self {
+            count: histogram.len(),
+            average: Duration::from_secs_f64(histogram.mean() / 1e6),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: Duration::from_micros(histogram.max()),
+        })
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// It was asked to stop.
+    Stopped,
+    /// It reached the end of its topics (`--until-end`); open windows are in the state.
+    EndReached,
+    /// It reached the end and closed all windows (`--until-end --drain`).
+    Drained,
+}
+
+/// What is said at the end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Why it ended.
+    pub outcome: RunOutcome,
+    /// From the start to the end.
+    pub elapsed: Duration,
+    /// The final totals.
+    pub status: RunStatus,
+    /// Rows written by each sink, in the pipeline's order.
+    pub sinks: Vec<SinkSummary>,
+    /// Time spent in each stage of a trigger, in the order of an event's way.
+    pub stages: Vec<StageSummary>,
+    /// Latency of the results of single windows, oldest first.
+    pub windows: Vec<WindowSummary>,
+}
+
+/// What one sink wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SinkSummary {
+    /// The sink's name.
+    pub name: String,
+    /// Where it wrote: a topic or a path.
+    pub target: String,
+    /// Rows written.
+    pub rows: u64,
+}
+
+/// Time spent in one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageSummary {
+    /// The stage, for example `decode`.
+    pub name: String,
+    /// Time per trigger.
+    pub latency: LatencySummary,
+}
+
+/// Latency of one window's results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WindowSummary {
+    /// Start of the window in milliseconds since 1970.
+    pub window_start_ms: i64,
+    /// From the events' produce time to the results' acknowledgement.
+    pub latency: LatencySummary,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_observer_sees_the_banner_and_the_newest_snapshot() {
+        let (reporter, mut observer) = progress();
+        reporter.started(RunStarted {
+            pipeline: "ads".into(),
+            ..RunStarted::default()
+        });
+        for records_in in [1, 2] {
+            reporter.status(RunStatus {
+                records_in,
+                ..RunStatus::default()
+            });
+        }
+        assert_eq!(observer.started().await.unwrap().pipeline, "ads");
+        assert_eq!(observer.status().records_in, 2);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_run_that_never_starts_ends_with_the_run() {
+        let (reporter, mut observer) = progress();
+        drop(reporter);
+        assert_eq!(observer.started().await, None);
+    }
+
+    #[test]
+    fn percentiles_come_from_a_histogram_in_microseconds() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        assert_eq!(LatencySummary::of_microseconds(&histogram), None);
+        for micros in 1..=1000 {
+            histogram.record(micros).unwrap();
+        }
+        let summary = LatencySummary::of_microseconds(&histogram).unwrap();
+        assert_eq!(summary.count, 1000);
+        assert_eq!(summary.p50, Duration::from_micros(500));
+        assert_eq!(summary.p99, Duration::from_micros(990));
+        assert_eq!(summary.max, Duration::from_micros(1000));
+        assert_eq!(summary.average, Duration::from_micros(500) + Duration::from_nanos(500));
+    }
+}
