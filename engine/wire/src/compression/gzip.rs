@@ -108,7 +108,6 @@ impl GzipDecoder {
         loop {
             let consumed = self.inflate.total_in();
             let produced = self.inflate.total_out();
-            // Deflate ends with its last block; only then may there be no room left.
             let room = output.room(rest.len().saturating_mul(4).clamp(1024, 256 * 1024));
             let room_bytes = room.len();
             let status = self
@@ -121,7 +120,6 @@ impl GzipDecoder {
             match status {
                 Status::StreamEnd => return Ok(()),
                 _ if written == room_bytes && output.is_at_limit() => {
-                    // The end may still follow without another byte of content.
                     return self.expect_end(rest);
                 }
                 _ if written == 0 && self.inflate.total_in() == consumed => {
@@ -132,15 +130,21 @@ impl GzipDecoder {
         }
     }
 
+    /// At the limit the stream may still end, but not with another byte of content.
     fn expect_end(&mut self, rest: &mut &[u8]) -> Result<(), Fault> {
-        let consumed = self.inflate.total_in();
+        let (consumed, produced) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self
             .inflate
             .decompress(rest, &mut [0], FlushDecompress::None)
             .map_err(|error| Fault::corrupt(error.to_string()))?;
-        let produced = status != Status::StreamEnd;
+        if self.inflate.total_out() > produced {
+            return Err(Fault::TooLarge);
+        }
+        if status != Status::StreamEnd {
+            return Err(Fault::corrupt("deflate data is truncated"));
+        }
         *rest = &rest[(self.inflate.total_in() - consumed) as usize..];
-        if produced { Err(Fault::TooLarge) } else { Ok(()) }
+        Ok(())
     }
 }
 
