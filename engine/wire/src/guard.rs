@@ -116,7 +116,7 @@ fn decode_guarded<T: Decodable>(version: i16, body: Bytes, is_flexible: bool) ->
 
 /// The largest count that is passed on as it is with so many bytes left.
 fn count_max(remaining: usize) -> usize {
-    (remaining / 2).max(SMALL_COUNT).min(ARRAY_ELEMENTS_MAX)
+    (remaining / 2).clamp(SMALL_COUNT, ARRAY_ELEMENTS_MAX)
 }
 
 fn message_name<T>() -> &'static str {
