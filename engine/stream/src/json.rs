@@ -1,8 +1,11 @@
 //! JSON records in and out, straight between bytes and Arrow columns.
 
+pub(crate) mod column;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
 pub(crate) mod error;
+pub(crate) mod number;
+pub(crate) mod scanner;
 
 pub use decoder::JsonDecoder;
 pub use encoder::{EncoderError, JsonEncoder, JsonRows, TimestampFormat};

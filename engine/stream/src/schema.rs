@@ -57,7 +57,8 @@ impl FieldType {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in `pipeline.toml`.
+    pub fn name(self) -> &'static str {
         match self {
             FieldType::String => "string",
             FieldType::Bool => "bool",
