@@ -13,6 +13,7 @@ pub use config::{
 };
 pub use connection::{DisconnectReason, RequestError};
 pub use consumer::{CommitError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};
+pub use engine_proto::producer::{AppendError, DeliveryError, LatencyStats, ProducerStats, TopicRecord};
 pub use engine_proto::{
     TopicPartition,
     fetch::{
@@ -20,7 +21,6 @@ pub use engine_proto::{
         position::{FetchError, Position, StartAt},
     },
 };
-pub use offsets::{CommittedOffset, ListedOffset, OffsetsError};
-pub use engine_proto::producer::{AppendError, DeliveryError, LatencyStats, ProducerStats, TopicRecord};
 pub use engine_wire::{compression::Codec, record_batch::Header};
+pub use offsets::{CommittedOffset, ListedOffset, OffsetsError};
 pub use producer::{Delivered, ProduceRecord, Producer, ProducerError, Receipt, SendError, TrySendError};

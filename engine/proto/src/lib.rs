@@ -3,12 +3,12 @@
 //! `handle_*(now, …)` takes what happened, `poll_*` gives what to do next. Nothing here opens a
 //! socket, reads a clock or draws entropy, so that every interleaving can be replayed in a test.
 
+mod accumulator;
 pub mod backoff;
 pub mod cluster;
 pub mod connection;
 pub mod fetch;
 pub mod group;
-mod accumulator;
 pub mod partitioner;
 pub mod producer;
 pub mod sequence;

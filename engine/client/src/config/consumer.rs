@@ -1,5 +1,6 @@
 //! The consumer's settings.
 
+use engine_proto::group::assignor::single_owner::SingleOwnerAssignor;
 use std::{fmt, time::Duration};
 
 use super::{
@@ -46,6 +47,12 @@ pub enum AssignmentStrategy {
     Range,
     /// All partitions of all topics in turn.
     RoundRobin,
+    /// Everything to the member that started first, the others stand by: for applications whose state spans
+    /// partitions. Ours, not Kafka's, and not to be chosen by `partition.assignment.strategy`.
+    SingleOwner {
+        /// When this member started, in ms since 1970.
+        started_ms: i64,
+    },
 }
 
 impl AssignmentStrategy {
@@ -54,6 +61,7 @@ impl AssignmentStrategy {
         match self {
             AssignmentStrategy::Range => "range",
             AssignmentStrategy::RoundRobin => "roundrobin",
+            AssignmentStrategy::SingleOwner { .. } => SingleOwnerAssignor::NAME,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -14,7 +14,9 @@ use engine_proto::{
         position::OffsetReset,
     },
     group::{
-        assignor::assignor_by_name,
+        assignor::{
+            Assignor, range::RangeAssignor, round_robin::RoundRobinAssignor, single_owner::SingleOwnerAssignor,
+        },
         membership::{Membership, MembershipConfig},
     },
 };
@@ -22,7 +24,7 @@ use tokio::sync::Notify;
 
 use super::stats::CommitStats;
 use crate::{
-    config::{AutoOffsetReset, ConsumerConfig, IsolationLevel},
+    config::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel},
     connection::now,
 };
 
@@ -116,7 +118,13 @@ impl Drop for PollGuard {
 
 fn membership_config(config: &ConsumerConfig) -> MembershipConfig {
     let strategies = config.partition_assignment_strategy.iter();
-    let assignors = strategies.filter_map(|strategy| assignor_by_name(strategy.name()));
+    let assignors = strategies.map(|strategy| -> Arc<dyn Assignor> {
+        match *strategy {
+            AssignmentStrategy::Range => Arc::new(RangeAssignor),
+            AssignmentStrategy::RoundRobin => Arc::new(RoundRobinAssignor),
+            AssignmentStrategy::SingleOwner { started_ms } => Arc::new(SingleOwnerAssignor { started_ms }),
+        }
+    });
     MembershipConfig {
         group_instance_id: config.group_instance_id.clone(),
         session_timeout: config.session_timeout,

@@ -175,7 +175,8 @@ mod tests {
         for version in 4..=17 {
             let request = plan.request(version);
             assert_eq!(request.topics.len(), 1, "partitions of a topic share its entry");
-            encode_request(version, 1, Some("client"), &request).unwrap_or_else(|error| panic!("version {version}: {error}"));
+            encode_request(version, 1, Some("client"), &request)
+                .unwrap_or_else(|error| panic!("version {version}: {error}"));
         }
     }
 

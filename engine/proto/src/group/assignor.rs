@@ -7,14 +7,13 @@
 
 pub mod range;
 pub mod round_robin;
+pub mod single_owner;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{group::consumer_protocol::Subscription, topic_partition::TopicPartition};
-use range::RangeAssignor;
-use round_robin::RoundRobinAssignor;
 
 /// Partitions per topic; topics the cluster does not have are absent.
 pub type PartitionCounts = BTreeMap<Arc<str>, i32>;
@@ -62,16 +61,6 @@ pub trait Assignor: fmt::Debug + Send + Sync {
 
     /// Deals all partitions of `partitions` to the members that subscribe to their topics.
     fn assign(&self, partitions: &PartitionCounts, members: &[GroupMember]) -> GroupAssignment;
-}
-
-/// The assignor with this name in `partition.assignment.strategy`: Kafka's short name or the
-/// Java class.
-pub fn assignor_by_name(name: &str) -> Option<Arc<dyn Assignor>> {
-    match name {
-        "range" | "org.apache.kafka.clients.consumer.RangeAssignor" => Some(Arc::new(RangeAssignor)),
-        "roundrobin" | "org.apache.kafka.clients.consumer.RoundRobinAssignor" => Some(Arc::new(RoundRobinAssignor)),
-        _ => None,
-    }
 }
 
 /// Kafka's order of members: static ones first, by their instance id, then the others by member
@@ -129,25 +118,5 @@ pub(crate) mod scenarios {
             })
             .collect();
         lines.join(" | ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strategies_are_found_by_short_name_and_by_java_class() {
-        for (name, found) in [
-            ("range", Some("range")),
-            (
-                "org.apache.kafka.clients.consumer.RoundRobinAssignor",
-                Some("roundrobin"),
-            ),
-            ("roundrobin", Some("roundrobin")),
-            ("round-robin", None),
-        ] {
-            assert_eq!(assignor_by_name(name).map(|a| a.name()), found);
-        }
     }
 }
