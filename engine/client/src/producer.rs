@@ -348,13 +348,14 @@ impl Shared {
     /// `None` if the buffer is full.
     fn append(&self, topic_index: usize, record: &TopicRecord<'_>) -> Result<Option<Receipt>, AppendError> {
         let mut machine = self.machine();
+        let was_short = machine.is_memory_short();
         let outcome = match machine.append(topic_index, record, open) {
             Ok(appended) => {
                 let receipt = Receipt::new(Arc::clone(appended.token), appended.partition, appended.record);
                 (Ok(Some(receipt)), appended.is_news)
             }
             // The batches that lingered are due now.
-            Err(AppendError::BufferFull { .. }) => (Ok(None), true),
+            Err(AppendError::BufferFull { .. }) => (Ok(None), !was_short),
             Err(error) => (Err(error), false),
         };
         drop(machine);
@@ -376,6 +377,7 @@ impl Shared {
         let mut is_news = false;
         let mut count = 0;
         let mut machine = self.machine();
+        let was_short = machine.is_memory_short();
         let outcome = loop {
             if count == APPENDS_PER_LOCK {
                 break Ok(Stopped::ToBreathe);
@@ -386,7 +388,7 @@ impl Shared {
             match machine.append(topic_index, &record, open) {
                 Ok(appended) => is_news |= appended.is_news,
                 Err(AppendError::BufferFull { .. }) => {
-                    is_news = true;
+                    is_news |= !was_short;
                     *waiting = Some(record);
                     break Ok(Stopped::Full);
                 }

@@ -146,9 +146,8 @@ impl Sender {
                 }
                 Arc::clone(&outcome.token).complete(outcome);
             }
+            shared.resolved.notify_waiters();
         }
-        // Also without outcomes: an abort resolves batches before this task looks.
-        shared.resolved.notify_waiters();
         Work {
             jobs,
             plans,

@@ -177,6 +177,11 @@ impl<T: Clone> ProducerMachine<T> {
         })
     }
 
+    /// Whether an append found the buffer full and nothing was resolved since.
+    pub fn is_memory_short(&self) -> bool {
+        self.is_memory_short
+    }
+
     /// The counters, with the gauges as of now.
     pub fn stats(&self) -> ProducerStats {
         ProducerStats {
