@@ -760,3 +760,6 @@ fn error_partition(error: &FetchError) -> &TopicPartition {
 fn to_i32(size: usize) -> i32 {
     i32::try_from(size).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
