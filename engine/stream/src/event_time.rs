@@ -30,14 +30,20 @@ pub struct EventTimes<'a> {
 impl<'a> EventTimes<'a> {
     /// Views a timestamp column; `None` if the column is of another type.
     pub fn new(column: &'a dyn Array) -> Option<Self> {
-        let DataType::Timestamp(unit, _) = column.data_type() else { return None };
+        let DataType::Timestamp(unit, _) = column.data_type() else {
+            return None;
+        };
         let values: &[i64] = match unit {
             TimeUnit::Second => column.as_primitive::<TimestampSecondType>().values(),
             TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().values(),
             TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
             TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
         };
-        Some(EventTimes { values, nanoseconds_per_value: nanoseconds_per(*unit), nulls: column.nulls() })
+        Some(EventTimes {
+            values,
+            nanoseconds_per_value: nanoseconds_per(*unit),
+            nulls: column.nulls(),
+        })
     }
 
     /// The number of rows.
@@ -105,6 +111,12 @@ mod tests {
     fn the_latest_time_ignores_and_counts_what_is_beyond_the_limit() {
         let column = TimestampMillisecondArray::from(vec![5, 9, 7, 1_000]);
         let latest = EventTimes::new(&column).unwrap().latest(Some(9_000_000));
-        assert_eq!(latest, LatestTime { nanoseconds: Some(9_000_000), skewed: 1 });
+        assert_eq!(
+            latest,
+            LatestTime {
+                nanoseconds: Some(9_000_000),
+                skewed: 1
+            }
+        );
     }
 }

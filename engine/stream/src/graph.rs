@@ -7,6 +7,8 @@ pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod spec;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 
 pub use error::{GraphError, GraphPart, ProcessError};
 pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan, plan};

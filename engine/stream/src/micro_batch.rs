@@ -75,7 +75,11 @@ impl MicroBatchBuilder {
     where
         H: IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     {
-        let error = |kind| RowError { kind, field: None, excerpt: String::new() };
+        let error = |kind| RowError {
+            kind,
+            field: None,
+            excerpt: String::new(),
+        };
         let payload = record.value.ok_or_else(|| error(RowErrorKind::Tombstone))?;
         self.decoder.push(payload)?;
         if self.meta.is_empty() {
@@ -84,8 +88,16 @@ impl MicroBatchBuilder {
         let mut headers = Vec::new();
         let mut bytes = record.key.map_or(0, <[u8]>::len);
         if self.meta.iter().any(|meta| matches!(meta, MetaBuilder::Headers(_))) {
-            headers.extend(record.headers.into_iter().map(|(name, value)| (String::from_utf8_lossy(name), value)));
-            bytes += headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
+            headers.extend(
+                record
+                    .headers
+                    .into_iter()
+                    .map(|(name, value)| (String::from_utf8_lossy(name), value)),
+            );
+            bytes += headers
+                .iter()
+                .map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len))
+                .sum::<usize>();
         }
         if self.meta_bytes + bytes > META_BYTES_MAX {
             self.decoder.truncate(self.decoder.len() - 1);
@@ -101,8 +113,14 @@ impl MicroBatchBuilder {
                 MetaBuilder::Headers(lists) => {
                     for (name, value) in &headers {
                         let header = lists.values();
-                        header.field_builder::<StringBuilder>(0).expect("name").append_value(name);
-                        header.field_builder::<BinaryBuilder>(1).expect("value").append_option(*value);
+                        header
+                            .field_builder::<StringBuilder>(0)
+                            .expect("name")
+                            .append_value(name);
+                        header
+                            .field_builder::<BinaryBuilder>(1)
+                            .expect("value")
+                            .append_option(*value);
                         header.append(true);
                     }
                     lists.append(true);
@@ -131,7 +149,11 @@ impl MicroBatchBuilder {
         self.meta_bytes = 0;
         let count = rows.num_rows();
         let mut columns = rows.columns().to_vec();
-        columns.extend(self.meta.iter_mut().map(|meta| meta.finish(&self.topic, self.partition, count)));
+        columns.extend(
+            self.meta
+                .iter_mut()
+                .map(|meta| meta.finish(&self.topic, self.partition, count)),
+        );
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .expect("every row was appended to every column")
@@ -178,12 +200,26 @@ mod tests {
     #[test]
     fn the_sources_own_columns_stand_beside_the_payloads() {
         let fields = vec![crate::schema::Field::new("a", crate::schema::FieldType::Int64)];
-        let projection = Projection { fields, meta: MetaColumn::ALL.to_vec() };
+        let projection = Projection {
+            fields,
+            meta: MetaColumn::ALL.to_vec(),
+        };
         let mut builder = MicroBatchBuilder::new(&projection, "events", 3);
-        for (offset, value) in [(7, Some(&b"{\"a\":1}"[..])), (8, None), (9, Some(b"{\"a\":}")), (10, Some(b"{}"))] {
+        for (offset, value) in [
+            (7, Some(&b"{\"a\":1}"[..])),
+            (8, None),
+            (9, Some(b"{\"a\":}")),
+            (10, Some(b"{}")),
+        ] {
             let headers: [(&[u8], Option<&[u8]>); 2] = [(b"h", Some(b"v")), (b"h\xff", None)];
             let key = (offset == 7).then_some(&b"k"[..]);
-            let pushed = builder.push(SourceRecord { offset, timestamp: offset * 10, key, value, headers });
+            let pushed = builder.push(SourceRecord {
+                offset,
+                timestamp: offset * 10,
+                key,
+                value,
+                headers,
+            });
             assert_eq!(pushed.is_ok(), offset == 7 || offset == 10, "{pushed:?}");
         }
         let batch = builder.finish();
@@ -204,9 +240,18 @@ mod tests {
     fn a_tombstone_is_a_typed_error_and_leaves_nothing_behind() {
         let fields = vec![crate::schema::Field::new("a", crate::schema::FieldType::Int64)];
         let mut builder = MicroBatchBuilder::new(&Projection { fields, meta: vec![] }, "events", 0);
-        let record = SourceRecord { offset: 0, timestamp: 0, key: None, value: None, headers: [] };
+        let record = SourceRecord {
+            offset: 0,
+            timestamp: 0,
+            key: None,
+            value: None,
+            headers: [],
+        };
         assert_eq!(builder.push(record).unwrap_err().kind, RowErrorKind::Tombstone);
-        let empty = SourceRecord { value: Some(b""), ..record };
+        let empty = SourceRecord {
+            value: Some(b""),
+            ..record
+        };
         assert_eq!(builder.push(empty).unwrap_err().kind, RowErrorKind::Empty);
         assert!(builder.is_empty());
     }

@@ -125,7 +125,12 @@ pub struct Field {
 impl Field {
     /// An optional field whose key in the record is its name.
     pub fn new(name: impl Into<String>, field_type: FieldType) -> Self {
-        Field { name: name.into(), from: None, field_type, required: false }
+        Field {
+            name: name.into(),
+            from: None,
+            field_type,
+            required: false,
+        }
     }
 
     /// The key in the record.
@@ -224,10 +229,14 @@ impl SourceSchema {
                 return Err(SchemaError::Unnamed);
             }
             if MetaColumn::from_name(&field.name).is_some() {
-                return Err(SchemaError::Reserved { name: field.name.clone() });
+                return Err(SchemaError::Reserved {
+                    name: field.name.clone(),
+                });
             }
             if !names.insert(field.name.as_str()) {
-                return Err(SchemaError::Duplicate { name: field.name.clone() });
+                return Err(SchemaError::Duplicate {
+                    name: field.name.clone(),
+                });
             }
         }
         if fields.is_empty() {
@@ -249,7 +258,9 @@ impl SourceSchema {
     /// The columns of the fields, then every [`MetaColumn`]: all that an expression on the source may name.
     pub fn arrow_with_meta(&self) -> SchemaRef {
         let fields = self.fields.iter().map(Field::arrow);
-        Arc::new(Schema::new(fields.chain(MetaColumn::ALL.map(MetaColumn::arrow)).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            fields.chain(MetaColumn::ALL.map(MetaColumn::arrow)).collect::<Vec<_>>(),
+        ))
     }
 }
 
@@ -292,8 +303,10 @@ pub fn type_name(data_type: &DataType) -> String {
         }
         DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
         DataType::Struct(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type()))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{} {}", field.name(), type_name(field.data_type())))
+                .collect();
             format!("struct({})", fields.join(", "))
         }
         DataType::Null => "null".to_owned(),
@@ -321,7 +334,10 @@ mod tests {
     #[test]
     fn a_wrong_type_name_is_answered_with_the_right_ones() {
         let error = "varchar".parse::<FieldType>().unwrap_err().to_string();
-        assert!(error.contains("\"varchar\"") && error.contains("string, bool, int32"), "{error}");
+        assert!(
+            error.contains("\"varchar\"") && error.contains("string, bool, int32"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -330,7 +346,10 @@ mod tests {
         for (fields, error) in [
             (vec![], SchemaError::Empty),
             (vec![field("")], SchemaError::Unnamed),
-            (vec![field("a"), field("a")], SchemaError::Duplicate { name: "a".into() }),
+            (
+                vec![field("a"), field("a")],
+                SchemaError::Duplicate { name: "a".into() },
+            ),
             (vec![field("_offset")], SchemaError::Reserved { name: "_offset".into() }),
         ] {
             assert_eq!(SourceSchema::new(fields), Err(error));

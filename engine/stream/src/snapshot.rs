@@ -85,35 +85,54 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError>
     if header.take(4) != Some(&MARK) {
         return Err(SnapshotError::NoSnapshot);
     }
-    let too_short = SnapshotError::Length { expected: HEADER_BYTES as u64, found: bytes.len() as u64 };
+    let too_short = SnapshotError::Length {
+        expected: HEADER_BYTES as u64,
+        found: bytes.len() as u64,
+    };
     let version = header.u32().ok_or_else(|| too_short.clone())?;
     if version != VERSION {
-        return Err(SnapshotError::Version { expected: VERSION, found: version });
+        return Err(SnapshotError::Version {
+            expected: VERSION,
+            found: version,
+        });
     }
     let length = header.u64().ok_or_else(|| too_short.clone())?;
     let checksum = header.u32().ok_or(too_short)?;
     let body = header.rest;
     if body.len() as u64 != length {
         let expected = length.saturating_add(HEADER_BYTES as u64);
-        return Err(SnapshotError::Length { expected, found: bytes.len() as u64 });
+        return Err(SnapshotError::Length {
+            expected,
+            found: bytes.len() as u64,
+        });
     }
     let found = crc32c::crc32c(body);
     if found != checksum {
-        return Err(SnapshotError::Checksum { expected: checksum, found });
+        return Err(SnapshotError::Checksum {
+            expected: checksum,
+            found,
+        });
     }
     decode_body(body)
 }
 
 fn decode_body(body: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError> {
     let mut reader = Reader { rest: body };
-    let short = || SnapshotError::Contents { message: "it ends within a part".into() };
+    let short = || SnapshotError::Contents {
+        message: "it ends within a part".into(),
+    };
     let count = reader.u32().ok_or_else(short)?;
     let mut parts = Vec::new();
     for _ in 0..count {
         let name_length = reader.u32().ok_or_else(short)? as usize;
         let name = reader.take(name_length).ok_or_else(short)?;
-        let name = str::from_utf8(name).map_err(|error| SnapshotError::Contents { message: error.to_string() })?;
-        let length = reader.u64().and_then(|length| usize::try_from(length).ok()).ok_or_else(short)?;
+        let name = str::from_utf8(name).map_err(|error| SnapshotError::Contents {
+            message: error.to_string(),
+        })?;
+        let length = reader
+            .u64()
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or_else(short)?;
         let stream = reader.take(length).ok_or_else(short)?;
         let stream = StreamReader::try_new(Cursor::new(stream), None).map_err(contents)?;
         let schema = stream.schema();
@@ -121,13 +140,17 @@ fn decode_body(body: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError>
         parts.push((name.to_owned(), concat_batches(&schema, &batches).map_err(contents)?));
     }
     if !reader.rest.is_empty() {
-        return Err(SnapshotError::Contents { message: format!("{} bytes follow its last part", reader.rest.len()) });
+        return Err(SnapshotError::Contents {
+            message: format!("{} bytes follow its last part", reader.rest.len()),
+        });
     }
     Ok(parts)
 }
 
 fn contents(error: arrow::error::ArrowError) -> SnapshotError {
-    SnapshotError::Contents { message: error.to_string() }
+    SnapshotError::Contents {
+        message: error.to_string(),
+    }
 }
 
 struct Reader<'a> {
@@ -142,11 +165,13 @@ impl<'a> Reader<'a> {
     }
 
     fn u32(&mut self) -> Option<u32> {
-        self.take(4).map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+        self.take(4)
+            .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
     }
 
     fn u64(&mut self) -> Option<u64> {
-        self.take(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+        self.take(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
     }
 }
 
@@ -158,14 +183,20 @@ mod tests {
 
     fn parts() -> Vec<(String, RecordBatch)> {
         let batch = RecordBatch::try_from_iter([
-            ("key", Arc::new(StringArray::from(vec![Some("a"), None])) as arrow::array::ArrayRef),
+            (
+                "key",
+                Arc::new(StringArray::from(vec![Some("a"), None])) as arrow::array::ArrayRef,
+            ),
             ("count", Arc::new(Int64Array::from(vec![1, 2]))),
         ]);
         let batch = batch.unwrap();
         let metadata = [("closed_through".to_owned(), "7".to_owned())].into();
         let schema = Arc::new(batch.schema_ref().as_ref().clone().with_metadata(metadata));
         let empty = RecordBatch::new_empty(Arc::clone(&schema));
-        vec![("one".into(), batch.with_schema(schema).unwrap()), ("empty".into(), empty)]
+        vec![
+            ("one".into(), batch.with_schema(schema).unwrap()),
+            ("empty".into(), empty),
+        ]
     }
 
     #[test]

@@ -89,12 +89,20 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
     /// It is active at once: until it delivers rows, falls silent or is found at the end of its log, it holds the source back.
     pub fn add(&mut self, partition: K, restored: Option<i64>) {
         let activity = Activity::Active { silent_since: None };
-        self.partitions.insert(partition, PartitionWatermark { watermark: restored, activity });
+        self.partitions.insert(
+            partition,
+            PartitionWatermark {
+                watermark: restored,
+                activity,
+            },
+        );
     }
 
     /// A partition was taken away. Returns its own watermark.
     pub fn remove(&mut self, partition: &K) -> Option<i64> {
-        self.partitions.remove(partition).and_then(|partition| partition.watermark)
+        self.partitions
+            .remove(partition)
+            .and_then(|partition| partition.watermark)
     }
 
     /// The source's watermark was at least this before a restart or a rebalance; it does not go back behind it.
@@ -106,7 +114,9 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
     ///
     /// Returns how many of them were too far in the future. Rows of an unknown partition change nothing.
     pub fn handle_rows(&mut self, partition: &K, times: EventTimes<'_>, wall_clock: i64) -> u64 {
-        let Some(partition) = self.partitions.get_mut(partition) else { return 0 };
+        let Some(partition) = self.partitions.get_mut(partition) else {
+            return 0;
+        };
         if times.is_empty() {
             return 0;
         }
@@ -122,10 +132,17 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
     ///
     /// Once that has been so for `idle_timeout`, the partition leaves the minimum.
     pub fn handle_silence(&mut self, partition: &K, now: Instant) {
-        let Some(partition) = self.partitions.get_mut(partition) else { return };
-        let Activity::Active { silent_since } = &mut partition.activity else { return };
+        let Some(partition) = self.partitions.get_mut(partition) else {
+            return;
+        };
+        let Activity::Active { silent_since } = &mut partition.activity else {
+            return;
+        };
         let since = *silent_since.get_or_insert(now);
-        if self.idle_timeout.is_some_and(|timeout| now.saturating_duration_since(since) >= timeout) {
+        if self
+            .idle_timeout
+            .is_some_and(|timeout| now.saturating_duration_since(since) >= timeout)
+        {
             partition.activity = Activity::Idle;
             self.stats.idle_transitions += 1;
         }
@@ -133,7 +150,9 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
 
     /// All rows of this partition up to the end of its log have been processed: it leaves the minimum until there are more.
     pub fn handle_caught_up(&mut self, partition: &K) {
-        let Some(partition) = self.partitions.get_mut(partition) else { return };
+        let Some(partition) = self.partitions.get_mut(partition) else {
+            return;
+        };
         if partition.activity != Activity::Idle {
             partition.activity = Activity::Idle;
             self.stats.idle_transitions += 1;
@@ -145,8 +164,14 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
     /// It stays where it is while a partition has no watermark yet, and while no partition is active.
     pub fn advance(&mut self) -> Option<i64> {
         let mut minimum = None;
-        for partition in self.partitions.values().filter(|partition| partition.activity != Activity::Idle) {
-            let Some(watermark) = partition.watermark else { return self.source_watermark };
+        for partition in self
+            .partitions
+            .values()
+            .filter(|partition| partition.activity != Activity::Idle)
+        {
+            let Some(watermark) = partition.watermark else {
+                return self.source_watermark;
+            };
             minimum = Some(minimum.map_or(watermark, |minimum: i64| minimum.min(watermark)));
         }
         self.source_watermark = self.source_watermark.max(minimum);
@@ -165,12 +190,16 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
 
     /// The partitions that are there, with their watermarks.
     pub fn partitions(&self) -> impl Iterator<Item = (&K, Option<i64>)> {
-        self.partitions.iter().map(|(key, partition)| (key, partition.watermark))
+        self.partitions
+            .iter()
+            .map(|(key, partition)| (key, partition.watermark))
     }
 
     /// Whether no partition is active.
     pub fn is_idle(&self) -> bool {
-        self.partitions.values().all(|partition| partition.activity == Activity::Idle)
+        self.partitions
+            .values()
+            .all(|partition| partition.activity == Activity::Idle)
     }
 
     /// What has been counted.
@@ -300,7 +329,11 @@ mod tests {
         w.raise(95);
         w.add(0, Some(90));
         w.add(1, Some(99));
-        assert_eq!(w.advance(), Some(95), "partition 0 is behind what was committed for the source");
+        assert_eq!(
+            w.advance(),
+            Some(95),
+            "partition 0 is behind what was committed for the source"
+        );
         rows(&mut w, 0, &[50], FAR);
         assert_eq!(w.advance(), Some(95));
         rows(&mut w, 0, &[150], FAR);

@@ -4,6 +4,8 @@ pub(crate) mod error;
 pub(crate) mod group_index;
 pub(crate) mod merge;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tumbling;
 
 pub use error::WindowError;

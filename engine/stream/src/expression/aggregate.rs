@@ -38,7 +38,9 @@ impl AggregateExpression {
             )));
         };
         if !call.params.order_by.is_empty() && !call.func.supports_within_group_clause() {
-            return Err(ExpressionError::new("ORDER BY in an aggregate is not possible: its parts are merged in any order"));
+            return Err(ExpressionError::new(
+                "ORDER BY in an aggregate is not possible: its parts are merged in any order",
+            ));
         }
         let props = ExecutionProps::new();
         let planning = PhysicalPlanningContext::default();
@@ -56,7 +58,9 @@ impl AggregateExpression {
             filter: lowered.filter,
             aggregate,
         };
-        expression.accumulator().map_err(|error| ExpressionError::new(error.message))?;
+        expression
+            .accumulator()
+            .map_err(|error| ExpressionError::new(error.message))?;
         Ok(expression)
     }
 
@@ -83,28 +87,45 @@ impl AggregateExpression {
     /// An empty state for many groups: DataFusion's vectorised one where there is one, else one object per group.
     pub(crate) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>, EvaluateError> {
         if self.aggregate.groups_accumulator_supported() {
-            return self.aggregate.create_groups_accumulator().map_err(|error| self.error(&error));
+            return self
+                .aggregate
+                .create_groups_accumulator()
+                .map_err(|error| self.error(&error));
         }
-        self.aggregate.create_accumulator().map_err(|error| self.error(&error))?;
+        self.aggregate
+            .create_accumulator()
+            .map_err(|error| self.error(&error))?;
         let aggregate = Arc::clone(&self.aggregate);
-        Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || {
+            aggregate.create_accumulator()
+        })))
     }
 
     /// The arguments' values and the rows that count, for one micro-batch.
     pub(crate) fn arguments(&self, batch: &RecordBatch) -> Result<AggregateArguments, EvaluateError> {
         let evaluate = |expr: &Arc<dyn PhysicalExpr>| {
-            let value = expr.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
+            let value = expr
+                .evaluate(batch)
+                .and_then(|value| value.into_array(batch.num_rows()));
             value.map_err(|error| self.error(&error))
         };
         Ok(AggregateArguments {
             values: self.arguments.iter().map(evaluate).collect::<Result<_, _>>()?,
-            filter: self.filter.as_ref().map(evaluate).transpose()?.map(|filter| filter.as_boolean().clone()),
+            filter: self
+                .filter
+                .as_ref()
+                .map(evaluate)
+                .transpose()?
+                .map(|filter| filter.as_boolean().clone()),
         })
     }
 
     /// An error of this aggregate, as a sentence.
     pub(crate) fn error(&self, error: &datafusion_common::DataFusionError) -> EvaluateError {
-        EvaluateError { sql: self.sql.clone(), message: plain_message(error.find_root()) }
+        EvaluateError {
+            sql: self.sql.clone(),
+            message: plain_message(error.find_root()),
+        }
     }
 }
 

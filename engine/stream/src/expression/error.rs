@@ -14,7 +14,11 @@ pub struct ExpressionError {
 
 impl ExpressionError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        ExpressionError { message: message.into(), position: None, suggestion: None }
+        ExpressionError {
+            message: message.into(),
+            position: None,
+            suggestion: None,
+        }
     }
 }
 

@@ -70,7 +70,9 @@ impl Functions {
     /// The names of all functions that an expression may call, in a stable order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let scalar = self.scalar.iter().filter(|(_, function)| !is_unrepeatable(function));
-        scalar.map(|(name, _)| name.as_str()).chain(self.aggregate.keys().map(String::as_str))
+        scalar
+            .map(|(name, _)| name.as_str())
+            .chain(self.aggregate.keys().map(String::as_str))
     }
 }
 

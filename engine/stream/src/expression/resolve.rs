@@ -34,10 +34,14 @@ pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), Ex
         return Err(ExpressionError::new("the expression is empty"));
     }
     if sql.len() > SQL_BYTES_MAX {
-        return Err(ExpressionError::new(format!("an expression is at most {SQL_BYTES_MAX} bytes long")));
+        return Err(ExpressionError::new(format!(
+            "an expression is at most {SQL_BYTES_MAX} bytes long"
+        )));
     }
     if token_count(sql) > SQL_TOKENS_MAX {
-        return Err(ExpressionError::new("the expression is too long; compute parts of it in a select before"));
+        return Err(ExpressionError::new(
+            "the expression is too long; compute parts of it in a select before",
+        ));
     }
     let error = |error| explain(&error, sql, schema);
     let parsed = DFParserBuilder::new(sql)
@@ -54,15 +58,20 @@ pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), Ex
         });
     }
     let df_schema = DFSchema::try_from(schema.clone()).map_err(error)?;
-    let options = ParserOptions::new().with_enable_ident_normalization(false).with_collect_spans(true);
+    let options = ParserOptions::new()
+        .with_enable_ident_normalization(false)
+        .with_collect_spans(true);
     let options = options.with_map_string_types_to_utf8view(false);
     let expr = SqlToRel::new_with_options(&*FUNCTIONS, options)
         .sql_to_expr(parsed.expr, &df_schema, &mut PlannerContext::new())
         .map_err(error)?;
     refuse_foreign_nodes(&expr, sql)?;
     refuse_mixed_types(&expr, &df_schema, sql)?;
-    let simplifier =
-        ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(df_schema.clone())).build());
+    let simplifier = ExprSimplifier::new(
+        SimplifyContext::builder()
+            .with_schema(Arc::new(df_schema.clone()))
+            .build(),
+    );
     let expr = simplifier.coerce(expr, &df_schema).map_err(error)?;
     let expr = simplifier.simplify(expr).map_err(error)?;
     Ok((expr, df_schema))
@@ -72,7 +81,10 @@ pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), Ex
 fn token_count(sql: &str) -> usize {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
     let commas = tokens.iter().filter(|token| matches!(token, Token::Comma)).count();
-    let words = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
+    let words = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .count();
     words.saturating_sub(2 * commas)
 }
 
@@ -90,7 +102,11 @@ pub(crate) fn plain_type(data_type: &DataType) -> DataType {
 
 /// The columns that an expression reads, each once, in a stable order.
 pub(crate) fn columns_of(expr: &Expr) -> Vec<String> {
-    let mut columns: Vec<String> = expr.column_refs().into_iter().map(|column| column.name.clone()).collect();
+    let mut columns: Vec<String> = expr
+        .column_refs()
+        .into_iter()
+        .map(|column| column.name.clone())
+        .collect();
     columns.sort_unstable();
     columns.dedup();
     columns
@@ -106,7 +122,11 @@ pub(crate) fn explain(error: &DataFusionError, sql: &str, schema: &Schema) -> Ex
     {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return ExpressionError {
-            message: format!("there is no column \"{}\"; the columns are {}", field.name, names.join(", ")),
+            message: format!(
+                "there is no column \"{}\"; the columns are {}",
+                field.name,
+                names.join(", ")
+            ),
             position: position.or_else(|| word_position(sql, &field.name)),
             suggestion: nearest(&field.name, names),
         };
@@ -124,7 +144,11 @@ pub(crate) fn explain(error: &DataFusionError, sql: &str, schema: &Schema) -> Ex
     if let Some((line, column)) = place {
         position = byte_position(sql, line, column);
     }
-    ExpressionError { message, position, suggestion: None }
+    ExpressionError {
+        message,
+        position,
+        suggestion: None,
+    }
 }
 
 /// The first sentence of an error, without DataFusion's own labels and back traces.
@@ -156,15 +180,25 @@ pub(crate) fn plain_message(error: &DataFusionError) -> String {
         }
     }
     let text = text.split("\n").next().unwrap_or_default();
-    let text = text.split(" This issue was likely caused by").next().unwrap_or_default();
-    let text = text.split("You might need to add explicit type casts.").next().unwrap_or_default();
+    let text = text
+        .split(" This issue was likely caused by")
+        .next()
+        .unwrap_or_default();
+    let text = text
+        .split("You might need to add explicit type casts.")
+        .next()
+        .unwrap_or_default();
     text.trim().trim_end_matches('.').to_owned()
 }
 
 /// Cuts "… at Line: 1, Column: 5" off a parser's message.
 fn split_place(message: &str) -> (String, Option<(u64, u64)>) {
-    let Some((head, place)) = message.rsplit_once(" at Line: ") else { return (message.to_owned(), None) };
-    let mut numbers = place.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    let Some((head, place)) = message.rsplit_once(" at Line: ") else {
+        return (message.to_owned(), None);
+    };
+    let mut numbers = place
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok());
     match (numbers.next(), numbers.next()) {
         (Some(line), Some(column)) => (head.to_owned(), Some((line, column))),
         _ => (message.to_owned(), None),
@@ -239,7 +273,9 @@ fn refuse_mixed_types(expr: &Expr, schema: &DFSchema, sql: &str) -> Result<(), E
     let mut refused = None;
     let is_text = |data_type: &DataType| type_name(data_type) == "string";
     let walked = expr.apply(|node| {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = node else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
         if matches!(op, Operator::StringConcat) {
             return Ok(TreeNodeRecursion::Continue);
         }
@@ -263,7 +299,10 @@ fn refuse_mixed_types(expr: &Expr, schema: &DFSchema, sql: &str) -> Result<(), E
                 text.human_display(),
                 sql_type(&other)
             ),
-            position: node.column_refs().iter().find_map(|column| word_position(sql, &column.name)),
+            position: node
+                .column_refs()
+                .iter()
+                .find_map(|column| word_position(sql, &column.name)),
             suggestion: None,
         });
         Ok(TreeNodeRecursion::Stop)

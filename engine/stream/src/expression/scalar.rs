@@ -56,9 +56,15 @@ impl Expression {
         let found = expr.get_type(df_schema).map_err(error)?;
         let data_type = plain_type(&found);
         if data_type == DataType::Null {
-            return Err(ExpressionError::new(format!("`{sql}` is always null; give it a type with CAST")));
+            return Err(ExpressionError::new(format!(
+                "`{sql}` is always null; give it a type with CAST"
+            )));
         }
-        let expr = if found == data_type { expr } else { expr.cast_to(&data_type, df_schema).map_err(error)? };
+        let expr = if found == data_type {
+            expr
+        } else {
+            expr.cast_to(&data_type, df_schema).map_err(error)?
+        };
         let planning = PhysicalPlanningContext::default();
         let physical = create_physical_expr(&expr, df_schema, &ExecutionProps::new(), &planning).map_err(error)?;
         let literal = match &expr {
@@ -105,14 +111,25 @@ impl Expression {
 
     /// One value per row of a micro-batch of the schema it was parsed with.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, EvaluateError> {
-        let value = self.physical.evaluate(batch).and_then(|value| value.into_array(batch.num_rows()));
-        value.map_err(|error| EvaluateError { sql: self.sql.clone(), message: plain_message(error.find_root()) })
+        let value = self
+            .physical
+            .evaluate(batch)
+            .and_then(|value| value.into_array(batch.num_rows()));
+        value.map_err(|error| EvaluateError {
+            sql: self.sql.clone(),
+            message: plain_message(error.find_root()),
+        })
     }
 
     /// One truth value per row, for a condition.
     pub fn evaluate_condition(&self, batch: &RecordBatch) -> Result<BooleanArray, EvaluateError> {
         let values = self.evaluate(batch)?;
-        assert_eq!(values.data_type(), &DataType::Boolean, "{}: a condition was checked to be boolean", self.sql);
+        assert_eq!(
+            values.data_type(),
+            &DataType::Boolean,
+            "{}: a condition was checked to be boolean",
+            self.sql
+        );
         Ok(values.as_boolean().clone())
     }
 }

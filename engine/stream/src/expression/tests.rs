@@ -37,7 +37,10 @@ fn a_condition_is_one_truth_value_per_row() {
     let condition = Expression::parse_condition("event_type = 'view' and campaign_id < 5", &schema()).unwrap();
     assert_eq!(condition.columns(), ["campaign_id", "event_type"]);
     let values = condition.evaluate_condition(&batch()).unwrap();
-    assert_eq!((values.value(0), values.value(1), values.is_null(2)), (true, false, true));
+    assert_eq!(
+        (values.value(0), values.value(1), values.is_null(2)),
+        (true, false, true)
+    );
 }
 
 #[test]
@@ -76,7 +79,10 @@ fn a_text_that_is_no_sql_is_answered_with_its_place() {
 
 #[test]
 fn a_condition_must_be_true_or_false() {
-    assert_eq!(refusal("campaign_id + 1").message, "a condition is true or false, but `campaign_id + 1` is int64");
+    assert_eq!(
+        refusal("campaign_id + 1").message,
+        "a condition is true or false, but `campaign_id + 1` is int64"
+    );
     assert!(refusal("null").message.contains("always null"));
 }
 
@@ -84,7 +90,10 @@ fn a_condition_must_be_true_or_false() {
 fn text_is_not_silently_cast_to_a_number() {
     let error = refusal("event_type > campaign_id");
     assert!(error.message.contains("try_cast(event_type as bigint)"), "{error}");
-    assert_eq!(error.position, error.position.filter(|position| *position == 0 || *position == 13));
+    assert_eq!(
+        error.position,
+        error.position.filter(|position| *position == 0 || *position == 13)
+    );
     refusal("event_type > 5");
     refusal("event_type + 1 > 5");
     Expression::parse_condition("campaign_id > '5'", &schema()).unwrap();
@@ -93,7 +102,12 @@ fn text_is_not_silently_cast_to_a_number() {
 
 #[test]
 fn functions_of_the_clock_and_of_chance_are_refused() {
-    for sql in ["event_time > now()", "event_time > current_timestamp", "random() < 0.5", "uuid() = event_type"] {
+    for sql in [
+        "event_time > now()",
+        "event_time > current_timestamp",
+        "random() < 0.5",
+        "uuid() = event_type",
+    ] {
         let error = refusal(sql);
         assert!(error.message.contains("depend on the data alone"), "{sql}: {error}");
     }
@@ -132,8 +146,18 @@ fn constants_are_folded_and_read_no_columns() {
     let expression = Expression::parse("upper('a') || 'b'", &schema()).unwrap();
     assert!(expression.columns().is_empty());
     assert_eq!(expression.evaluate(&batch()).unwrap().as_string::<i32>().value(2), "Ab");
-    assert_eq!(Expression::parse_condition("1 < 2", &schema()).unwrap().constant_condition(), Some(true));
-    assert_eq!(Expression::parse_condition("1 > 2", &schema()).unwrap().constant_condition(), Some(false));
+    assert_eq!(
+        Expression::parse_condition("1 < 2", &schema())
+            .unwrap()
+            .constant_condition(),
+        Some(true)
+    );
+    assert_eq!(
+        Expression::parse_condition("1 > 2", &schema())
+            .unwrap()
+            .constant_condition(),
+        Some(false)
+    );
 }
 
 #[test]
@@ -155,21 +179,34 @@ fn strings_and_timestamps_have_plain_types_whatever_the_function_returns() {
     ] {
         let expression = Expression::parse(sql, &schema()).unwrap_or_else(|error| panic!("{sql}: {error}"));
         assert_eq!(crate::schema::type_name(expression.data_type()), data_type, "{sql}");
-        assert_eq!(expression.evaluate(&batch()).unwrap().data_type(), expression.data_type(), "{sql}");
+        assert_eq!(
+            expression.evaluate(&batch()).unwrap().data_type(),
+            expression.data_type(),
+            "{sql}"
+        );
     }
 }
 
 #[test]
 fn a_failure_on_a_row_names_the_expression() {
-    let error = Expression::parse("10 / campaign_id", &schema()).unwrap().evaluate(&batch()).unwrap_err();
+    let error = Expression::parse("10 / campaign_id", &schema())
+        .unwrap()
+        .evaluate(&batch())
+        .unwrap_err();
     assert_eq!(error.to_string(), "`10 / campaign_id`: Divide by zero error");
 }
 
 #[test]
 fn null_columns_in_arithmetic_give_null() {
-    let values = Expression::parse("price + campaign_id", &schema()).unwrap().evaluate(&batch()).unwrap();
+    let values = Expression::parse("price + campaign_id", &schema())
+        .unwrap()
+        .evaluate(&batch())
+        .unwrap();
     assert_eq!(values.null_count(), 3);
-    let values = Expression::parse("campaign_id * 2", &schema()).unwrap().evaluate(&batch()).unwrap();
+    let values = Expression::parse("campaign_id * 2", &schema())
+        .unwrap()
+        .evaluate(&batch())
+        .unwrap();
     assert_eq!(values.as_primitive::<Int64Type>().values(), &[2, 4, 0]);
 }
 
@@ -184,7 +221,10 @@ fn aggregates_are_typed() {
         ("stddev(price)", DataType::Float64),
         ("max(event_type)", DataType::Utf8),
         ("approx_distinct(event_type)", DataType::UInt64),
-        ("approx_percentile_cont(0.5) within group (order by price)", DataType::Float64),
+        (
+            "approx_percentile_cont(0.5) within group (order by price)",
+            DataType::Float64,
+        ),
         ("approx_percentile_cont(price, 0.5)", DataType::Float64),
         ("count(*) filter (where event_type = 'view')", DataType::Int64),
     ] {

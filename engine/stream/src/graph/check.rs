@@ -76,17 +76,29 @@ pub(crate) fn tumbling(
 
 fn check_source(source: &SourceSpec, errors: &mut Vec<GraphError>) -> NodeRows {
     let part = GraphPart::Source(source.name.clone());
-    let rows =
-        NodeRows { visible: source.schema.arrow_with_meta(), offered: source.schema.arrow(), windowed: false };
+    let rows = NodeRows {
+        visible: source.schema.arrow_with_meta(),
+        offered: source.schema.arrow(),
+        windowed: false,
+    };
     if let Some(watermark) = &source.watermark {
         match rows.visible.field_with_name(&watermark.column) {
             Ok(field) if is_time(field) => {}
             Ok(field) => errors.push(GraphError::new(
                 &part,
                 "watermark.column",
-                format!("event time is a timestamp, but \"{}\" is {}", field.name(), type_name(field.data_type())),
+                format!(
+                    "event time is a timestamp, but \"{}\" is {}",
+                    field.name(),
+                    type_name(field.data_type())
+                ),
             )),
-            Err(_) => errors.push(unknown_column(&part, "watermark.column", &watermark.column, &rows.visible)),
+            Err(_) => errors.push(unknown_column(
+                &part,
+                "watermark.column",
+                &watermark.column,
+                &rows.visible,
+            )),
         }
     }
     rows
@@ -126,7 +138,11 @@ fn check_select(
     for (name, sql) in columns {
         let option = format!("columns.{name}");
         if !names.insert(name) {
-            errors.push(GraphError::new(part, &option, format!("the column \"{name}\" is there twice")));
+            errors.push(GraphError::new(
+                part,
+                &option,
+                format!("the column \"{name}\" is there twice"),
+            ));
         }
         match Expression::parse(sql, &input.visible) {
             Ok(expression) => fields.push(Field::new(name, expression.data_type().clone(), true)),
@@ -137,7 +153,11 @@ fn check_select(
         return None;
     }
     let schema = Arc::new(Schema::new(fields));
-    Some(NodeRows { visible: Arc::clone(&schema), offered: schema, windowed: input.windowed })
+    Some(NodeRows {
+        visible: Arc::clone(&schema),
+        offered: schema,
+        windowed: input.windowed,
+    })
 }
 
 fn check_window(
@@ -149,25 +169,43 @@ fn check_window(
 ) -> Option<NodeRows> {
     let before = errors.len();
     if input.windowed {
-        errors.push(GraphError::new(part, "input", "a window cannot read another window's rows yet; filter and select can"));
+        errors.push(GraphError::new(
+            part,
+            "input",
+            "a window cannot read another window's rows yet; filter and select can",
+        ));
         return None;
     }
     if window.aggregates.is_empty() {
-        errors.push(GraphError::new(part, "aggregates", "a window needs at least one aggregate, such as `events = \"count(*)\"`"));
+        errors.push(GraphError::new(
+            part,
+            "aggregates",
+            "a window needs at least one aggregate, such as `events = \"count(*)\"`",
+        ));
     }
     for (index, name) in window.group_by.iter().enumerate() {
         if window.group_by[..index].contains(name) {
             let error = GraphError::new(part, "group_by", format!("the column \"{name}\" is there twice"));
-            errors.push(GraphError { index: Some(index), ..error });
+            errors.push(GraphError {
+                index: Some(index),
+                ..error
+            });
         } else if input.visible.field_with_name(name).is_err() {
             let error = unknown_column(part, "group_by", name, &input.visible);
-            errors.push(GraphError { index: Some(index), ..error });
+            errors.push(GraphError {
+                index: Some(index),
+                ..error
+            });
         }
     }
     let mut names: HashSet<&str> = [WINDOW_START, WINDOW_END].into();
     for name in window.group_by.iter().filter(|name| name.starts_with("window_")) {
         if names.contains(name.as_str()) {
-            errors.push(GraphError::new(part, "group_by", format!("every window already has a column \"{name}\"")));
+            errors.push(GraphError::new(
+                part,
+                "group_by",
+                format!("every window already has a column \"{name}\""),
+            ));
         }
     }
     names.extend(window.group_by.iter().map(String::as_str));
@@ -178,7 +216,10 @@ fn check_window(
         }
     }
     let Some(watermark) = &source.watermark else {
-        let message = format!("a window needs event time; add [sources.{}.watermark] with its column", source.name);
+        let message = format!(
+            "a window needs event time; add [sources.{}.watermark] with its column",
+            source.name
+        );
         errors.push(GraphError::new(part, "input", message));
         return None;
     };
@@ -187,14 +228,29 @@ fn check_window(
         Ok(field) => errors.push(GraphError::new(
             part,
             "input",
-            format!("event time is a timestamp, but here \"{}\" is {}", field.name(), type_name(field.data_type())),
+            format!(
+                "event time is a timestamp, but here \"{}\" is {}",
+                field.name(),
+                type_name(field.data_type())
+            ),
         )),
         // The source itself is blamed for a column that it does not have.
-        Err(_) if source.schema.arrow_with_meta().field_with_name(&watermark.column).is_err() => return None,
+        Err(_)
+            if source
+                .schema
+                .arrow_with_meta()
+                .field_with_name(&watermark.column)
+                .is_err() =>
+        {
+            return None;
+        }
         Err(_) => errors.push(GraphError::new(
             part,
             "input",
-            format!("a window needs the event time \"{}\"; let the select before it keep that column", watermark.column),
+            format!(
+                "a window needs the event time \"{}\"; let the select before it keep that column",
+                watermark.column
+            ),
         )),
     }
     let report = |name: &str, error| errors.push(expression_error(part, &format!("aggregates.{name}"), error));
@@ -203,10 +259,18 @@ fn check_window(
         _ if errors.len() > before => None,
         Ok(window) => {
             let schema = Arc::clone(window.final_schema());
-            Some(NodeRows { visible: Arc::clone(&schema), offered: schema, windowed: true })
+            Some(NodeRows {
+                visible: Arc::clone(&schema),
+                offered: schema,
+                windowed: true,
+            })
         }
         Err(error) => {
-            let option = if matches!(error, WindowError::Size { .. }) { "size" } else { "group_by" };
+            let option = if matches!(error, WindowError::Size { .. }) {
+                "size"
+            } else {
+                "group_by"
+            };
             errors.push(GraphError::new(part, option, error.to_string()));
             None
         }
@@ -216,20 +280,33 @@ fn check_window(
 fn check_sinks(spec: &GraphSpec, order: &Order, rows: &[Option<NodeRows>], errors: &mut Vec<GraphError>) {
     let mut late_inputs: Vec<Option<usize>> = vec![None; spec.sinks.len()];
     for (position, transform) in spec.transforms.iter().enumerate() {
-        let TransformKind::Window(WindowSpec { late_output: Some(late), .. }) = &transform.kind else { continue };
+        let TransformKind::Window(WindowSpec {
+            late_output: Some(late),
+            ..
+        }) = &transform.kind
+        else {
+            continue;
+        };
         let part = GraphPart::Transform(transform.name.clone());
         let error = |message: String| GraphError::new(&part, "late_output", message);
         match spec.sinks.iter().position(|sink| sink.name == *late) {
             None => {
                 let names: Vec<&str> = spec.sinks.iter().map(|sink| sink.name.as_str()).collect();
                 let message = format!("there is no sink \"{late}\"; there are {}", names.join(", "));
-                errors.push(GraphError { suggestion: nearest(late, names), ..error(message) });
+                errors.push(GraphError {
+                    suggestion: nearest(late, names),
+                    ..error(message)
+                });
             }
             Some(sink) if spec.sinks[sink].input.is_some() => {
-                errors.push(error(format!("the sink \"{late}\" has an input of its own; late rows need a sink without one")));
+                errors.push(error(format!(
+                    "the sink \"{late}\" has an input of its own; late rows need a sink without one"
+                )));
             }
             Some(sink) if late_inputs[sink].is_some() => {
-                errors.push(error(format!("the sink \"{late}\" already takes the late rows of another window")));
+                errors.push(error(format!(
+                    "the sink \"{late}\" already takes the late rows of another window"
+                )));
             }
             Some(sink) => late_inputs[sink] = order.inputs[spec.sources.len() + position].or(Some(usize::MAX)),
         }
@@ -237,10 +314,16 @@ fn check_sinks(spec: &GraphSpec, order: &Order, rows: &[Option<NodeRows>], error
     for (position, sink) in spec.sinks.iter().enumerate() {
         let part = GraphPart::Sink(sink.name.clone());
         if sink.input.is_none() && late_inputs[position].is_none() {
-            errors.push(GraphError::new(&part, "input", "a sink needs an input, or a window that names it as its late_output"));
+            errors.push(GraphError::new(
+                &part,
+                "input",
+                "a sink needs an input, or a window that names it as its late_output",
+            ));
         }
         let input = order.sink_inputs[position].or(late_inputs[position]);
-        let Some(input) = input.and_then(|input| rows.get(input)?.as_ref()) else { continue };
+        let Some(input) = input.and_then(|input| rows.get(input)?.as_ref()) else {
+            continue;
+        };
         for (option, column) in &sink.uses {
             if input.visible.field_with_name(column).is_err() {
                 errors.push(unknown_column(&part, option, column, &input.offered));
@@ -254,12 +337,23 @@ fn is_time(field: &Field) -> bool {
 }
 
 fn expression_error(part: &GraphPart, option: &str, error: ExpressionError) -> GraphError {
-    let ExpressionError { message, position, suggestion } = error;
-    GraphError { position, suggestion, ..GraphError::new(part, option, message) }
+    let ExpressionError {
+        message,
+        position,
+        suggestion,
+    } = error;
+    GraphError {
+        position,
+        suggestion,
+        ..GraphError::new(part, option, message)
+    }
 }
 
 fn unknown_column(part: &GraphPart, option: &str, name: &str, columns: &Schema) -> GraphError {
     let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     let message = format!("there is no column \"{name}\"; the columns are {}", names.join(", "));
-    GraphError { suggestion: nearest(name, names), ..GraphError::new(part, option, message) }
+    GraphError {
+        suggestion: nearest(name, names),
+        ..GraphError::new(part, option, message)
+    }
 }

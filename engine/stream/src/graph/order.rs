@@ -25,12 +25,21 @@ pub(crate) struct Order {
 /// Resolves all inputs.
 pub(crate) fn order(spec: &GraphSpec, errors: &mut Vec<GraphError>) -> Order {
     let mut names: HashMap<&str, NodeId> = HashMap::new();
-    let source_names = spec.sources.iter().map(|source| (&source.name, GraphPart::Source(source.name.clone())));
-    let transform_names =
-        spec.transforms.iter().map(|transform| (&transform.name, GraphPart::Transform(transform.name.clone())));
+    let source_names = spec
+        .sources
+        .iter()
+        .map(|source| (&source.name, GraphPart::Source(source.name.clone())));
+    let transform_names = spec
+        .transforms
+        .iter()
+        .map(|transform| (&transform.name, GraphPart::Transform(transform.name.clone())));
     for (id, (name, part)) in source_names.chain(transform_names).enumerate() {
         if names.insert(name, id).is_some() {
-            errors.push(GraphError::new(&part, "", format!("the name \"{name}\" is already taken")));
+            errors.push(GraphError::new(
+                &part,
+                "",
+                format!("the name \"{name}\" is already taken"),
+            ));
         }
     }
     let mut resolve = |part: &GraphPart, input: &str| {
@@ -42,10 +51,16 @@ pub(crate) fn order(spec: &GraphSpec, errors: &mut Vec<GraphError>) -> Order {
         let message = if spec.sinks.iter().any(|sink| sink.name == input) {
             format!("\"{input}\" is a sink, and nothing comes out of a sink")
         } else {
-            format!("there is no source or transform \"{input}\"; there are {}", known.join(", "))
+            format!(
+                "there is no source or transform \"{input}\"; there are {}",
+                known.join(", ")
+            )
         };
         let suggestion = nearest(input, known);
-        errors.push(GraphError { suggestion, ..GraphError::new(part, "input", message) });
+        errors.push(GraphError {
+            suggestion,
+            ..GraphError::new(part, "input", message)
+        });
         None
     };
     let mut inputs = vec![None; spec.sources.len()];
@@ -53,11 +68,18 @@ pub(crate) fn order(spec: &GraphSpec, errors: &mut Vec<GraphError>) -> Order {
         inputs.push(resolve(&GraphPart::Transform(transform.name.clone()), &transform.input));
     }
     let sink_inputs = spec.sinks.iter().map(|sink| {
-        sink.input.as_ref().and_then(|input| resolve(&GraphPart::Sink(sink.name.clone()), input))
+        sink.input
+            .as_ref()
+            .and_then(|input| resolve(&GraphPart::Sink(sink.name.clone()), input))
     });
     let sink_inputs = sink_inputs.collect();
     report_cycles(spec, &inputs, errors);
-    let mut order = Order { sources: vec![None; inputs.len()], sorted: Vec::new(), inputs, sink_inputs };
+    let mut order = Order {
+        sources: vec![None; inputs.len()],
+        sorted: Vec::new(),
+        inputs,
+        sink_inputs,
+    };
     for source in 0..spec.sources.len() {
         order.sources[source] = Some(source);
         order.sorted.push(source);
@@ -82,8 +104,10 @@ fn report_cycles(spec: &GraphSpec, inputs: &[Option<NodeId>], errors: &mut Vec<G
         while let Some(input) = inputs[node] {
             if input == start && !reported[start] {
                 path.iter().for_each(|node| reported[*node] = true);
-                let names: Vec<&str> =
-                    path.iter().map(|node| spec.transforms[node - first_transform].name.as_str()).collect();
+                let names: Vec<&str> = path
+                    .iter()
+                    .map(|node| spec.transforms[node - first_transform].name.as_str())
+                    .collect();
                 let part = GraphPart::Transform(names[0].to_owned());
                 let message = format!("this goes in a circle: {} reads {}", names.join(" reads "), names[0]);
                 errors.push(GraphError::new(&part, "input", message));

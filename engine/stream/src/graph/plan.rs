@@ -24,9 +24,19 @@ pub fn plan(spec: &GraphSpec) -> Result<GraphPlan, Vec<GraphError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let rows: Vec<NodeRows> = rows.into_iter().map(|rows| rows.expect("every node was checked")).collect();
-    let planner = Planner { needed: needed_columns(spec, &order, &rows), spec, order, rows };
-    let sources = (0..spec.sources.len()).map(|source| Arc::new(planner.source(source))).collect();
+    let rows: Vec<NodeRows> = rows
+        .into_iter()
+        .map(|rows| rows.expect("every node was checked"))
+        .collect();
+    let planner = Planner {
+        needed: needed_columns(spec, &order, &rows),
+        spec,
+        order,
+        rows,
+    };
+    let sources = (0..spec.sources.len())
+        .map(|source| Arc::new(planner.source(source)))
+        .collect();
     Ok(GraphPlan { sources })
 }
 
@@ -50,7 +60,11 @@ impl Projection {
     /// The columns: fields, then meta columns.
     pub fn schema(&self) -> SchemaRef {
         let fields = self.fields.iter().map(Field::arrow);
-        Arc::new(Schema::new(fields.chain(self.meta.iter().map(|meta| meta.arrow())).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            fields
+                .chain(self.meta.iter().map(|meta| meta.arrow()))
+                .collect::<Vec<_>>(),
+        ))
     }
 }
 
@@ -126,7 +140,11 @@ pub(crate) enum Operator {
     Source,
     Filter(Filter),
     Select(Select),
-    Window { position: usize, window: Arc<TumblingWindow>, late: Option<SinkColumns> },
+    Window {
+        position: usize,
+        window: Arc<TumblingWindow>,
+        late: Option<SinkColumns>,
+    },
 }
 
 /// A sink and its columns, by position in the rows that go there.
@@ -165,7 +183,10 @@ fn needed_columns(spec: &GraphSpec, order: &Order, rows: &[NodeRows]) -> Vec<BTr
             TransformKind::Window(window) => {
                 needed[node].extend(offered(node));
                 let source = order.sources[node].expect("a sorted node has a source");
-                let watermark = spec.sources[source].watermark.as_ref().expect("a window was checked to have event time");
+                let watermark = spec.sources[source]
+                    .watermark
+                    .as_ref()
+                    .expect("a window was checked to have event time");
                 let mut columns = window.group_by.clone();
                 columns.push(watermark.column.clone());
                 for (_, sql) in &window.aggregates {
@@ -173,7 +194,11 @@ fn needed_columns(spec: &GraphSpec, order: &Order, rows: &[NodeRows]) -> Vec<BTr
                 }
                 if let Some(late) = &window.late_output {
                     columns.extend(offered(input));
-                    let late = spec.sinks.iter().find(|sink| sink.name == *late).expect("late outputs were checked");
+                    let late = spec
+                        .sinks
+                        .iter()
+                        .find(|sink| sink.name == *late)
+                        .expect("late outputs were checked");
                     columns.extend(late.uses.iter().map(|(_, column)| column.clone()));
                 }
                 columns
@@ -194,18 +219,30 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn source(&self, source: usize) -> SourcePlan {
         let spec = &self.spec.sources[source];
-        let nodes: Vec<NodeId> =
-            self.order.sorted.iter().copied().filter(|node| self.order.sources[*node] == Some(source)).collect();
-        let sinks: Vec<usize> =
-            (0..self.spec.sinks.len()).filter(|sink| self.sink_input(*sink).is_some_and(|node| nodes.contains(&node))).collect();
+        let nodes: Vec<NodeId> = self
+            .order
+            .sorted
+            .iter()
+            .copied()
+            .filter(|node| self.order.sources[*node] == Some(source))
+            .collect();
+        let sinks: Vec<usize> = (0..self.spec.sinks.len())
+            .filter(|sink| self.sink_input(*sink).is_some_and(|node| nodes.contains(&node)))
+            .collect();
         let mut windows = Vec::new();
-        let stages = nodes.iter().map(|node| self.stage(*node, &nodes, &sinks, &mut windows)).collect();
+        let stages = nodes
+            .iter()
+            .map(|node| self.stage(*node, &nodes, &sinks, &mut windows))
+            .collect();
         SourcePlan {
             name: spec.name.clone(),
             projection: self.projection(source),
             watermark: spec.watermark.clone(),
             nodes: nodes.iter().map(|node| self.info(*node)).collect(),
-            sinks: sinks.iter().map(|sink| (self.spec.sinks[*sink].name.clone(), self.sink_schema(*sink))).collect(),
+            sinks: sinks
+                .iter()
+                .map(|sink| (self.spec.sinks[*sink].name.clone(), self.sink_schema(*sink)))
+                .collect(),
             windows,
             stages,
         }
@@ -215,12 +252,23 @@ impl Planner<'_> {
         let spec = &self.spec.sources[source];
         let needed = &self.needed[source];
         let event_time = spec.watermark.as_ref().map(|watermark| watermark.column.as_str());
-        let fields = spec.schema.fields().iter().filter(|field| needed.contains(&field.name)).map(|field| {
-            let required = field.required || event_time == Some(&field.name);
-            Field { required, ..field.clone() }
-        });
+        let fields = spec
+            .schema
+            .fields()
+            .iter()
+            .filter(|field| needed.contains(&field.name))
+            .map(|field| {
+                let required = field.required || event_time == Some(&field.name);
+                Field {
+                    required,
+                    ..field.clone()
+                }
+            });
         let meta = MetaColumn::ALL.into_iter().filter(|meta| needed.contains(meta.name()));
-        Projection { fields: fields.collect(), meta: meta.collect() }
+        Projection {
+            fields: fields.collect(),
+            meta: meta.collect(),
+        }
     }
 
     /// The columns that really flow out of a node.
@@ -228,7 +276,11 @@ impl Planner<'_> {
         if node < self.spec.sources.len() {
             return self.projection(node).schema();
         }
-        let fields = self.rows[node].visible.fields().iter().filter(|field| self.needed[node].contains(field.name()));
+        let fields = self.rows[node]
+            .visible
+            .fields()
+            .iter()
+            .filter(|field| self.needed[node].contains(field.name()));
         Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
     }
 
@@ -236,7 +288,10 @@ impl Planner<'_> {
         let flowing = self.flowing(node);
         let reads = |reader: &usize| self.order.inputs[nodes[*reader]] == Some(node) && self.is_alive(nodes[*reader]);
         let sink_columns = |sink: usize, from: &SchemaRef| SinkColumns {
-            sink: sinks.iter().position(|other| *other == sink).expect("a sink of this source"),
+            sink: sinks
+                .iter()
+                .position(|other| *other == sink)
+                .expect("a sink of this source"),
             columns: positions(self.sink_schema(sink).as_ref(), from),
         };
         let operator = match self.order.inputs[node] {
@@ -252,12 +307,17 @@ impl Planner<'_> {
                     }
                     TransformKind::Select { columns } => {
                         let used = columns.iter().filter(|(name, _)| self.needed[node].contains(name));
-                        let parse = |(name, sql): &(String, String)| (name.clone(), checked(Expression::parse(sql, &input)));
+                        let parse =
+                            |(name, sql): &(String, String)| (name.clone(), checked(Expression::parse(sql, &input)));
                         Operator::Select(Select::new(used.map(parse).collect()))
                     }
                     TransformKind::Window(window) => {
                         windows.push(transform.name.clone());
-                        let late = self.spec.sinks.iter().position(|sink| Some(&sink.name) == window.late_output.as_ref());
+                        let late = self
+                            .spec
+                            .sinks
+                            .iter()
+                            .position(|sink| Some(&sink.name) == window.late_output.as_ref());
                         Operator::Window {
                             position: windows.len() - 1,
                             window: Arc::new(self.window(node, window, &input)),
@@ -267,7 +327,10 @@ impl Planner<'_> {
                 }
             }
         };
-        let direct = sinks.iter().copied().filter(|sink| self.order.sink_inputs[*sink] == Some(node));
+        let direct = sinks
+            .iter()
+            .copied()
+            .filter(|sink| self.order.sink_inputs[*sink] == Some(node));
         Stage {
             name: self.name(node).to_owned(),
             operator,
@@ -278,14 +341,29 @@ impl Planner<'_> {
 
     fn window(&self, node: NodeId, window: &WindowSpec, input: &SchemaRef) -> TumblingWindow {
         let source = self.order.sources[node].expect("a sorted node has a source");
-        let watermark = self.spec.sources[source].watermark.as_ref().expect("a window was checked to have event time");
-        let resolved = tumbling(window, &watermark.column, input, |_, error| panic!("checked before: {error}"));
-        resolved.expect("no aggregate failed").unwrap_or_else(|error| panic!("checked before: {error}"))
+        let watermark = self.spec.sources[source]
+            .watermark
+            .as_ref()
+            .expect("a window was checked to have event time");
+        let resolved = tumbling(window, &watermark.column, input, |_, error| {
+            panic!("checked before: {error}")
+        });
+        resolved
+            .expect("no aggregate failed")
+            .unwrap_or_else(|error| panic!("checked before: {error}"))
     }
 
     fn info(&self, node: NodeId) -> NodeInfo {
-        let sinks = self.spec.sinks.iter().zip(&self.order.sink_inputs).filter(|(_, input)| **input == Some(node));
-        let kind = match node.checked_sub(self.spec.sources.len()).map(|transform| &self.spec.transforms[transform].kind) {
+        let sinks = self
+            .spec
+            .sinks
+            .iter()
+            .zip(&self.order.sink_inputs)
+            .filter(|(_, input)| **input == Some(node));
+        let kind = match node
+            .checked_sub(self.spec.sources.len())
+            .map(|transform| &self.spec.transforms[transform].kind)
+        {
             None => NodeKind::Source,
             Some(TransformKind::Filter { .. }) => NodeKind::Filter,
             Some(TransformKind::Select { .. }) => NodeKind::Select,
@@ -320,7 +398,12 @@ impl Planner<'_> {
                 || self.spec.sinks[sink].uses.iter().any(|(_, column)| column == name)
         };
         let flowing = self.flowing(input);
-        let fields = flowing.fields().iter().filter(|field| is_wanted(field.name())).cloned().collect::<Vec<_>>();
+        let fields = flowing
+            .fields()
+            .iter()
+            .filter(|field| is_wanted(field.name()))
+            .cloned()
+            .collect::<Vec<_>>();
         Arc::new(Schema::new(fields))
     }
 

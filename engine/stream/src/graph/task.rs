@@ -47,8 +47,13 @@ pub struct TaskGraph {
 impl TaskGraph {
     /// Operators without state.
     pub fn new(plan: &Arc<SourcePlan>) -> Self {
-        let windows = windows(plan).map(|(_, window)| PartialWindows::new(Arc::clone(window))).collect();
-        TaskGraph { plan: Arc::clone(plan), windows }
+        let windows = windows(plan)
+            .map(|(_, window)| PartialWindows::new(Arc::clone(window)))
+            .collect();
+        TaskGraph {
+            plan: Arc::clone(plan),
+            windows,
+        }
     }
 
     /// Processes a micro-batch of the plan's projection. `closed_before` is the source's watermark before this micro-batch.
@@ -102,7 +107,10 @@ impl TaskGraph {
     /// A copy of the state, by window name, for [`snapshot::encode`](crate::snapshot::encode).
     pub fn snapshot(&mut self) -> Result<Vec<(String, RecordBatch)>, ProcessError> {
         let parts = self.windows.iter_mut().zip(&self.plan.windows).map(|(windows, name)| {
-            let state = windows.snapshot().map_err(|cause| ProcessError { node: name.clone(), cause })?;
+            let state = windows.snapshot().map_err(|cause| ProcessError {
+                node: name.clone(),
+                cause,
+            })?;
             Ok((name.clone(), state))
         });
         parts.collect()
@@ -111,10 +119,16 @@ impl TaskGraph {
     /// Merges a snapshot into the state. A part whose window is not in the plan is an error, never dropped.
     pub fn restore(&mut self, parts: &[(String, RecordBatch)]) -> Result<(), ProcessError> {
         for (name, state) in parts {
-            let error = |cause| ProcessError { node: name.clone(), cause };
+            let error = |cause| ProcessError {
+                node: name.clone(),
+                cause,
+            };
             let window = self.plan.windows.iter().position(|window| window == name);
             let window = window.ok_or_else(|| {
-                error(WindowError::NoSuchWindow { window: name.clone(), windows: self.plan.windows.join(", ") })
+                error(WindowError::NoSuchWindow {
+                    window: name.clone(),
+                    windows: self.plan.windows.join(", "),
+                })
             })?;
             self.windows[window].restore(state).map_err(error)?;
         }
@@ -142,8 +156,13 @@ pub struct WindowOutput {
 impl WindowOutput {
     /// For all windows of a source.
     pub fn new(plan: &Arc<SourcePlan>) -> Self {
-        let mergers = windows(plan).map(|(_, window)| WindowMerger::new(Arc::clone(window))).collect();
-        WindowOutput { plan: Arc::clone(plan), mergers }
+        let mergers = windows(plan)
+            .map(|(_, window)| WindowMerger::new(Arc::clone(window)))
+            .collect();
+        WindowOutput {
+            plan: Arc::clone(plan),
+            mergers,
+        }
     }
 
     /// Merges the closed windows of all partitions, for one watermark, into final rows. The order of `closed` does not matter.
@@ -153,7 +172,10 @@ impl WindowOutput {
             states[window].push(state);
         }
         for ((stage, _), (merger, states)) in windows(&self.plan).zip(self.mergers.iter().zip(states)) {
-            let merged = merger.merge(&states).map_err(|cause| ProcessError { node: stage.name.clone(), cause })?;
+            let merged = merger.merge(&states).map_err(|cause| ProcessError {
+                node: stage.name.clone(),
+                cause,
+            })?;
             let Some(rows) = merged else { continue };
             let mut feed = |_: usize, _: &RecordBatch, _: Option<&SinkColumns>, _: &mut Vec<Output>| {
                 unreachable!("a window behind a window is refused when the graph is planned")
@@ -166,7 +188,9 @@ impl WindowOutput {
 
 impl SinkColumns {
     fn output(&self, batch: &RecordBatch) -> Output {
-        let batch = batch.project(&self.columns).expect("a sink's columns are positions in its input");
+        let batch = batch
+            .project(&self.columns)
+            .expect("a sink's columns are positions in its input");
         Output { sink: self.sink, batch }
     }
 }
@@ -191,7 +215,10 @@ where
 {
     outputs.extend(stage.sinks.iter().map(|sink| sink.output(rows)));
     for reader in stage.readers.iter().map(|reader| &plan.stages[*reader]) {
-        let error = |cause: WindowError| ProcessError { node: reader.name.clone(), cause };
+        let error = |cause: WindowError| ProcessError {
+            node: reader.name.clone(),
+            cause,
+        };
         match &reader.operator {
             Operator::Source => unreachable!("a source has no input"),
             Operator::Filter(filter) => {

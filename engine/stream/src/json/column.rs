@@ -37,18 +37,30 @@ enum Values {
 impl ColumnBuilder {
     pub(crate) fn new(field_type: FieldType) -> Self {
         let values = match field_type {
-            FieldType::String => Values::String { bytes: Vec::new(), ends: vec![0] },
+            FieldType::String => Values::String {
+                bytes: Vec::new(),
+                ends: vec![0],
+            },
             FieldType::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
             FieldType::Int32 | FieldType::Date => Values::Int32(Vec::new()),
             FieldType::Int64 | FieldType::Timestamp(_) => Values::Int64(Vec::new()),
             FieldType::Float64 => Values::Float64(Vec::new()),
         };
-        ColumnBuilder { field_type, values, nulls: NullBufferBuilder::new(0), length: 0 }
+        ColumnBuilder {
+            field_type,
+            values,
+            nulls: NullBufferBuilder::new(0),
+            length: 0,
+        }
     }
 
     /// Bytes of text so far; an array of strings holds at most `i32::MAX`.
     pub(crate) fn text_bytes(&self) -> usize {
-        if let Values::String { bytes, .. } = &self.values { bytes.len() } else { 0 }
+        if let Values::String { bytes, .. } = &self.values {
+            bytes.len()
+        } else {
+            0
+        }
     }
 
     /// Appends a value of the record `text`. `scratch` is where escapes are resolved.
@@ -59,7 +71,14 @@ impl ColumnBuilder {
                 self.append_null();
                 return Ok(());
             }
-            (Values::String { bytes, ends }, RawValue::String { start, end, has_escapes }) => {
+            (
+                Values::String { bytes, ends },
+                RawValue::String {
+                    start,
+                    end,
+                    has_escapes,
+                },
+            ) => {
                 bytes.extend_from_slice(content(&text[start..end], has_escapes, scratch).as_bytes());
                 ends.push(bytes.len() as i32);
             }
@@ -170,8 +189,16 @@ fn content<'a>(text: &'a str, has_escapes: bool, scratch: &'a mut String) -> &'a
 #[inline]
 fn integer(field_type: FieldType, value: RawValue, text: &str, scratch: &mut String) -> Result<i64, RowErrorKind> {
     let value = match value {
-        RawValue::Number { start, end, is_integer: true } => number::integer(&text.as_bytes()[start..end]),
-        RawValue::String { start, end, has_escapes } => {
+        RawValue::Number {
+            start,
+            end,
+            is_integer: true,
+        } => number::integer(&text.as_bytes()[start..end]),
+        RawValue::String {
+            start,
+            end,
+            has_escapes,
+        } => {
             let content = content(&text[start..end], has_escapes, scratch);
             match (number::is_number(content), field_type) {
                 (Some(true), _) => number::integer(content.as_bytes()),
@@ -201,7 +228,11 @@ fn integer(field_type: FieldType, value: RawValue, text: &str, scratch: &mut Str
 fn float(field_type: FieldType, value: RawValue, text: &str, scratch: &mut String) -> Result<f64, RowErrorKind> {
     let digits = match value {
         RawValue::Number { start, end, .. } => &text[start..end],
-        RawValue::String { start, end, has_escapes } => {
+        RawValue::String {
+            start,
+            end,
+            has_escapes,
+        } => {
             let content = content(&text[start..end], has_escapes, scratch);
             number::is_number(content).ok_or_else(|| wrong_type(field_type))?;
             content
@@ -209,15 +240,23 @@ fn float(field_type: FieldType, value: RawValue, text: &str, scratch: &mut Strin
         _ => return Err(wrong_type(field_type)),
     };
     let value: f64 = digits.parse().map_err(|_| wrong_type(field_type))?;
-    if value.is_finite() { Ok(value) } else { Err(out_of_range(field_type)) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(out_of_range(field_type))
+    }
 }
 
 #[cold]
 fn wrong_type(field_type: FieldType) -> RowErrorKind {
-    RowErrorKind::WrongType { expected: field_type.name() }
+    RowErrorKind::WrongType {
+        expected: field_type.name(),
+    }
 }
 
 #[cold]
 fn out_of_range(field_type: FieldType) -> RowErrorKind {
-    RowErrorKind::OutOfRange { expected: field_type.name() }
+    RowErrorKind::OutOfRange {
+        expected: field_type.name(),
+    }
 }

@@ -55,7 +55,10 @@ impl JsonDecoder {
         let column_keys = column_keys.collect();
         JsonDecoder {
             schema: Arc::new(Schema::new(fields.iter().map(Field::arrow).collect::<Vec<_>>())),
-            columns: fields.iter().map(|field| ColumnBuilder::new(field.field_type)).collect(),
+            columns: fields
+                .iter()
+                .map(|field| ColumnBuilder::new(field.field_type))
+                .collect(),
             is_required: fields.iter().map(|field| field.required).collect(),
             column_keys,
             values: vec![RawValue::Missing; keys.len()],
@@ -90,7 +93,11 @@ impl JsonDecoder {
             Err(error) => {
                 let position = error.valid_up_to();
                 let excerpt = String::from_utf8_lossy(&payload[position..payload.len().min(position + 16)]);
-                return Err(RowError { kind: RowErrorKind::NotUtf8 { position }, field: None, excerpt: excerpt.into() });
+                return Err(RowError {
+                    kind: RowErrorKind::NotUtf8 { position },
+                    field: None,
+                    excerpt: excerpt.into(),
+                });
             }
         };
         self.scan(text)?;
@@ -147,7 +154,11 @@ impl JsonDecoder {
             (Some(start), _) => excerpt(&text[start..]),
             (None, _) => "null".to_owned(),
         };
-        RowError { kind, field: Some(self.schema.field(column).name().clone()), excerpt }
+        RowError {
+            kind,
+            field: Some(self.schema.field(column).name().clone()),
+            excerpt,
+        }
     }
 
     /// Fills `values`.
@@ -157,13 +168,24 @@ impl JsonDecoder {
         scanner.skip_space();
         match scanner.peek() {
             Some(b'{') => {}
-            None => return Err(RowError { kind: RowErrorKind::Empty, field: None, excerpt: String::new() }),
+            None => {
+                return Err(RowError {
+                    kind: RowErrorKind::Empty,
+                    field: None,
+                    excerpt: String::new(),
+                });
+            }
             Some(_) => {
                 let excerpt = excerpt(&text[scanner.position()..]);
-                return Err(RowError { kind: RowErrorKind::NotAnObject, field: None, excerpt });
+                return Err(RowError {
+                    kind: RowErrorKind::NotAnObject,
+                    field: None,
+                    excerpt,
+                });
             }
         }
-        self.scan_object(&mut scanner, text).map_err(|error| scan_error(error, text))
+        self.scan_object(&mut scanner, text)
+            .map_err(|error| scan_error(error, text))
     }
 
     #[inline]
@@ -202,13 +224,13 @@ impl JsonDecoder {
     }
 
     #[cold]
-    fn look_up(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        text: &str,
-        ordinal: usize,
-    ) -> Result<Option<usize>, ScanError> {
-        let RawValue::String { start, end, has_escapes } = scanner.string()? else {
+    fn look_up(&mut self, scanner: &mut Scanner<'_>, text: &str, ordinal: usize) -> Result<Option<usize>, ScanError> {
+        let RawValue::String {
+            start,
+            end,
+            has_escapes,
+        } = scanner.string()?
+        else {
             return Err(scanner.unexpected("a key"));
         };
         let key = if has_escapes {
@@ -237,10 +259,19 @@ impl JsonDecoder {
 fn scan_error(error: ScanError, text: &str) -> RowError {
     let (kind, position) = match error {
         ScanError::Unexpected { position, expected } => (RowErrorKind::NotJson { position, expected }, position),
-        ScanError::TooDeep { position } => (RowErrorKind::TooDeep { depth_max: JsonDecoder::DEPTH_MAX }, position),
+        ScanError::TooDeep { position } => (
+            RowErrorKind::TooDeep {
+                depth_max: JsonDecoder::DEPTH_MAX,
+            },
+            position,
+        ),
     };
     // The scanner may have stopped within an escape, but never within a character.
-    RowError { kind, field: None, excerpt: excerpt(text.get(position..).unwrap_or_default()) }
+    RowError {
+        kind,
+        field: None,
+        excerpt: excerpt(text.get(position..).unwrap_or_default()),
+    }
 }
 
 fn excerpt(text: &str) -> String {

@@ -53,7 +53,10 @@ impl JsonEncoder {
     /// Checks that every column can be written.
     pub fn new(schema: &Schema, timestamps: TimestampFormat) -> Result<Self, EncoderError> {
         if let Some(field) = schema.fields().iter().find(|field| !is_writable(field.data_type())) {
-            return Err(EncoderError { column: field.name().clone(), data_type: type_name(field.data_type()) });
+            return Err(EncoderError {
+                column: field.name().clone(),
+                data_type: type_name(field.data_type()),
+            });
         }
         let keys = schema.fields().iter().enumerate().map(|(position, field)| {
             let mut key = vec![if position == 0 { b'{' } else { b',' }];
@@ -61,7 +64,11 @@ impl JsonEncoder {
             key.push(b':');
             key
         });
-        Ok(JsonEncoder { keys: keys.collect(), schema: Arc::new(schema.clone()), timestamps })
+        Ok(JsonEncoder {
+            keys: keys.collect(),
+            schema: Arc::new(schema.clone()),
+            timestamps,
+        })
     }
 
     /// The columns.
@@ -71,7 +78,11 @@ impl JsonEncoder {
 
     /// Prepares a micro-batch of this encoder's columns.
     pub fn rows<'a>(&'a self, batch: &'a RecordBatch) -> JsonRows<'a> {
-        assert_eq!(batch.num_columns(), self.keys.len(), "the rows have the columns of the encoder");
+        assert_eq!(
+            batch.num_columns(),
+            self.keys.len(),
+            "the rows have the columns of the encoder"
+        );
         JsonRows { encoder: self, batch }
     }
 }
@@ -127,7 +138,11 @@ pub(crate) fn write_value(column: &ArrayRef, row: usize, timestamps: TimestampFo
         DataType::Float64 => write_float(column.as_primitive::<Float64Type>().value(row), out),
         DataType::Float32 => write_float32(column.as_primitive::<Float32Type>().value(row), out),
         DataType::Boolean => {
-            out.extend_from_slice(if column.as_boolean().value(row) { b"true" } else { b"false" });
+            out.extend_from_slice(if column.as_boolean().value(row) {
+                b"true"
+            } else {
+                b"false"
+            });
         }
         DataType::Utf8 => write_string(column.as_string::<i32>().value(row), out),
         DataType::LargeUtf8 => write_string(column.as_string::<i64>().value(row), out),
@@ -139,10 +154,16 @@ pub(crate) fn write_value(column: &ArrayRef, row: usize, timestamps: TimestampFo
             None => out.extend_from_slice(b"null"),
         },
         DataType::Decimal128(..) => {
-            write_text(format_args!("{}", column.as_primitive::<Decimal128Type>().value_as_string(row)), out);
+            write_text(
+                format_args!("{}", column.as_primitive::<Decimal128Type>().value_as_string(row)),
+                out,
+            );
         }
         DataType::Decimal256(..) => {
-            write_text(format_args!("{}", column.as_primitive::<Decimal256Type>().value_as_string(row)), out);
+            write_text(
+                format_args!("{}", column.as_primitive::<Decimal256Type>().value_as_string(row)),
+                out,
+            );
         }
         DataType::Interval(_) | DataType::Duration(_) => {
             let options = FormatOptions::default();
@@ -215,7 +236,10 @@ fn write_timestamp(column: &ArrayRef, unit: TimeUnit, row: usize, format: Timest
         TimeUnit::Nanosecond => (timestamp_ns_to_datetime(value), "%.9f"),
     };
     match time {
-        Some(time) => write_text(format_args!("\"{}\"", time.format(&format!("%Y-%m-%dT%H:%M:%S{digits}Z"))), out),
+        Some(time) => write_text(
+            format_args!("\"{}\"", time.format(&format!("%Y-%m-%dT%H:%M:%S{digits}Z"))),
+            out,
+        ),
         None => out.extend_from_slice(b"null"),
     }
 }

@@ -27,7 +27,11 @@ pub(crate) fn integer(digits: &[u8]) -> Option<i64> {
             value = value.checked_mul(10)?.checked_add(u64::from(digit & 0x0f))?;
         }
     }
-    if is_negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
+    if is_negative {
+        0i64.checked_sub_unsigned(value)
+    } else {
+        i64::try_from(value).ok()
+    }
 }
 
 /// Eight ASCII digits, the first in the lowest byte: neighbours are joined, then pairs, then fours.
@@ -58,7 +62,9 @@ pub(crate) enum TimeError {
 /// RFC 3339 (`2026-01-31T12:00:00.5+01:00`; a space instead of `T` is allowed) → units since 1970, rounded down.
 pub(crate) fn rfc3339(text: &str, unit: TimeUnit) -> Result<i64, TimeError> {
     let (seconds, nanoseconds) = rfc3339_seconds(text.as_bytes()).ok_or(TimeError::NotATime)?;
-    let total = seconds.checked_mul(1_000_000_000).and_then(|total| total.checked_add(nanoseconds));
+    let total = seconds
+        .checked_mul(1_000_000_000)
+        .and_then(|total| total.checked_add(nanoseconds));
     let total = total.ok_or(TimeError::OutOfRange)?;
     Ok(total.div_euclid(nanoseconds_per(unit)))
 }
@@ -66,8 +72,12 @@ pub(crate) fn rfc3339(text: &str, unit: TimeUnit) -> Result<i64, TimeError> {
 fn rfc3339_seconds(text: &[u8]) -> Option<(i64, i64)> {
     let (date, rest) = text.split_first_chunk::<10>()?;
     let days = days(date)?;
-    let ([b'T' | b't' | b' ', time @ ..], rest) = rest.split_first_chunk::<9>()? else { return None };
-    let [h1, h2, b':', m1, m2, b':', s1, s2] = time else { return None };
+    let ([b'T' | b't' | b' ', time @ ..], rest) = rest.split_first_chunk::<9>()? else {
+        return None;
+    };
+    let [h1, h2, b':', m1, m2, b':', s1, s2] = time else {
+        return None;
+    };
     let (hour, minute, second) = (two(*h1, *h2)?, two(*m1, *m2)?, two(*s1, *s2)?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -78,8 +88,15 @@ fn rfc3339_seconds(text: &[u8]) -> Option<(i64, i64)> {
             if length == 0 {
                 return None;
             }
-            let digits = fraction[..length].iter().copied().chain(std::iter::repeat(b'0')).take(9);
-            (digits.fold(0i64, |value, digit| value * 10 + i64::from(digit & 0x0f)), &fraction[length..])
+            let digits = fraction[..length]
+                .iter()
+                .copied()
+                .chain(std::iter::repeat(b'0'))
+                .take(9);
+            (
+                digits.fold(0i64, |value, digit| value * 10 + i64::from(digit & 0x0f)),
+                &fraction[length..],
+            )
         }
         rest => (0, rest),
     };
@@ -105,7 +122,9 @@ pub(crate) fn date(text: &str) -> Option<i32> {
 }
 
 fn days(date: &[u8; 10]) -> Option<i64> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
+        return None;
+    };
     let year = two(*y1, *y2)? * 100 + two(*y3, *y4)?;
     let (month, day) = (two(*m1, *m2)?, two(*d1, *d2)?);
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -170,7 +189,10 @@ mod tests {
         ] {
             assert_eq!(rfc3339(text, TimeUnit::Millisecond), value, "{text}");
         }
-        assert_eq!((date("1970-01-02"), date("1969-12-31"), date("2026-1-1")), (Some(1), Some(-1), None));
+        assert_eq!(
+            (date("1970-01-02"), date("1969-12-31"), date("2026-1-1")),
+            (Some(1), Some(-1), None)
+        );
     }
 
     proptest! {

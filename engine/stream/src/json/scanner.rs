@@ -9,10 +9,22 @@ pub(crate) enum RawValue {
     Missing,
     Null,
     Bool(bool),
-    Number { start: usize, end: usize, is_integer: bool },
-    String { start: usize, end: usize, has_escapes: bool },
-    Object { start: usize },
-    Array { start: usize },
+    Number {
+        start: usize,
+        end: usize,
+        is_integer: bool,
+    },
+    String {
+        start: usize,
+        end: usize,
+        has_escapes: bool,
+    },
+    Object {
+        start: usize,
+    },
+    Array {
+        start: usize,
+    },
 }
 
 /// Where the text stops being JSON.
@@ -34,7 +46,11 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str, depth_max: usize) -> Self {
-        Scanner { bytes: text.as_bytes(), position: 0, depth_max }
+        Scanner {
+            bytes: text.as_bytes(),
+            position: 0,
+            depth_max,
+        }
     }
 
     pub(crate) fn position(&self) -> usize {
@@ -77,12 +93,19 @@ impl<'a> Scanner<'a> {
     /// Nothing but space may follow.
     pub(crate) fn end(&mut self) -> Scan<()> {
         self.skip_space();
-        if self.position == self.bytes.len() { Ok(()) } else { Err(self.unexpected("the end of the record")) }
+        if self.position == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.unexpected("the end of the record"))
+        }
     }
 
     #[cold]
     pub(crate) fn unexpected(&self, expected: &'static str) -> ScanError {
-        ScanError::Unexpected { position: self.position, expected }
+        ScanError::Unexpected {
+            position: self.position,
+            expected,
+        }
     }
 
     /// A string, from its opening quote to behind its closing one.
@@ -97,7 +120,11 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     let end = self.position;
                     self.position += 1;
-                    return Ok(RawValue::String { start, end, has_escapes });
+                    return Ok(RawValue::String {
+                        start,
+                        end,
+                        has_escapes,
+                    });
                 }
                 Some(b'\\') => {
                     has_escapes = true;
@@ -130,7 +157,10 @@ impl<'a> Scanner<'a> {
             }
             rest = after;
         }
-        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
+        let plain = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+            .unwrap_or(rest.len());
         self.position = self.bytes.len() - rest.len() + plain;
     }
 
@@ -163,7 +193,9 @@ impl<'a> Scanner<'a> {
     fn hex_escape(&mut self) -> Scan<u16> {
         self.position += 1;
         let digits = self.bytes.get(self.position..self.position + 4);
-        let value = digits.and_then(hex4).ok_or_else(|| self.unexpected("four hexadecimal digits"))?;
+        let value = digits
+            .and_then(hex4)
+            .ok_or_else(|| self.unexpected("four hexadecimal digits"))?;
         self.position += 4;
         Ok(value)
     }
@@ -209,13 +241,21 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        Ok(RawValue::Number { start, end: self.position, is_integer })
+        Ok(RawValue::Number {
+            start,
+            end: self.position,
+            is_integer,
+        })
     }
 
     fn digits(&mut self) -> Scan<()> {
         let start = self.position;
         self.skip_digits();
-        if self.position == start { Err(self.unexpected("a digit")) } else { Ok(()) }
+        if self.position == start {
+            Err(self.unexpected("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]
@@ -232,7 +272,9 @@ impl<'a> Scanner<'a> {
             // At the opening bracket of a container.
             let is_object = self.peek() == Some(b'{');
             if levels.depth + 1 >= self.depth_max.min(Levels::MAX) {
-                return Err(ScanError::TooDeep { position: self.position });
+                return Err(ScanError::TooDeep {
+                    position: self.position,
+                });
             }
             self.position += 1;
             levels.push(is_object);
@@ -274,7 +316,11 @@ impl<'a> Scanner<'a> {
     fn close(&mut self, levels: &mut Levels) -> Scan<bool> {
         self.position += 1;
         levels.pop();
-        if levels.depth == 0 { Ok(false) } else { self.after_value(levels) }
+        if levels.depth == 0 {
+            Ok(false)
+        } else {
+            self.after_value(levels)
+        }
     }
 
     /// Behind a value in a container: moves to the next value; false if the outermost container closed.
@@ -366,5 +412,7 @@ pub(crate) fn unescape(text: &str, out: &mut String) {
 }
 
 fn hex4(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0u16, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
+    digits.iter().try_fold(0u16, |value, digit| {
+        Some(value << 4 | char::from(*digit).to_digit(16)? as u16)
+    })
 }

@@ -18,12 +18,19 @@ pub struct Filter {
 impl Filter {
     /// A filter that keeps these columns of its input, by position.
     pub fn new(condition: Expression, kept_columns: Vec<usize>) -> Self {
-        Filter { condition, kept_columns }
+        Filter {
+            condition,
+            kept_columns,
+        }
     }
 
     /// The rows for which the condition is true, not null; `None` if there are none.
     pub fn apply(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>, EvaluateError> {
-        let project = || batch.project(&self.kept_columns).expect("kept columns are positions in the input's schema");
+        let project = || {
+            batch
+                .project(&self.kept_columns)
+                .expect("kept columns are positions in the input's schema")
+        };
         match self.condition.constant_condition() {
             Some(true) if batch.num_rows() > 0 => return Ok(Some(project())),
             Some(_) => return Ok(None),

@@ -18,11 +18,12 @@ pub struct Select {
 impl Select {
     /// The columns' names and expressions.
     pub fn new(columns: Vec<(String, Expression)>) -> Self {
-        let field = |(name, expression): &(String, Expression)| {
-            Field::new(name, expression.data_type().clone(), true)
-        };
+        let field = |(name, expression): &(String, Expression)| Field::new(name, expression.data_type().clone(), true);
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-        Select { expressions: columns.into_iter().map(|(_, expression)| expression).collect(), schema }
+        Select {
+            expressions: columns.into_iter().map(|(_, expression)| expression).collect(),
+            schema,
+        }
     }
 
     /// The columns.
@@ -35,7 +36,9 @@ impl Select {
         let columns = self.expressions.iter().map(|expression| expression.evaluate(batch));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .expect("expressions give the types they were checked to have, and one value per row"))
+        Ok(
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+                .expect("expressions give the types they were checked to have, and one value per row"),
+        )
     }
 }

@@ -68,9 +68,11 @@ impl GroupKeys {
                 KeyColumns::Integer(integers.as_primitive::<Int64Type>().clone())
             }
             KeyKind::Text => KeyColumns::Text(columns[0].as_string::<i32>().clone()),
-            KeyKind::Rows(converter) => {
-                KeyColumns::Rows(converter.convert_columns(columns).expect("the columns have the types of the keys"))
-            }
+            KeyKind::Rows(converter) => KeyColumns::Rows(
+                converter
+                    .convert_columns(columns)
+                    .expect("the columns have the types of the keys"),
+            ),
         }
     }
 }
@@ -80,7 +82,10 @@ fn is_integer(data_type: &DataType) -> bool {
 }
 
 fn row_converter(fields: &[FieldRef]) -> Option<RowConverter> {
-    let fields: Vec<SortField> = fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+    let fields: Vec<SortField> = fields
+        .iter()
+        .map(|field| SortField::new(field.data_type().clone()))
+        .collect();
     if !RowConverter::supports_fields(&fields) {
         return None;
     }
@@ -90,9 +95,19 @@ fn row_converter(fields: &[FieldRef]) -> Option<RowConverter> {
 /// The groups of one window.
 #[derive(Debug)]
 pub(crate) enum GroupIndex {
-    Single { groups: usize },
-    Integer { table: HashTable<(i64, usize)>, null: Option<usize>, keys: Vec<Option<i64>> },
-    Bytes { table: HashTable<(u64, usize)>, null: Option<usize>, keys: Arena },
+    Single {
+        groups: usize,
+    },
+    Integer {
+        table: HashTable<(i64, usize)>,
+        null: Option<usize>,
+        keys: Vec<Option<i64>>,
+    },
+    Bytes {
+        table: HashTable<(u64, usize)>,
+        null: Option<usize>,
+        keys: Arena,
+    },
 }
 
 impl GroupIndex {
@@ -100,10 +115,16 @@ impl GroupIndex {
     pub(crate) fn new(keys: &GroupKeys) -> Self {
         match &keys.kind {
             KeyKind::Single => GroupIndex::Single { groups: 0 },
-            KeyKind::Integer => GroupIndex::Integer { table: HashTable::new(), null: None, keys: Vec::new() },
-            KeyKind::Text | KeyKind::Rows(_) => {
-                GroupIndex::Bytes { table: HashTable::new(), null: None, keys: Arena::default() }
-            }
+            KeyKind::Integer => GroupIndex::Integer {
+                table: HashTable::new(),
+                null: None,
+                keys: Vec::new(),
+            },
+            KeyKind::Text | KeyKind::Rows(_) => GroupIndex::Bytes {
+                table: HashTable::new(),
+                null: None,
+                keys: Arena::default(),
+            },
         }
     }
 
@@ -146,7 +167,10 @@ impl GroupIndex {
                 }));
             }
             (GroupIndex::Bytes { table, keys, .. }, KeyColumns::Rows(column)) => {
-                groups.extend(rows.iter().map(|row| assign_bytes(table, keys, column.row(*row as usize).data())));
+                groups.extend(
+                    rows.iter()
+                        .map(|row| assign_bytes(table, keys, column.row(*row as usize).data())),
+                );
             }
             _ => unreachable!("the index and the columns are of the same keys"),
         }
@@ -166,7 +190,9 @@ impl GroupIndex {
                     if *null == Some(group) {
                         column.append_null();
                     } else {
-                        column.append_value(str::from_utf8(keys.key(group)).expect("every key came out of a string column"));
+                        column.append_value(
+                            str::from_utf8(keys.key(group)).expect("every key came out of a string column"),
+                        );
                     }
                 }
                 vec![Arc::new(column.finish())]
@@ -174,7 +200,9 @@ impl GroupIndex {
             (GroupIndex::Bytes { keys, .. }, KeyKind::Rows(converter)) => {
                 let parser = converter.parser();
                 let rows = (0..keys.len()).map(|group| parser.parse(keys.key(group)));
-                converter.convert_rows(rows).expect("every key came out of this converter")
+                converter
+                    .convert_rows(rows)
+                    .expect("every key came out of this converter")
             }
             _ => Vec::new(),
         }

@@ -42,7 +42,9 @@ impl WindowMerger {
             return Ok(None);
         }
         let rows = finals.into_iter().map(|window| self.rows(window)).collect::<Vec<_>>();
-        Ok(Some(concat_batches(self.schema(), &rows).expect("all batches have the final schema")))
+        Ok(Some(
+            concat_batches(self.schema(), &rows).expect("all batches have the final schema"),
+        ))
     }
 
     fn rows(&self, window: FinalWindow) -> RecordBatch {
@@ -65,9 +67,14 @@ fn group_order(keys: &[ArrayRef], rows: usize) -> Option<UInt32Array> {
     if keys.is_empty() || rows < 2 {
         return None;
     }
-    let fields = keys.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let fields = keys
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()))
+        .collect();
     let converter = RowConverter::new(fields).expect("keys were checked to be groupable");
-    let keys = converter.convert_columns(keys).expect("the columns have their own types");
+    let keys = converter
+        .convert_columns(keys)
+        .expect("the columns have their own types");
     let mut order: Vec<u32> = (0..rows as u32).collect();
     order.sort_unstable_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
     Some(UInt32Array::from(order))

@@ -33,7 +33,10 @@ struct OpenWindow {
 
 impl fmt::Debug for WindowTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WindowTable").field("windows", &self.windows.len()).field("groups", &self.groups).finish()
+        f.debug_struct("WindowTable")
+            .field("windows", &self.windows.len())
+            .field("groups", &self.groups)
+            .finish()
     }
 }
 
@@ -69,7 +72,11 @@ impl WindowRows {
 impl WindowTable {
     /// No windows.
     pub(crate) fn new() -> Self {
-        WindowTable { windows: BTreeMap::new(), groups: 0, group_numbers: Vec::new() }
+        WindowTable {
+            windows: BTreeMap::new(),
+            groups: 0,
+            group_numbers: Vec::new(),
+        }
     }
 
     /// Groups over all windows.
@@ -90,7 +97,12 @@ impl WindowTable {
     /// Bytes held, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
         let size = |window: &OpenWindow| {
-            window.index.size_bytes() + window.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+            window.index.size_bytes()
+                + window
+                    .accumulators
+                    .iter()
+                    .map(|accumulator| accumulator.size())
+                    .sum::<usize>()
         };
         self.windows.values().map(size).sum()
     }
@@ -103,14 +115,26 @@ impl WindowTable {
         rows: &WindowRows,
     ) -> Result<(), WindowError> {
         let keys = window.keys.prepare(&window.key_columns(batch));
-        let arguments = window.aggregates.iter().map(|(_, aggregate)| aggregate.arguments(batch));
+        let arguments = window
+            .aggregates
+            .iter()
+            .map(|(_, aggregate)| aggregate.arguments(batch));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        self.for_each_window(window, batch.num_rows(), &keys, rows, |aggregate, position, accumulator, picked| {
-            let AggregateArguments { values, filter } = &arguments[position];
-            let (values, filter) = (picked.arrays(values), filter.as_ref().map(|filter| picked.filter(filter)));
-            let updated = accumulator.update_batch(&values, picked.groups, filter.as_ref(), picked.group_count);
-            updated.map_err(|error| aggregate.error(&error).into())
-        })
+        self.for_each_window(
+            window,
+            batch.num_rows(),
+            &keys,
+            rows,
+            |aggregate, position, accumulator, picked| {
+                let AggregateArguments { values, filter } = &arguments[position];
+                let (values, filter) = (
+                    picked.arrays(values),
+                    filter.as_ref().map(|filter| picked.filter(filter)),
+                );
+                let updated = accumulator.update_batch(&values, picked.groups, filter.as_ref(), picked.group_count);
+                updated.map_err(|error| aggregate.error(&error).into())
+            },
+        )
     }
 
     /// Merges partial states into their windows.
@@ -123,12 +147,18 @@ impl WindowTable {
         }
         let key_count = window.keys.fields().len();
         let keys = window.keys.prepare(&state.columns()[1..=key_count]);
-        self.for_each_window(window, state.num_rows(), &keys, &rows, |aggregate, position, accumulator, picked| {
-            let first = 1 + key_count + window.aggregates[..position].iter().map(state_width).sum::<usize>();
-            let values = picked.arrays(&state.columns()[first..first + aggregate.state_fields().len()]);
-            let merged = accumulator.merge_batch(&values, picked.groups, picked.group_count);
-            merged.map_err(|error| aggregate.error(&error).into())
-        })
+        self.for_each_window(
+            window,
+            state.num_rows(),
+            &keys,
+            &rows,
+            |aggregate, position, accumulator, picked| {
+                let first = 1 + key_count + window.aggregates[..position].iter().map(state_width).sum::<usize>();
+                let values = picked.arrays(&state.columns()[first..first + aggregate.state_fields().len()]);
+                let merged = accumulator.merge_batch(&values, picked.groups, picked.group_count);
+                merged.map_err(|error| aggregate.error(&error).into())
+            },
+        )
     }
 
     fn for_each_window(
@@ -154,7 +184,9 @@ impl WindowTable {
             open.index.assign(keys, rows, &mut self.group_numbers);
             self.groups += open.index.len() - groups_before;
             if self.groups > window.groups_max {
-                return Err(WindowError::TooManyGroups { groups_max: window.groups_max });
+                return Err(WindowError::TooManyGroups {
+                    groups_max: window.groups_max,
+                });
             }
             let picked = PickedRows {
                 rows: (rows.len() < row_count).then(|| UInt32Array::from(rows.clone())),
@@ -213,11 +245,18 @@ impl WindowTable {
         for (start, mut open) in std::mem::take(&mut self.windows) {
             let mut values = Vec::new();
             for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut open.accumulators) {
-                let value = accumulator.evaluate(EmitTo::All).map_err(|error| aggregate.error(&error))?;
+                let value = accumulator
+                    .evaluate(EmitTo::All)
+                    .map_err(|error| aggregate.error(&error))?;
                 let value = arrow::compute::cast(&value, aggregate.data_type());
                 values.push(value.map_err(|error| aggregate.error(&error.into()))?);
             }
-            finals.push(FinalWindow { start, keys: open.index.columns(&window.keys), values, rows: open.index.len() });
+            finals.push(FinalWindow {
+                start,
+                keys: open.index.columns(&window.keys),
+                values,
+                rows: open.index.len(),
+            });
         }
         Ok(finals)
     }
@@ -233,7 +272,10 @@ pub(crate) struct FinalWindow {
 
 impl OpenWindow {
     fn new(window: &TumblingWindow) -> Result<Self, WindowError> {
-        Ok(OpenWindow { index: GroupIndex::new(&window.keys), accumulators: window.accumulators()? })
+        Ok(OpenWindow {
+            index: GroupIndex::new(&window.keys),
+            accumulators: window.accumulators()?,
+        })
     }
 
     fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
@@ -241,7 +283,11 @@ impl OpenWindow {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(starts)];
         columns.extend(self.index.columns(&window.keys));
         for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
-            columns.extend(accumulator.state(EmitTo::All).map_err(|error| aggregate.error(&error))?);
+            columns.extend(
+                accumulator
+                    .state(EmitTo::All)
+                    .map_err(|error| aggregate.error(&error))?,
+            );
         }
         RecordBatch::try_new(Arc::clone(&window.state_schema), columns).map_err(|error| WindowError::ForeignState {
             expected: "the declared types of the aggregates".into(),
@@ -261,12 +307,19 @@ struct PickedRows<'a> {
 impl PickedRows<'_> {
     fn arrays(&self, arrays: &[ArrayRef]) -> Vec<ArrayRef> {
         let Some(rows) = &self.rows else { return arrays.to_vec() };
-        arrays.iter().map(|array| take(array, rows, None).expect("rows are positions in the micro-batch")).collect()
+        arrays
+            .iter()
+            .map(|array| take(array, rows, None).expect("rows are positions in the micro-batch"))
+            .collect()
     }
 
     fn filter(&self, filter: &BooleanArray) -> BooleanArray {
         let Some(rows) = &self.rows else { return filter.clone() };
-        BooleanArray::from(take(filter, rows, None).expect("rows are positions in the micro-batch").to_data())
+        BooleanArray::from(
+            take(filter, rows, None)
+                .expect("rows are positions in the micro-batch")
+                .to_data(),
+        )
     }
 }
 

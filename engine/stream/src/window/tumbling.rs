@@ -63,20 +63,31 @@ pub struct TumblingWindow {
 impl TumblingWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
     pub fn new(input: &SchemaRef, options: TumblingOptions) -> Result<Self, WindowError> {
-        let size = i64::try_from(options.size.as_nanos()).ok().filter(|size| *size > 0 && size % 1_000 == 0);
+        let size = i64::try_from(options.size.as_nanos())
+            .ok()
+            .filter(|size| *size > 0 && size % 1_000 == 0);
         let size = size.ok_or(WindowError::Size { size: options.size })?;
         let time_column = input.index_of(&options.time_column).ok();
         let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
-        let time_column = time_column
-            .filter(is_time)
-            .ok_or_else(|| WindowError::NoEventTime { column: options.time_column.clone() })?;
+        let time_column = time_column.filter(is_time).ok_or_else(|| WindowError::NoEventTime {
+            column: options.time_column.clone(),
+        })?;
         let key_columns = options.group_by.iter().map(|name| {
-            input.index_of(name).map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
+            input
+                .index_of(name)
+                .map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
         });
         let key_columns = key_columns.collect::<Result<Vec<_>, _>>()?;
-        let key_fields: Vec<FieldRef> = key_columns.iter().map(|column| Arc::clone(&input.fields()[*column])).collect();
+        let key_fields: Vec<FieldRef> = key_columns
+            .iter()
+            .map(|column| Arc::clone(&input.fields()[*column]))
+            .collect();
         let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| WindowError::Ungroupable {
-            columns: key_fields.iter().map(|field| type_name(field.data_type())).collect::<Vec<_>>().join(", "),
+            columns: key_fields
+                .iter()
+                .map(|field| type_name(field.data_type()))
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         Ok(TumblingWindow {
             time_column,
@@ -108,7 +119,10 @@ impl TumblingWindow {
     }
 
     pub(crate) fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
-        self.key_columns.iter().map(|column| Arc::clone(batch.column(*column))).collect()
+        self.key_columns
+            .iter()
+            .map(|column| Arc::clone(batch.column(*column)))
+            .collect()
     }
 
     pub(crate) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>, WindowError> {
@@ -117,9 +131,12 @@ impl TumblingWindow {
     }
 
     pub(crate) fn check_state(&self, state: &RecordBatch) -> Result<(), WindowError> {
-        let same = self.state_schema.fields().iter().zip(state.schema_ref().fields()).all(|(ours, theirs)| {
-            ours.name() == theirs.name() && ours.data_type() == theirs.data_type()
-        });
+        let same = self
+            .state_schema
+            .fields()
+            .iter()
+            .zip(state.schema_ref().fields())
+            .all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
         if same && self.state_schema.fields().len() == state.num_columns() && state.column(0).null_count() == 0 {
             return Ok(());
         }
@@ -143,35 +160,60 @@ impl TumblingWindow {
     /// Windows that start before this are closed at a watermark.
     fn closed_before(&self, watermark: i64) -> i64 {
         // start + size + allowed_lateness <= watermark
-        watermark.saturating_sub(self.allowed_lateness).saturating_sub(self.size).saturating_add(1)
+        watermark
+            .saturating_sub(self.allowed_lateness)
+            .saturating_sub(self.size)
+            .saturating_add(1)
     }
 }
 
 fn state_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)]) -> SchemaRef {
-    let start = Field::new(WINDOW_START, DataType::Timestamp(TimeUnit::Nanosecond, Some(utc())), false);
+    let start = Field::new(
+        WINDOW_START,
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(utc())),
+        false,
+    );
     let mut fields = vec![Arc::new(start)];
-    fields.extend(keys.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))));
+    fields.extend(
+        keys.iter()
+            .map(|field| Arc::new(field.as_ref().clone().with_nullable(true))),
+    );
     for (name, aggregate) in aggregates {
         fields.extend(aggregate.state_fields().iter().enumerate().map(|(position, field)| {
-            Arc::new(Field::new(format!("{name}#{position}"), field.data_type().clone(), true))
+            Arc::new(Field::new(
+                format!("{name}#{position}"),
+                field.data_type().clone(),
+                true,
+            ))
         }));
     }
     Arc::new(Schema::new(fields))
 }
 
 fn final_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)]) -> SchemaRef {
-    let time = |name| Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(utc())), false));
+    let time = |name| {
+        Arc::new(Field::new(
+            name,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(utc())),
+            false,
+        ))
+    };
     let mut fields = vec![time(WINDOW_START), time(WINDOW_END)];
     fields.extend(keys.iter().cloned());
-    fields.extend(aggregates.iter().map(|(name, aggregate)| {
-        Arc::new(Field::new(name, aggregate.data_type().clone(), true))
-    }));
+    fields.extend(
+        aggregates
+            .iter()
+            .map(|(name, aggregate)| Arc::new(Field::new(name, aggregate.data_type().clone(), true))),
+    );
     Arc::new(Schema::new(fields))
 }
 
 fn describe(schema: &Schema) -> String {
     let fields = schema.fields().iter();
-    fields.map(|field| format!("{} {}", field.name(), type_name(field.data_type()))).collect::<Vec<_>>().join(", ")
+    fields
+        .map(|field| format!("{} {}", field.name(), type_name(field.data_type())))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The open windows of one source partition: mergeable with those of others.
@@ -199,7 +241,11 @@ pub struct UpdateOutcome {
 impl PartialWindows {
     /// No open windows.
     pub fn new(window: Arc<TumblingWindow>) -> Self {
-        PartialWindows { window, table: WindowTable::new(), taken_before: None }
+        PartialWindows {
+            window,
+            table: WindowTable::new(),
+            taken_before: None,
+        }
     }
 
     /// Adds rows. A row is late if its window had closed by the watermark `closed_before`, the source's before this micro-batch.
@@ -209,7 +255,9 @@ impl PartialWindows {
         let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
             column: batch.schema_ref().field(window.time_column).name().clone(),
         })?;
-        let late_before = closed_before.map(|watermark| window.closed_before(watermark)).max(self.taken_before);
+        let late_before = closed_before
+            .map(|watermark| window.closed_before(watermark))
+            .max(self.taken_before);
         let late_before = late_before.unwrap_or(i64::MIN);
         let mut outcome = UpdateOutcome::default();
         let mut rows = WindowRows::default();
@@ -262,7 +310,9 @@ impl PartialWindows {
     pub fn snapshot(&mut self) -> Result<RecordBatch, WindowError> {
         let states = self.table.copy_states(&self.window)?;
         let states = states.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.window.state_schema)));
-        let Some(taken_before) = self.taken_before else { return Ok(states) };
+        let Some(taken_before) = self.taken_before else {
+            return Ok(states);
+        };
         let metadata = [(CLOSED_THROUGH.to_owned(), taken_before.to_string())].into();
         let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
         Ok(states.with_schema(Arc::new(schema)).expect("only the metadata changed"))
@@ -271,7 +321,11 @@ impl PartialWindows {
     /// Merges a snapshot into this state.
     pub fn restore(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
         self.table.merge(&self.window, state)?;
-        let taken_before = state.schema_ref().metadata().get(CLOSED_THROUGH).and_then(|text| text.parse().ok());
+        let taken_before = state
+            .schema_ref()
+            .metadata()
+            .get(CLOSED_THROUGH)
+            .and_then(|text| text.parse().ok());
         self.taken_before = self.taken_before.max(taken_before);
         Ok(())
     }

@@ -10,7 +10,12 @@ fn field(name: &str, field_type: &str) -> Field {
 }
 
 fn decoder(fields: &[(&str, &str)]) -> JsonDecoder {
-    JsonDecoder::new(&fields.iter().map(|(name, field_type)| field(name, field_type)).collect::<Vec<_>>())
+    JsonDecoder::new(
+        &fields
+            .iter()
+            .map(|(name, field_type)| field(name, field_type))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn error(fields: &[(&str, &str)], payload: &str) -> RowError {
@@ -22,23 +27,41 @@ fn error(fields: &[(&str, &str)], payload: &str) -> RowError {
 
 #[test]
 fn wanted_fields_become_columns_and_all_others_are_passed_over() {
-    let mut decoder = decoder(&[("name", "string"), ("count", "int64"), ("ratio", "float64"), ("seen", "bool")]);
-    decoder.push(br#"{"x":{"count":[1,{}]},"count":7,"name":"a","ratio":-1.5e1,"seen":true,"y":null}"#).unwrap();
+    let mut decoder = decoder(&[
+        ("name", "string"),
+        ("count", "int64"),
+        ("ratio", "float64"),
+        ("seen", "bool"),
+    ]);
+    decoder
+        .push(br#"{"x":{"count":[1,{}]},"count":7,"name":"a","ratio":-1.5e1,"seen":true,"y":null}"#)
+        .unwrap();
     decoder.push(b" { \"seen\" : false , \"name\" : null } \n").unwrap();
     decoder.push(b"{}").unwrap();
     let batch = decoder.finish();
     assert_eq!(batch.num_rows(), 3);
-    assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a"), None, None]);
-    assert_eq!(batch.column(1).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(7), None, None]);
+    assert_eq!(
+        batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(),
+        [Some("a"), None, None]
+    );
+    assert_eq!(
+        batch.column(1).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(),
+        [Some(7), None, None]
+    );
     assert_eq!(batch.column(2).as_primitive::<Float64Type>().value(0), -15.0);
-    assert_eq!(batch.column(3).as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false), None]);
+    assert_eq!(
+        batch.column(3).as_boolean().iter().collect::<Vec<_>>(),
+        [Some(true), Some(false), None]
+    );
     assert!(decoder.is_empty(), "the next micro-batch begins empty");
 }
 
 #[test]
 fn numbers_are_accepted_in_strings_for_number_columns() {
     let mut decoder = decoder(&[("i", "int32"), ("l", "int64"), ("f", "float64")]);
-    decoder.push(br#"{"i":"-7","l":"9223372036854775807","f":"1.5"}"#).unwrap();
+    decoder
+        .push(br#"{"i":"-7","l":"9223372036854775807","f":"1.5"}"#)
+        .unwrap();
     let batch = decoder.finish();
     assert_eq!(batch.column(0).as_primitive::<Int32Type>().value(0), -7);
     assert_eq!(batch.column(1).as_primitive::<Int64Type>().value(0), i64::MAX);
@@ -52,9 +75,16 @@ fn timestamps_are_integers_of_their_unit_or_rfc_3339() {
         decoder.push(format!("{{\"t\":{value}}}").as_bytes()).unwrap();
     }
     let batch = decoder.finish();
-    let times: Vec<_> = batch.column(0).as_primitive::<TimestampMillisecondType>().iter().collect();
+    let times: Vec<_> = batch
+        .column(0)
+        .as_primitive::<TimestampMillisecondType>()
+        .iter()
+        .collect();
     assert_eq!(times, [Some(1500), Some(1500), Some(1500), Some(-1), None]);
-    assert_eq!(batch.column(0).data_type(), &DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())));
+    assert_eq!(
+        batch.column(0).data_type(),
+        &DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+    );
 }
 
 #[test]
@@ -65,25 +95,55 @@ fn a_value_of_another_type_names_the_field_the_type_and_the_value() {
         ("int64", "\"1 \"", "field \"x\": expected int64, found \"1 \""),
         ("int64", "\"\"", "field \"x\": expected int64, found \"\""),
         ("int64", "true", "field \"x\": expected int64, found true"),
-        ("int64", "9223372036854775808", "field \"x\": out of range for int64, found 9223372036854775808"),
-        ("int32", "2147483648", "field \"x\": out of range for int32, found 2147483648"),
+        (
+            "int64",
+            "9223372036854775808",
+            "field \"x\": out of range for int64, found 9223372036854775808",
+        ),
+        (
+            "int32",
+            "2147483648",
+            "field \"x\": out of range for int32, found 2147483648",
+        ),
         ("float64", "1e999", "field \"x\": out of range for float64, found 1e999"),
         ("float64", "\"NaN\"", "field \"x\": expected float64, found \"NaN\""),
         ("bool", "\"true\"", "field \"x\": expected bool, found \"true\""),
         ("string", "5", "field \"x\": expected string, found 5"),
         ("string", "[1]", "field \"x\": expected string, found [1]}"),
-        ("timestamp(s)", "1700000000000", "field \"x\": out of range for timestamp(s), found 1700000000000"),
-        ("timestamp(ns)", "\"yesterday\"", "field \"x\": expected timestamp(ns), found \"yesterday\""),
-        ("timestamp(ns)", "\"9999-01-01T00:00:00Z\"", "field \"x\": out of range for timestamp(ns), found \"9999-01-01T00:00:00Z\""),
-        ("date", "\"2026-13-01\"", "field \"x\": expected date, found \"2026-13-01\""),
+        (
+            "timestamp(s)",
+            "1700000000000",
+            "field \"x\": out of range for timestamp(s), found 1700000000000",
+        ),
+        (
+            "timestamp(ns)",
+            "\"yesterday\"",
+            "field \"x\": expected timestamp(ns), found \"yesterday\"",
+        ),
+        (
+            "timestamp(ns)",
+            "\"9999-01-01T00:00:00Z\"",
+            "field \"x\": out of range for timestamp(ns), found \"9999-01-01T00:00:00Z\"",
+        ),
+        (
+            "date",
+            "\"2026-13-01\"",
+            "field \"x\": expected date, found \"2026-13-01\"",
+        ),
     ] {
-        assert_eq!(error(&[("x", field_type)], &format!("{{\"x\":{value}}}")).to_string(), message);
+        assert_eq!(
+            error(&[("x", field_type)], &format!("{{\"x\":{value}}}")).to_string(),
+            message
+        );
     }
 }
 
 #[test]
 fn a_required_field_must_be_there() {
-    let mut decoder = JsonDecoder::new(&[Field { required: true, ..field("x", "int64") }]);
+    let mut decoder = JsonDecoder::new(&[Field {
+        required: true,
+        ..field("x", "int64")
+    }]);
     for payload in ["{}", "{\"x\":null}"] {
         let error = decoder.push(payload.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "field \"x\": required, but missing or null");
@@ -100,15 +160,27 @@ fn a_row_is_appended_whole_or_not_at_all() {
     decoder.push(br#"{"a":"three","b":3,"c":"x"}"#).unwrap_err();
     decoder.push(br#"{"a":"four","b":4}"#).unwrap();
     let batch = decoder.finish();
-    assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("one"), Some("four")]);
+    assert_eq!(
+        batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(),
+        [Some("one"), Some("four")]
+    );
     assert_eq!(batch.column(1).as_primitive::<Int64Type>().values(), &[1, 4]);
-    assert_eq!(batch.column(2).as_primitive::<Int32Type>().iter().collect::<Vec<_>>(), [Some(1), None]);
-    assert_eq!(batch.column(3).as_boolean().iter().collect::<Vec<_>>(), [Some(true), None]);
+    assert_eq!(
+        batch.column(2).as_primitive::<Int32Type>().iter().collect::<Vec<_>>(),
+        [Some(1), None]
+    );
+    assert_eq!(
+        batch.column(3).as_boolean().iter().collect::<Vec<_>>(),
+        [Some(true), None]
+    );
 }
 
 #[test]
 fn from_renames_and_two_columns_may_read_one_key() {
-    let renamed = |name: &str, field_type: &str| Field { from: Some("k".into()), ..field(name, field_type) };
+    let renamed = |name: &str, field_type: &str| Field {
+        from: Some("k".into()),
+        ..field(name, field_type)
+    };
     let mut decoder = JsonDecoder::new(&[renamed("number", "int64"), renamed("time", "timestamp(s)")]);
     decoder.push(b"{\"k\":5,\"number\":6}").unwrap();
     let batch = decoder.finish();
@@ -122,13 +194,18 @@ fn of_a_key_that_is_there_twice_the_last_value_counts() {
     decoder.push(b"{\"x\":\"not a number\",\"x\":2}").unwrap();
     decoder.push(b"{\"x\":1,\"x\":null}").unwrap();
     let batch = decoder.finish();
-    assert_eq!(batch.column(0).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(2), None]);
+    assert_eq!(
+        batch.column(0).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(),
+        [Some(2), None]
+    );
 }
 
 #[test]
 fn escapes_are_resolved_in_keys_and_values() {
     let mut decoder = decoder(&[("a\"b", "string"), ("n", "int64")]);
-    decoder.push(r#"{"a\"b":"\u0041\ud83d\ude00\n\/é","\u006e":"\u0031"}"#.as_bytes()).unwrap();
+    decoder
+        .push(r#"{"a\"b":"\u0041\ud83d\ude00\n\/é","\u006e":"\u0031"}"#.as_bytes())
+        .unwrap();
     let batch = decoder.finish();
     assert_eq!(batch.column(0).as_string::<i32>().value(0), "A😀\n/é");
     assert_eq!(batch.column(1).as_primitive::<Int64Type>().value(0), 1);
@@ -137,7 +214,12 @@ fn escapes_are_resolved_in_keys_and_values() {
 #[test]
 fn keys_in_another_order_are_found_too() {
     let mut decoder = decoder(&[("a", "int64"), ("b", "int64"), ("ab", "int64")]);
-    for payload in ["{\"a\":1,\"b\":2,\"ab\":3}", "{\"ab\":3,\"a\":1,\"b\":2}", "{\"b\":2,\"ab\":3,\"x\":0,\"a\":1}", "{\"a\":1,\"b\":2,\"ab\":3}"] {
+    for payload in [
+        "{\"a\":1,\"b\":2,\"ab\":3}",
+        "{\"ab\":3,\"a\":1,\"b\":2}",
+        "{\"b\":2,\"ab\":3,\"x\":0,\"a\":1}",
+        "{\"a\":1,\"b\":2,\"ab\":3}",
+    ] {
         decoder.push(payload.as_bytes()).unwrap();
     }
     let batch = decoder.finish();
@@ -149,15 +231,52 @@ fn keys_in_another_order_are_found_too() {
 #[test]
 fn what_is_no_json_is_malformed_also_where_nobody_looks() {
     for payload in [
-        "{", "}", "{\"x\":1", "{\"x\":1}}", "{\"x\":1} 2", "{\"x\":1,}", "{,}", "{\"x\"}", "{\"x\":}", "{x:1}",
-        "{\"y\":tru}", "{\"y\":nul}", "{\"y\":truex}", "{\"y\":01}", "{\"y\":1.}", "{\"y\":.5}", "{\"y\":+1}",
-        "{\"y\":-}", "{\"y\":1e}", "{\"y\":[1,]}", "{\"y\":[1 2]}", "{\"y\":[}]}", "{\"y\":{]}", "{\"y\":[1}",
-        "{\"y\":{\"a\":1]}", "{\"y\":{\"a\"}}", "{\"y\":{1:2}}", "{\"y\":\"\t\"}", "{\"y\":\"\\x\"}",
-        "{\"y\":\"\\u12g4\"}", "{\"y\":\"\\ud800\"}", "{\"y\":\"\\ud800\\u0041\"}", "{\"y\":\"\\udc00\"}",
-        "{\"y\":\"abc", "{\"y\":\"\\", "{\"y\":\"\\u00", "{\"y\":NaN}", "{'y':1}", "{\"y\":1 \"z\":2}", "\u{feff}{}",
+        "{",
+        "}",
+        "{\"x\":1",
+        "{\"x\":1}}",
+        "{\"x\":1} 2",
+        "{\"x\":1,}",
+        "{,}",
+        "{\"x\"}",
+        "{\"x\":}",
+        "{x:1}",
+        "{\"y\":tru}",
+        "{\"y\":nul}",
+        "{\"y\":truex}",
+        "{\"y\":01}",
+        "{\"y\":1.}",
+        "{\"y\":.5}",
+        "{\"y\":+1}",
+        "{\"y\":-}",
+        "{\"y\":1e}",
+        "{\"y\":[1,]}",
+        "{\"y\":[1 2]}",
+        "{\"y\":[}]}",
+        "{\"y\":{]}",
+        "{\"y\":[1}",
+        "{\"y\":{\"a\":1]}",
+        "{\"y\":{\"a\"}}",
+        "{\"y\":{1:2}}",
+        "{\"y\":\"\t\"}",
+        "{\"y\":\"\\x\"}",
+        "{\"y\":\"\\u12g4\"}",
+        "{\"y\":\"\\ud800\"}",
+        "{\"y\":\"\\ud800\\u0041\"}",
+        "{\"y\":\"\\udc00\"}",
+        "{\"y\":\"abc",
+        "{\"y\":\"\\",
+        "{\"y\":\"\\u00",
+        "{\"y\":NaN}",
+        "{'y':1}",
+        "{\"y\":1 \"z\":2}",
+        "\u{feff}{}",
     ] {
         let kind = error(&[("x", "int64")], payload).kind;
-        assert!(matches!(kind, RowErrorKind::NotJson { .. } | RowErrorKind::NotAnObject), "{payload}: {kind:?}");
+        assert!(
+            matches!(kind, RowErrorKind::NotJson { .. } | RowErrorKind::NotAnObject),
+            "{payload}: {kind:?}"
+        );
         assert!(serde_json::from_str::<serde_json::Value>(payload).is_err(), "{payload}");
     }
 }
@@ -166,7 +285,10 @@ fn what_is_no_json_is_malformed_also_where_nobody_looks() {
 fn empty_payloads_lists_and_bytes_that_are_no_text_are_typed_errors() {
     assert_eq!(error(&[("x", "int64")], "").kind, RowErrorKind::Empty);
     assert_eq!(error(&[("x", "int64")], " \n").kind, RowErrorKind::Empty);
-    assert_eq!(error(&[("x", "int64")], "[1]").to_string(), "expected a JSON object, found [1]");
+    assert_eq!(
+        error(&[("x", "int64")], "[1]").to_string(),
+        "expected a JSON object, found [1]"
+    );
     let error = decoder(&[("x", "int64")]).push(b"{\"y\":\"\xff\"}").unwrap_err();
     assert_eq!(error.kind, RowErrorKind::NotUtf8 { position: 6 });
 }
@@ -174,7 +296,9 @@ fn empty_payloads_lists_and_bytes_that_are_no_text_are_typed_errors() {
 #[test]
 fn nesting_has_a_limit_and_an_excerpt_has_one_too() {
     let nested = |depth: usize| format!("{{\"y\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
-    decoder(&[]).push(nested(JsonDecoder::DEPTH_MAX - 2).as_bytes()).unwrap();
+    decoder(&[])
+        .push(nested(JsonDecoder::DEPTH_MAX - 2).as_bytes())
+        .unwrap();
     for depth in [JsonDecoder::DEPTH_MAX, 1_000_000] {
         let error = error(&[("x", "int64")], &nested(depth));
         assert_eq!(error.kind, RowErrorKind::TooDeep { depth_max: 128 });

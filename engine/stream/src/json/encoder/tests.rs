@@ -38,8 +38,14 @@ fn a_row_is_one_object_in_column_order_with_its_nulls() {
 fn timestamps_are_milliseconds_rounded_down_or_rfc_3339() {
     let columns = || -> Vec<(&str, ArrayRef)> {
         vec![
-            ("us", Arc::new(TimestampMicrosecondArray::from(vec![1_500, -1]).with_timezone("UTC"))),
-            ("s", Arc::new(TimestampSecondArray::from(vec![i64::MAX, 1]).with_timezone("UTC"))),
+            (
+                "us",
+                Arc::new(TimestampMicrosecondArray::from(vec![1_500, -1]).with_timezone("UTC")),
+            ),
+            (
+                "s",
+                Arc::new(TimestampSecondArray::from(vec![i64::MAX, 1]).with_timezone("UTC")),
+            ),
         ]
     };
     assert_eq!(
@@ -57,17 +63,35 @@ fn timestamps_are_milliseconds_rounded_down_or_rfc_3339() {
 
 #[test]
 fn numbers_that_json_cannot_say_are_null_and_all_others_read_back_the_same() {
-    let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0, -0.1, 1e300, 5e-324, f64::MAX];
-    let written = lines(vec![("x", Arc::new(Float64Array::from(values.to_vec())))], TimestampFormat::default());
+    let values = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        1.0,
+        -0.1,
+        1e300,
+        5e-324,
+        f64::MAX,
+    ];
+    let written = lines(
+        vec![("x", Arc::new(Float64Array::from(values.to_vec())))],
+        TimestampFormat::default(),
+    );
     for (value, line) in values.into_iter().zip(written) {
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(read["x"].as_f64(), Some(value).filter(|value| value.is_finite()), "{line}");
+        assert_eq!(
+            read["x"].as_f64(),
+            Some(value).filter(|value| value.is_finite()),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn decimals_dates_bytes_and_lists_are_written() {
-    let decimal = Decimal128Array::from(vec![-12_345]).with_precision_and_scale(10, 2).unwrap();
+    let decimal = Decimal128Array::from(vec![-12_345])
+        .with_precision_and_scale(10, 2)
+        .unwrap();
     let list = arrow::array::ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None])]);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("decimal", Arc::new(decimal)),
