@@ -22,6 +22,9 @@ pub(crate) mod member;
 pub(crate) mod offsets;
 mod sync;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use join::{JoinAnswer, JoinRequest, JoinedMember};
 pub(crate) use sync::{SyncAnswer, SyncRequest};
 

@@ -9,6 +9,9 @@ use crate::api::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: InitProducerIdRequest) -> InitProducerIdResponse {
+    if request.transactional_id.as_ref().is_some_and(|id| id.is_empty()) {
+        return failed(asker, request, ErrorCode::INVALID_REQUEST);
+    }
     if request.transactional_id.is_some() {
         // FindCoordinator, which comes before, says it in words.
         return failed(asker, request, ErrorCode::UNSUPPORTED_VERSION);

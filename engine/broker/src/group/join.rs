@@ -278,6 +278,9 @@ impl Group {
         };
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
+            if member.sync_reply.is_some() {
+                member.touch(now); // It could not send heartbeats while it waited for us.
+            }
             member.answer_sync(SyncAnswer::error(ErrorCode::REBALANCE_IN_PROGRESS));
         }
         debug!(generation_id = self.generation_id, reason, "A group rebalances.");

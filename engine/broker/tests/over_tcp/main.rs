@@ -1,0 +1,11 @@
+//! The broker as a client sees it: raw requests over TCP, no client library.
+
+mod client;
+mod durability;
+mod faults;
+mod fetching;
+mod groups;
+mod hostile;
+mod producing;
+mod topics;
+mod versions;
