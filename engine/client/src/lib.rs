@@ -1,5 +1,6 @@
 //! A Kafka client in pure Rust: thin tokio drivers over the machines of `engine-proto`.
 
+pub mod admin;
 mod cluster;
 mod config;
 mod connection;
@@ -7,6 +8,7 @@ pub mod consumer;
 pub mod offsets;
 mod producer;
 
+pub use admin::Admin;
 pub use config::{
     Acks, AssignmentStrategy, AutoOffsetReset, ClientConfig, ConsumerConfig, IsolationLevel, ProducerConfig,
     PropertyError,

@@ -30,7 +30,7 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
-    cluster::{Cluster, Lane, MetadataChanges, NodeTarget},
+    cluster::{Cluster, Lane, NodeTarget},
     config::IsolationLevel,
     connection::{RequestError, now},
     offsets::{

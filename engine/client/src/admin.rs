@@ -1,0 +1,66 @@
+//! Looking at a cluster and changing it: topics, groups, offsets, records.
+//!
+//! Straight-line requests. Where a request names several things, each has a result of its own:
+//! one topic that exists already does not hide that the other was created.
+//! Never here: reading or writing records.
+
+mod cluster;
+mod error;
+mod groups;
+mod records;
+mod topics;
+
+pub use cluster::{BrokerDescription, ClusterDescription};
+pub use error::{AdminError, Refusal};
+pub use groups::{GroupDescription, GroupListing, MemberDescription};
+pub use topics::{ConfigEntry, NewTopic, PartitionDescription, TopicDescription};
+
+use engine_wire::error_code::{ErrorClass, ErrorCode};
+
+use crate::{
+    cluster::Cluster,
+    config::ClientConfig,
+    connection::{RequestError, now},
+};
+
+/// What happened to each named thing.
+pub type PerItem<K, V> = Vec<(K, Result<V, Refusal>)>;
+
+/// An administrator's connection. Dropping it closes its connections.
+#[derive(Debug)]
+pub struct Admin {
+    cluster: Cluster,
+}
+
+impl Admin {
+    /// Connects to the cluster.
+    ///
+    /// # Errors
+    /// If no bootstrap server answers within `socket.connection.setup.timeout.ms`.
+    pub async fn connect(config: ClientConfig) -> Result<Admin, RequestError> {
+        Ok(Admin {
+            cluster: Cluster::connect(&config).await?,
+        })
+    }
+
+    /// Whether an operation that failed with `code` is worth another attempt before `deadline`;
+    /// waits for the backoff if so.
+    async fn pause_before_retry(&self, code: ErrorCode, deadline: std::time::Instant) -> bool {
+        let may_heal = matches!(code.class(), ErrorClass::Retriable | ErrorClass::RefreshMetadata);
+        if !may_heal || now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(self.cluster.config().retry_backoff).await;
+        true
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        now() + self.cluster.config().default_api_timeout
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.cluster.close();
+    }
+}
