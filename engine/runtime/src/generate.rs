@@ -12,6 +12,7 @@
 pub mod ads;
 pub mod arrivals;
 pub mod config;
+pub mod driver;
 pub mod event_stream;
 pub mod fixed;
 pub mod report;
@@ -19,6 +20,7 @@ pub mod report;
 pub use ads::{AdEvents, KeyField};
 pub use arrivals::{ArrivalProcess, Arrivals, ArrivalsError, Mmpp};
 pub use config::{GeneratorConfig, GeneratorConfigError, GeneratorKind, Pace};
+pub use driver::{GeneratorError, GeneratorProgress, run_generator};
 pub use event_stream::EventStream;
 pub use fixed::{FixedLoad, FixedMessages};
 pub use report::{GeneratorReport, ProducerReport};

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error_chain;
 pub mod generate;
+pub mod latency;
 pub(crate) mod graph;
 pub mod progress;
 pub mod stage_times;
