@@ -30,12 +30,18 @@ mod tests {
     }
 
     fn link(text: &'static str, cause: Option<Link>) -> Link {
-        Link { text, cause: cause.map(Box::new) }
+        Link {
+            text,
+            cause: cause.map(Box::new),
+        }
     }
 
     #[test]
     fn causes_follow_each_other_and_are_told_once() {
-        let error = link("cannot fetch", Some(link("broker 1: refused", Some(link("refused", None)))));
+        let error = link(
+            "cannot fetch",
+            Some(link("broker 1: refused", Some(link("refused", None)))),
+        );
         assert_eq!(describe(&error), "cannot fetch: broker 1: refused");
         assert_eq!(describe(&link("alone", None)), "alone");
     }

@@ -31,9 +31,14 @@ fn source(source: &Source) -> SourceSpec {
 
 fn transform(pipeline: &Pipeline, transform: &Transform) -> TransformSpec {
     let kind = match &transform.operator {
-        Operator::Filter { condition } => TransformKind::Filter { condition: condition.clone() },
+        Operator::Filter { condition } => TransformKind::Filter {
+            condition: condition.clone(),
+        },
         Operator::Select { columns } => TransformKind::Select {
-            columns: columns.iter().map(|column| (column.name.clone(), column.expression.clone())).collect(),
+            columns: columns
+                .iter()
+                .map(|column| (column.name.clone(), column.expression.clone()))
+                .collect(),
         },
         Operator::Window(window) => {
             let crate::config::pipeline::WindowKind::Tumbling { size } = window.kind;
@@ -47,11 +52,15 @@ fn transform(pipeline: &Pipeline, transform: &Transform) -> TransformSpec {
                     .collect(),
                 allowed_lateness: window.allowed_lateness,
                 late_output: window.late_output.map(|sink| pipeline.sinks[sink].name.clone()),
-                groups_max: WindowSpec::GROUPS_MAX,
+                groups_max: window.groups_max,
             })
         }
     };
-    TransformSpec { name: transform.name.clone(), input: pipeline.stream_name(transform.input).to_owned(), kind }
+    TransformSpec {
+        name: transform.name.clone(),
+        input: pipeline.stream_name(transform.input).to_owned(),
+        kind,
+    }
 }
 
 fn sink(pipeline: &Pipeline, sink: &crate::config::pipeline::Sink) -> SinkSpec {
@@ -71,5 +80,9 @@ fn sink(pipeline: &Pipeline, sink: &crate::config::pipeline::Sink) -> SinkSpec {
         SinkInput::Stream(stream) => Some(pipeline.stream_name(stream).to_owned()),
         SinkInput::LateRows(_) => None,
     };
-    SinkSpec { name: sink.name.clone(), input, uses }
+    SinkSpec {
+        name: sink.name.clone(),
+        input,
+        uses,
+    }
 }

@@ -76,7 +76,9 @@ impl Default for StageTimes {
             Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 2)
                 .expect("the bounds and two digits are valid for a histogram")
         };
-        StageTimes { histograms: Stage::ALL.iter().map(|_| histogram()).collect() }
+        StageTimes {
+            histograms: Stage::ALL.iter().map(|_| histogram()).collect(),
+        }
     }
 }
 

@@ -134,12 +134,7 @@ impl fmt::Display for Diagnostic {
         let Some(span) = &self.span else {
             return write!(formatter, "{severity}: {}", self.message);
         };
-        write!(
-            formatter,
-            "{}: {severity}: {}",
-            span.position(),
-            self.message
-        )?;
+        write!(formatter, "{}: {severity}: {}", span.position(), self.message)?;
         let excerpt = span.excerpt();
         let gutter = if span.source.is_flag() {
             String::new()
@@ -173,9 +168,7 @@ impl ConfigError {
     /// If there is no error among the diagnostics.
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> ConfigError {
         assert!(
-            diagnostics
-                .iter()
-                .any(|one| one.severity == Severity::Error),
+            diagnostics.iter().any(|one| one.severity == Severity::Error),
             "a failed load names a mistake"
         );
         diagnostics.sort_by_key(Diagnostic::sort_key);
@@ -191,17 +184,8 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self
-            .diagnostics
-            .iter()
-            .take(DIAGNOSTICS_SHOWN_MAX)
-            .enumerate()
-        {
-            write!(
-                formatter,
-                "{}{diagnostic}",
-                if index == 0 { "" } else { "\n\n" }
-            )?;
+        for (index, diagnostic) in self.diagnostics.iter().take(DIAGNOSTICS_SHOWN_MAX).enumerate() {
+            write!(formatter, "{}{diagnostic}", if index == 0 { "" } else { "\n\n" })?;
         }
         match self.diagnostics.len().saturating_sub(DIAGNOSTICS_SHOWN_MAX) {
             0 => Ok(()),
@@ -224,17 +208,13 @@ pub(crate) fn nearest<'a>(written: &str, valid: &[&'a str]) -> Option<&'a str> {
         .map(|name| (distance(name), *name))
         .min_by_key(|(distance, _)| *distance)?;
     let limit = (written.chars().count().max(best.chars().count()) / 3).clamp(1, 4);
-    let one_in_other =
-        best.len() >= 4 && lower.len() >= 4 && (best.contains(&lower) || lower.contains(best));
+    let one_in_other = best.len() >= 4 && lower.len() >= 4 && (best.contains(&lower) || lower.contains(best));
     (distance <= limit || one_in_other).then_some(best)
 }
 
 /// A piece of the file as a message repeats it: on one line, not too long, in backquotes.
 pub(crate) fn quoted(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut shown: String = clean.chars().take(QUOTED_CHARACTERS_MAX).collect();
     if clean.chars().count() > QUOTED_CHARACTERS_MAX {
         shown.push('…');

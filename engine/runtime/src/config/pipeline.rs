@@ -7,16 +7,17 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
+use engine_client::{ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
+use engine_stream::graph::{GraphPlan, GraphSpec};
+
 pub use self::generator::{Arrivals, Generator, GeneratorExtent, GeneratorKind, Rate};
-pub use self::sink::{
-    KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps,
-};
+pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
-pub use self::transform::{
-    AggregateColumn, Operator, SelectColumn, StreamId, Transform, Window, WindowKind,
-};
+pub use self::transform::{AggregateColumn, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
 
 mod generator;
 mod sink;
@@ -39,6 +40,10 @@ pub struct Pipeline {
     pub sources: Vec<Source>,
     /// The transforms, sorted so that every input comes before its readers.
     pub transforms: Vec<Transform>,
+    /// Sources, transforms and sinks as the operators' room takes them.
+    pub graph: GraphSpec,
+    /// What `graph` comes to: projections and every node's and sink's columns; one plan per source, in their order.
+    pub plan: GraphPlan,
     /// The sinks, in the order of the file; at least one.
     pub sinks: Vec<Sink>,
     /// Where malformed records go; present whenever a source says `on_error = "dead_letter"`.
@@ -102,6 +107,19 @@ impl Pipeline {
         }
     }
 
+    /// The columns that a sink is given.
+    ///
+    /// # Panics
+    /// If there is no such sink.
+    #[must_use]
+    pub fn sink_schema(&self, name: &str) -> SchemaRef {
+        let mut sinks = self.plan.sources.iter().flat_map(|source| &source.sinks);
+        let (_, schema) = sinks
+            .find(|(sink, _)| sink == name)
+            .expect("every sink of a pipeline has columns");
+        Arc::clone(schema)
+    }
+
     /// Puts the address of the embedded broker in the place of `bootstrap.servers = "embedded"`.
     /// Does nothing for a pipeline that names real brokers.
     pub fn use_embedded_broker(&mut self, address: SocketAddr) {
@@ -112,24 +130,12 @@ impl Pipeline {
         self.kafka.bootstrap = Bootstrap::Servers(address.clone());
         let options = std::iter::once(&mut self.kafka.options)
             .chain(self.sources.iter_mut().map(|source| &mut source.kafka))
-            .chain(
-                self.sinks
-                    .iter_mut()
-                    .filter_map(|sink| match &mut sink.kind {
-                        SinkKind::Kafka(kafka) => Some(&mut kafka.kafka),
-                        SinkKind::Parquet(_) => None,
-                    }),
-            )
-            .chain(
-                self.dead_letter
-                    .iter_mut()
-                    .map(|dead_letter| &mut dead_letter.kafka),
-            )
-            .chain(
-                self.generators
-                    .iter_mut()
-                    .map(|generator| &mut generator.kafka),
-            );
+            .chain(self.sinks.iter_mut().filter_map(|sink| match &mut sink.kind {
+                SinkKind::Kafka(kafka) => Some(&mut kafka.kafka),
+                SinkKind::Parquet(_) => None,
+            }))
+            .chain(self.dead_letter.iter_mut().map(|dead_letter| &mut dead_letter.kafka))
+            .chain(self.generators.iter_mut().map(|generator| &mut generator.kafka));
         for options in options {
             options.set("bootstrap.servers", &address);
         }
@@ -205,11 +211,38 @@ impl KafkaOptions {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The settings of a connection or an admin client.
+    ///
+    /// # Panics
+    /// If these are not the options of a resolved pipeline whose embedded broker, if it has one, has an address.
+    #[must_use]
+    pub fn client_config(&self) -> ClientConfig {
+        checked(ClientConfig::from_properties(self.iter()))
+    }
+
+    /// The settings of a consumer in a group.
+    ///
+    /// # Panics
+    /// As [`KafkaOptions::client_config`], and if these are not the options of a source.
+    #[must_use]
+    pub fn consumer_config(&self, group_id: &str) -> ConsumerConfig {
+        checked(ConsumerConfig::from_properties(
+            self.iter().chain([("group.id", group_id)]),
+        ))
+    }
+
+    /// The settings of a producer.
+    ///
+    /// # Panics
+    /// As [`KafkaOptions::client_config`], and if these are not the options of a sink, a generator or a dead letter.
+    #[must_use]
+    pub fn producer_config(&self) -> ProducerConfig {
+        checked(ProducerConfig::from_properties(self.iter()))
+    }
+
     /// Every option as (name, value), ready for a client's `from_properties`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.options
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -266,3 +299,7 @@ pub struct Server {
 
 /// A size in bytes that is never zero.
 pub type ByteSize = NonZeroU64;
+
+fn checked<T>(config: Result<T, Vec<PropertyError>>) -> T {
+    config.unwrap_or_else(|errors| panic!("options were checked when the pipeline was resolved: {}", errors[0]))
+}

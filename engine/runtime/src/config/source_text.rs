@@ -135,11 +135,7 @@ impl Span {
         let line = self.source.line_range(self.source.line_of(at));
         let text = &self.source.text()[line.clone()];
         let caret_start = (at - line.start).min(text.len());
-        let caret_end = self
-            .range
-            .end
-            .saturating_sub(line.start)
-            .clamp(caret_start, text.len());
+        let caret_end = self.range.end.saturating_sub(line.start).clamp(caret_start, text.len());
         let mut cells = Vec::new();
         let mut caret = (usize::MAX, 0);
         let mut columns = 0;
@@ -158,11 +154,7 @@ impl Span {
             }
             cells.push((columns, shown));
         }
-        let caret_column = if caret.0 == usize::MAX {
-            columns
-        } else {
-            caret.0
-        };
+        let caret_column = if caret.0 == usize::MAX { columns } else { caret.0 };
         let from = if columns > EXCERPT_COLUMNS_MAX {
             caret_column.saturating_sub(EXCERPT_LEAD_COLUMNS)
         } else {
@@ -174,19 +166,13 @@ impl Span {
             .filter(|(end, _)| *end > from && *end <= until)
             .map(|(_, shown)| shown.as_str())
             .collect();
-        let first = cells
-            .iter()
-            .find(|(end, _)| *end > from)
-            .map_or(0, |(end, shown)| {
-                end - shown
-                    .chars()
-                    .map(|character| character.width().unwrap_or(0))
-                    .sum::<usize>()
-            });
-        let (before, after) = (
-            if from > 0 { "…" } else { "" },
-            if columns > until { "…" } else { "" },
-        );
+        let first = cells.iter().find(|(end, _)| *end > from).map_or(0, |(end, shown)| {
+            end - shown
+                .chars()
+                .map(|character| character.width().unwrap_or(0))
+                .sum::<usize>()
+        });
+        let (before, after) = (if from > 0 { "…" } else { "" }, if columns > until { "…" } else { "" });
         let indent = caret_column.saturating_sub(first) + usize::from(from > 0);
         let width = caret.1.clamp(1, until.saturating_sub(caret_column).max(1));
         Excerpt {
@@ -232,13 +218,7 @@ mod tests {
                 "x = \"漢字\" # bad",
                 "             ^^^",
             ),
-            (
-                "a = 1\r\nb = two\r\n",
-                "two",
-                "p.toml:2:5",
-                "b = two",
-                "    ^^^",
-            ),
+            ("a = 1\r\nb = two\r\n", "two", "p.toml:2:5", "b = two", "    ^^^"),
         ] {
             assert_eq!(
                 excerpt_of(text, marked),

@@ -63,6 +63,8 @@ pub struct Window {
     pub allowed_lateness: Duration,
     /// Index of the sink that gets the rows whose window had closed; without it they are only counted.
     pub late_output: Option<usize>,
+    /// Most groups over all open windows of one source partition: more stop the pipeline.
+    pub groups_max: usize,
 }
 
 /// Which windows a row belongs to.

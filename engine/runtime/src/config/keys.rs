@@ -1,0 +1,112 @@
+//! Every key of a pipeline file: what the reader accepts, and what `config.md` has to describe.
+//!
+//! Never here: what keys mean. Names that a user chooses (a source's, a column's) and Kafka's options are not keys.
+
+pub(crate) const ROOT: &[&str] = &[
+    "name",
+    "kafka",
+    "trigger",
+    "checkpoint",
+    "sources",
+    "transforms",
+    "sinks",
+    "dead_letter",
+    "server",
+    "tests",
+    "generators",
+];
+/// Our own keys in `[kafka]`, beside Kafka's options.
+pub(crate) const KAFKA: &[&str] = &["create_topics", "partitions", "replication_factor"];
+pub(crate) const TRIGGER: &[&str] = &["interval", "max_records"];
+pub(crate) const CHECKPOINT: &[&str] = &["interval", "guarantee"];
+pub(crate) const SOURCE: &[&str] = &[
+    "type",
+    "topics",
+    "topic_pattern",
+    "format",
+    "on_error",
+    "kafka",
+    "schema",
+    "watermark",
+];
+pub(crate) const FIELD: &[&str] = &["type", "from", "required"];
+pub(crate) const WATERMARK: &[&str] = &["column", "delay", "idle_timeout", "max_future_skew"];
+pub(crate) const FILTER: &[&str] = &["type", "input", "where"];
+pub(crate) const SELECT: &[&str] = &["type", "input", "columns"];
+pub(crate) const WINDOW: &[&str] = &[
+    "type",
+    "input",
+    "kind",
+    "size",
+    "group_by",
+    "aggregates",
+    "allowed_lateness",
+    "late_output",
+    "groups_max",
+];
+pub(crate) const KAFKA_SINK: &[&str] = &["type", "input", "topic", "key", "format", "timestamps", "kafka"];
+pub(crate) const PARQUET_SINK: &[&str] = &[
+    "type",
+    "input",
+    "path",
+    "partition_by",
+    "target_file_size",
+    "row_group_rows",
+    "compression",
+    "dictionary",
+];
+pub(crate) const DEAD_LETTER: &[&str] = &["topic", "kafka"];
+pub(crate) const SERVER: &[&str] = &["listen"];
+pub(crate) const ADS: &[&str] = &[
+    "kind",
+    "topic",
+    "arrivals",
+    "rate",
+    "avg_rate",
+    "rate_ratio",
+    "q12",
+    "q21",
+    "producers",
+    "duration",
+    "count",
+    "seed",
+    "kafka",
+    "campaigns",
+    "ads_per_campaign",
+];
+pub(crate) const FIXED: &[&str] = &[
+    "kind",
+    "topic",
+    "arrivals",
+    "rate",
+    "avg_rate",
+    "rate_ratio",
+    "q12",
+    "q21",
+    "producers",
+    "duration",
+    "count",
+    "seed",
+    "kafka",
+    "message_size",
+];
+
+/// Every table with its keys, under the name that `config.md` uses.
+pub const TABLES: &[(&str, &[&str])] = &[
+    ("pipeline", ROOT),
+    ("kafka", KAFKA),
+    ("trigger", TRIGGER),
+    ("checkpoint", CHECKPOINT),
+    ("sources.NAME", SOURCE),
+    ("sources.NAME.schema", FIELD),
+    ("sources.NAME.watermark", WATERMARK),
+    ("transforms.NAME (filter)", FILTER),
+    ("transforms.NAME (select)", SELECT),
+    ("transforms.NAME (window)", WINDOW),
+    ("sinks.NAME (kafka)", KAFKA_SINK),
+    ("sinks.NAME (parquet)", PARQUET_SINK),
+    ("dead_letter", DEAD_LETTER),
+    ("server", SERVER),
+    ("generators.NAME (ads)", ADS),
+    ("generators.NAME (fixed)", FIXED),
+];

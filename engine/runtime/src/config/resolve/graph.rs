@@ -1,0 +1,390 @@
+//! The graph of sources, transforms and sinks, checked by the room that runs it; its mistakes get carets here.
+//!
+//! Never here: SQL.
+
+use arrow::datatypes::{DataType, Schema};
+use engine_stream::graph::{
+    GraphError, GraphPart, GraphPlan, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec,
+    plan,
+};
+use engine_stream::schema::type_name;
+use engine_stream::watermark::WatermarkConfig;
+
+use super::super::diagnostic::Diagnostic;
+use super::super::document::{Entry, Value};
+use super::super::fields::Fields;
+use super::super::pipeline::{
+    AggregateColumn, Operator, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind, Source, StreamId, Transform,
+    Window, WindowKind,
+};
+use super::super::source_text::Span;
+use super::sink::{DATE_LEVEL, SinkDraft};
+
+/// The graph, resolved.
+pub(crate) struct Graph {
+    pub(crate) spec: GraphSpec,
+    pub(crate) plan: GraphPlan,
+    pub(crate) transforms: Vec<Transform>,
+    pub(crate) sinks: Vec<Sink>,
+}
+
+/// Checks the graph and resolves what depends on its columns.
+pub(crate) fn resolve(
+    root: &Fields<'_>,
+    sources: &[Source],
+    transforms: Vec<TransformSpec>,
+    drafts: Vec<SinkDraft>,
+) -> Option<Graph> {
+    let mut spec = GraphSpec {
+        sources: sources.iter().map(source_spec).collect(),
+        transforms,
+        sinks: Vec::new(),
+    };
+    spec.sinks = drafts.iter().map(|draft| sink_spec(draft, &spec)).collect();
+    let plan = match plan(&spec) {
+        Ok(plan) => plan,
+        Err(errors) => {
+            errors
+                .iter()
+                .filter(|error| !error.option.is_empty())
+                .for_each(|error| report(root, error));
+            return None;
+        }
+    };
+    warn_of_unread(root, &spec);
+    let order = sorted(&spec, &plan);
+    let transforms = order
+        .iter()
+        .map(|transform| resolved(transform, &order, &spec))
+        .collect();
+    let sinks = drafts
+        .into_iter()
+        .map(|draft| finish(root, draft, &order, &spec, &plan))
+        .collect();
+    Some(Graph {
+        spec,
+        plan,
+        transforms,
+        sinks,
+    })
+}
+
+/// The transforms, inputs first.
+fn sorted<'a>(spec: &'a GraphSpec, plan: &GraphPlan) -> Vec<&'a TransformSpec> {
+    let nodes = plan.sources.iter().flat_map(|source| &source.nodes);
+    nodes
+        .filter_map(|node| spec.transforms.iter().find(|transform| transform.name == node.name))
+        .collect()
+}
+
+fn stream_id(name: &str, order: &[&TransformSpec], spec: &GraphSpec) -> StreamId {
+    let transform = order
+        .iter()
+        .position(|transform| transform.name == name)
+        .map(StreamId::Transform);
+    let source = || {
+        spec.sources
+            .iter()
+            .position(|source| source.name == name)
+            .map(StreamId::Source)
+    };
+    transform.or_else(source).expect("inputs were checked")
+}
+
+fn resolved(transform: &TransformSpec, order: &[&TransformSpec], spec: &GraphSpec) -> Transform {
+    let input = stream_id(&transform.input, order, spec);
+    let operator = match &transform.kind {
+        TransformKind::Filter { condition } => Operator::Filter {
+            condition: condition.clone(),
+        },
+        TransformKind::Select { columns } => Operator::Select {
+            columns: columns
+                .iter()
+                .map(|(name, expression)| SelectColumn {
+                    name: name.clone(),
+                    expression: expression.clone(),
+                })
+                .collect(),
+        },
+        TransformKind::Window(window) => {
+            let mut source = input;
+            while let StreamId::Transform(index) = source {
+                source = stream_id(&order[index].input, order, spec);
+            }
+            let StreamId::Source(source) = source else {
+                unreachable!("the loop ends at a source")
+            };
+            let watermark = spec.sources[source]
+                .watermark
+                .as_ref()
+                .expect("a window was checked to have event time");
+            Operator::Window(Window {
+                kind: WindowKind::Tumbling { size: window.size },
+                time_column: watermark.column.clone(),
+                group_by: window.group_by.clone(),
+                aggregates: window
+                    .aggregates
+                    .iter()
+                    .map(|(name, expression)| AggregateColumn {
+                        name: name.clone(),
+                        expression: expression.clone(),
+                    })
+                    .collect(),
+                allowed_lateness: window.allowed_lateness,
+                late_output: window.late_output.as_ref().map(|late| {
+                    spec.sinks
+                        .iter()
+                        .position(|sink| sink.name == *late)
+                        .expect("late outputs were checked")
+                }),
+                groups_max: window.groups_max,
+            })
+        }
+    };
+    Transform {
+        name: transform.name.clone(),
+        input,
+        operator,
+    }
+}
+
+fn source_spec(source: &Source) -> SourceSpec {
+    SourceSpec {
+        name: source.name.clone(),
+        schema: source.schema.clone(),
+        watermark: source.watermark.as_ref().map(|watermark| WatermarkSpec {
+            column: watermark.column.clone(),
+            config: WatermarkConfig {
+                delay: watermark.delay,
+                idle_timeout: Some(watermark.idle_timeout),
+                max_future_skew: Some(watermark.max_future_skew),
+            },
+        }),
+    }
+}
+
+fn sink_spec(draft: &SinkDraft, spec: &GraphSpec) -> SinkSpec {
+    let mut uses = Vec::new();
+    match &draft.kind {
+        SinkKind::Kafka(kafka) => uses.extend(kafka.key.iter().map(|key| ("key".to_owned(), key.clone()))),
+        SinkKind::Parquet(parquet) => {
+            for level in parquet.partition_by.iter().map(level_name) {
+                if level != DATE_LEVEL {
+                    uses.push(("partition_by".to_owned(), level.to_owned()));
+                } else if let Some(column) = event_time(draft, spec) {
+                    uses.push(("partition_by".to_owned(), column));
+                }
+            }
+        }
+    }
+    SinkSpec {
+        name: draft.name.clone(),
+        input: draft.input.clone(),
+        uses,
+    }
+}
+
+/// The event-time column of rows that come to a sink without a window or a select between.
+fn event_time(draft: &SinkDraft, spec: &GraphSpec) -> Option<String> {
+    let is_late = |transform: &&TransformSpec| matches!(&transform.kind, TransformKind::Window(window) if window.late_output.as_ref() == Some(&draft.name));
+    let late = || spec.transforms.iter().find(is_late).map(|transform| &transform.input);
+    let mut input = draft.input.as_ref().or_else(late)?;
+    // Bounded, because inputs may go in a circle.
+    for _ in 0..=spec.transforms.len() {
+        if let Some(source) = spec.sources.iter().find(|source| source.name == *input) {
+            return source.watermark.as_ref().map(|watermark| watermark.column.clone());
+        }
+        let transform = spec.transforms.iter().find(|transform| transform.name == *input)?;
+        if !matches!(transform.kind, TransformKind::Filter { .. }) {
+            return None;
+        }
+        input = &transform.input;
+    }
+    None
+}
+
+fn finish(root: &Fields<'_>, draft: SinkDraft, order: &[&TransformSpec], spec: &GraphSpec, plan: &GraphPlan) -> Sink {
+    let names_it = |transform: &&TransformSpec| matches!(&transform.kind, TransformKind::Window(window) if window.late_output.as_ref() == Some(&draft.name));
+    let input = match &draft.input {
+        Some(input) => SinkInput::Stream(stream_id(input, order, spec)),
+        None => SinkInput::LateRows(
+            order
+                .iter()
+                .position(names_it)
+                .expect("a sink without input was checked"),
+        ),
+    };
+    let mut source_and_schema = plan
+        .sources
+        .iter()
+        .flat_map(|source| source.sinks.iter().map(move |(name, schema)| (source, name, schema)));
+    let (source, _, schema) = source_and_schema
+        .find(|(_, name, _)| **name == draft.name)
+        .expect("every sink was planned");
+    let event_time = source.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    let mut kind = draft.kind;
+    if let SinkKind::Parquet(parquet) = &mut kind {
+        for (index, level) in parquet.partition_by.iter_mut().enumerate() {
+            let span = partition_span(root, &draft.name, index);
+            match resolve_level(level_name(level), schema, event_time) {
+                Ok(resolved) => *level = resolved,
+                Err(message) => root.problems.error(&span, message),
+            }
+        }
+    }
+    Sink {
+        name: draft.name,
+        input,
+        kind,
+    }
+}
+
+/// A folder level as written.
+fn level_name(level: &PartitionColumn) -> &str {
+    match level {
+        PartitionColumn::Column(name) => name,
+        PartitionColumn::Date { .. } => DATE_LEVEL,
+    }
+}
+
+fn resolve_level(name: &str, schema: &Schema, event_time: Option<&str>) -> Result<PartitionColumn, String> {
+    let Ok(field) = schema.field_with_name(name) else {
+        let dated = ["window_start"].into_iter().chain(event_time).find(|column| {
+            schema
+                .field_with_name(column)
+                .is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
+        });
+        return dated
+            .map(|column| PartitionColumn::Date {
+                column: column.to_owned(),
+            })
+            .ok_or_else(|| {
+                "`dt` is the date of the window's start or of the event time, and these rows have neither".to_owned()
+            });
+    };
+    match field.data_type() {
+        DataType::Utf8 | DataType::Boolean | DataType::Date32 => Ok(PartitionColumn::Column(name.to_owned())),
+        data_type if data_type.is_integer() => Ok(PartitionColumn::Column(name.to_owned())),
+        other => Err(format!(
+            "a folder cannot be named after `{name}`, which is {}; strings, integers, booleans and dates can",
+            type_name(other)
+        )),
+    }
+}
+
+fn partition_span(root: &Fields<'_>, sink: &str, index: usize) -> Span {
+    match root
+        .table
+        .find(&["sinks", sink, "partition_by"])
+        .map(|entry| &entry.node)
+    {
+        Some(node) => match &node.value {
+            Value::Array(items) => items.get(index).map_or(&node.span, |item| &item.span).clone(),
+            _ => node.span.clone(),
+        },
+        None => root.span.clone(),
+    }
+}
+
+/// Gives a mistake in the graph its caret.
+fn report(root: &Fields<'_>, error: &GraphError) {
+    let (section, name) = match &error.part {
+        GraphPart::Source(name) => ("sources", name),
+        GraphPart::Transform(name) => ("transforms", name),
+        GraphPart::Sink(name) => ("sinks", name),
+    };
+    let (option, inner) = error
+        .option
+        .split_once('.')
+        .map_or((error.option.as_str(), None), |(a, b)| (a, Some(b)));
+    let path: Vec<&str> = [section, name, option].into_iter().chain(inner).collect();
+    let found = root.table.find(&path).or_else(|| root.table.find(&path[..2]));
+    let span = found.map_or_else(|| root.span.clone(), |entry| place(entry, error, path.len()));
+    let is_sql = option == "where" || inner.is_some() && option != "watermark";
+    let message = error.message.trim_end_matches('.');
+    let subject = if is_sql {
+        format!("in `{}`: {message}", path[2..].join("."))
+    } else {
+        message.to_owned()
+    };
+    // The list of valid names is a line of its own.
+    let (subject, list) = match subject
+        .split_once("; the columns are ")
+        .or_else(|| subject.split_once("; there are "))
+    {
+        Some((subject, list)) => (subject.to_owned(), Some(list.to_owned())),
+        None => (subject, None),
+    };
+    let mut diagnostic = Diagnostic::error(&span, subject);
+    if let Some(suggestion) = &error.suggestion {
+        diagnostic = diagnostic.note(format!("did you mean `{suggestion}`?"));
+    }
+    if let Some(list) = list {
+        diagnostic = diagnostic.note(format!("valid names: {list}"));
+    }
+    root.problems.push(diagnostic);
+}
+
+fn place(entry: &Entry, error: &GraphError, depth: usize) -> Span {
+    match &entry.node.value {
+        Value::Text(text) => match error.position {
+            Some(at) if at < text.text.len() => {
+                let end = at + word_length(&text.text[floor(&text.text, at)..]);
+                entry.node.span.source.span(text.place(at)..text.place(end - 1) + 1)
+            }
+            _ => entry.node.span.clone(),
+        },
+        Value::Array(items) => {
+            let named = |text: &str| error.message.contains(&format!("\"{text}\""));
+            let by_name = || {
+                items
+                    .iter()
+                    .find(|item| matches!(&item.value, Value::Text(text) if named(&text.text)))
+            };
+            error
+                .index
+                .and_then(|index| items.get(index))
+                .or_else(by_name)
+                .unwrap_or(&entry.node)
+                .span
+                .clone()
+        }
+        Value::Table(_) if depth > 2 => entry.key_span.clone(),
+        _ => entry.node.span.clone(),
+    }
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// Bytes of the word that a text begins with; at least one character.
+fn word_length(text: &str) -> usize {
+    let end = text
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
+    if end == 0 {
+        text.chars().next().map_or(1, char::len_utf8)
+    } else {
+        end
+    }
+}
+
+/// Rows that nobody reads are probably a slip of the pen.
+fn warn_of_unread(root: &Fields<'_>, spec: &GraphSpec) {
+    let is_read = |name: &String| {
+        spec.transforms.iter().any(|transform| transform.input == *name)
+            || spec.sinks.iter().any(|sink| sink.input.as_ref() == Some(name))
+    };
+    let sources = spec.sources.iter().map(|source| ("sources", "source", &source.name));
+    let transforms = spec
+        .transforms
+        .iter()
+        .map(|transform| ("transforms", "transform", &transform.name));
+    for (section, what, name) in sources.chain(transforms).filter(|(_, _, name)| !is_read(name)) {
+        if let Some(entry) = root.table.find(&[section, name]) {
+            let message = format!("nobody reads the {what} `{name}`");
+            root.problems.push(Diagnostic::warning(&entry.key_span, message));
+        }
+    }
+}
