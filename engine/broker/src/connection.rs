@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use engine_wire::frame::{FrameDecoder, FrameError};
+use engine_wire::frame::{FRAME_PREFIX_BYTES, FrameDecoder, FrameError};
 use engine_wire::request::{RequestHeaderError, decode_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,6 +18,9 @@ use crate::node::Node;
 
 /// Free space that is made before the socket is read.
 const READ_BYTES: usize = 64 << 10;
+
+/// Frames up to this size get their memory at once, when a quarter of [`READ_BYTES`] has come.
+const TRUSTED_FRAME_BYTES: usize = 4 << 20;
 
 /// Pieces in one vectored write; the operating system takes up to 1,024.
 const PIECES_MAX: usize = 256;
@@ -48,13 +51,24 @@ pub(crate) async fn serve(node: Arc<Node>, mut stream: TcpStream, peer: SocketAd
                 Answer::Frame(pieces) => write_all(&mut stream, pieces).await?,
             }
         }
-        // The decoder reserves what a large frame still needs, as far as it has shown that it will come.
-        if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
-            buffer.reserve(READ_BYTES);
-        }
+        make_room(&mut buffer);
         if stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
+    }
+}
+
+/// Room for the rest of a frame that has begun to come, so that a batch arrives in one piece of memory; beyond
+/// [`TRUSTED_FRAME_BYTES`] the decoder makes it bit by bit.
+fn make_room(buffer: &mut BytesMut) {
+    let announced = buffer
+        .first_chunk()
+        .map_or(0, |prefix| usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0));
+    let missing = (announced + FRAME_PREFIX_BYTES).saturating_sub(buffer.len());
+    if buffer.len() >= READ_BYTES / 4 && announced <= TRUSTED_FRAME_BYTES && missing > 0 {
+        buffer.reserve(missing);
+    } else if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+        buffer.reserve(READ_BYTES);
     }
 }
 

@@ -20,6 +20,7 @@ mod join;
 mod leave;
 pub(crate) mod member;
 pub(crate) mod offsets;
+mod rebalance;
 mod sync;
 
 #[cfg(test)]

@@ -154,8 +154,8 @@ impl Log {
         let mut slice = LogSlice::default();
         let first = self.entries.partition_point(|entry| entry.last_offset < offset);
         for entry in self.entries.range(first..) {
-            let fits = slice.size() + entry.size as usize <= bytes_max;
-            if !fits && !(first_always && slice.size() == 0) {
+            let is_first = first_always && slice.size() == 0;
+            if !is_first && slice.size() + entry.size as usize > bytes_max {
                 break;
             }
             slice.push(entry);

@@ -4,28 +4,27 @@
 //! table, group, journal; a partition's lock is taken alone.
 
 mod retention;
+mod storage;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_wire::error_code::ErrorCode;
-use tracing::{error, info, warn};
+use tracing::error;
 use uuid::Uuid;
 
 use crate::broker::StartError;
 use crate::config::{BrokerConfig, FsyncPolicy};
 use crate::coordinator::Coordinator;
 use crate::fault::Faults;
-use crate::group::offsets::CommittedOffset;
 use crate::journal::Journal;
 use crate::journal::fact::Fact;
 use crate::log::Log;
-use crate::log::disk::DiskLog;
+use crate::node::storage::lock_directory;
 use crate::partition::Partition;
 use crate::topic::{Topic, Topics, is_valid_name};
 use crate::topic_config::TopicConfig;
@@ -281,112 +280,6 @@ impl Node {
         )
     }
 
-    fn recover(&mut self, data: &Path) -> io::Result<()> {
-        let (journal, facts) = Journal::open(data, self.syncs_appends())?;
-        let mut log_starts = BTreeMap::new();
-        let mut topics = Vec::new();
-        for fact in facts {
-            match fact {
-                Fact::ClusterId(id) => self.cluster_id = id,
-                Fact::Starts(starts) => self.leader_epoch = starts,
-                Fact::ProducerIdsBelow(below) => {
-                    self.next_producer_id = AtomicI64::new(below);
-                    self.producer_ids_below = Mutex::new(below);
-                }
-                Fact::Topic {
-                    name,
-                    id,
-                    partitions,
-                    configs,
-                } => topics.push((name, id, partitions, configs)),
-                Fact::LogStart {
-                    topic_id,
-                    partition,
-                    offset,
-                } => {
-                    log_starts.insert((topic_id, partition), offset);
-                }
-                Fact::Committed {
-                    group,
-                    topic,
-                    partition,
-                    offset,
-                    leader_epoch,
-                    metadata,
-                } => {
-                    let committed = CommittedOffset {
-                        offset,
-                        leader_epoch,
-                        metadata,
-                    };
-                    let restored = self.coordinator.with(&group, |group| {
-                        group.offsets.put(&topic, partition, committed);
-                    });
-                    if let Err(error) = restored {
-                        warn!(%group, ?error, "A group's committed offset was not restored.");
-                    }
-                }
-            }
-        }
-        journal.record(&[
-            Fact::ClusterId(self.cluster_id.clone()),
-            Fact::Starts(self.leader_epoch + 1),
-        ])?;
-        self.journal = journal;
-        for (name, id, partitions, configs) in topics {
-            let mut opened = Vec::new();
-            for index in 0..partitions {
-                let log_start = log_starts.get(&(id, index)).copied().unwrap_or(0);
-                opened.push(self.open_partition(&name, id, index, log_start)?);
-            }
-            let config = TopicConfig::parse(configs).unwrap_or_else(|error| {
-                warn!(topic = %name, %error, "A topic's configuration is not understood; defaults are used.");
-                TopicConfig::default()
-            });
-            info!(topic = %name, partitions, "Topic recovered.");
-            self.topics
-                .insert(Arc::new(Topic::new(Arc::from(name), id, opened, config)));
-        }
-        Ok(())
-    }
-
-    fn open_partition(&self, topic: &str, id: Uuid, index: i32, log_start: i64) -> io::Result<Arc<Partition>> {
-        let log = match self.partition_directory(topic, id, index) {
-            None => Log::in_memory(),
-            Some(directory) => {
-                let recovered = DiskLog::recover(directory, self.config.segment_bytes)?;
-                Log::recovered(recovered, log_start)
-            }
-        };
-        Ok(Arc::new(Partition::new(
-            index,
-            self.leader_epoch,
-            log,
-            Arc::clone(&self.total_bytes),
-        )))
-    }
-
-    /// `data/logs/TOPIC.ID/PARTITION`: the id keeps a recreated topic apart from a deleted one.
-    fn partition_directory(&self, topic: &str, id: Uuid, index: i32) -> Option<PathBuf> {
-        Some(self.topic_directory(topic, id)?.join(index.to_string()))
-    }
-
-    fn topic_directory(&self, topic: &str, id: Uuid) -> Option<PathBuf> {
-        // A file name holds 255 bytes, a topic's name up to 249: it is cut, the id tells topics apart.
-        let data = self.config.data.as_ref()?;
-        let readable: String = topic.chars().take(100).collect();
-        Some(data.join("logs").join(format!("{readable}.{}", id.simple())))
-    }
-
-    fn delete_files(&self, topic: &Topic) {
-        let Some(directory) = self.topic_directory(&topic.name, topic.id) else {
-            return;
-        };
-        if let Err(error) = fs::remove_dir_all(&directory) {
-            warn!(path = %directory.display(), %error, "A deleted topic's files are still there.");
-        }
-    }
-
     fn topic_fact(&self, topic: &Topic, partitions: i32, config: &TopicConfig) -> Fact {
         Fact::Topic {
             name: topic.name.to_string(),
@@ -406,18 +299,4 @@ pub(crate) fn now_ms() -> i64 {
 /// 128 bits for topic, member and cluster ids; as a topic id never nil, which means "no id".
 pub(crate) fn random_id() -> u128 {
     fastrand::u128(1..)
-}
-
-fn lock_directory(data: &Path) -> Result<File, StartError> {
-    let failed = |source| StartError::Data {
-        path: data.to_owned(),
-        source,
-    };
-    fs::create_dir_all(data).map_err(failed)?;
-    let file = File::create(data.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::Locked { path: data.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
 }

@@ -3,29 +3,25 @@
 //! The answer is written by hand, so that batches go from the log to the socket without being copied. Fetch
 //! sessions (KIP-227) are not kept: every answer has session id 0, which tells a client to go without.
 
+mod response;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::FetchRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tracing::error;
 use uuid::Uuid;
 
 use crate::api::Asker;
+use crate::api::fetch::response::ResponseWriter;
 use crate::api::list_offsets::check_leader_epoch;
-use crate::log::read::{LogSlice, PieceSink};
+use crate::log::read::LogSlice;
 use crate::node::Node;
 use crate::partition::Partition;
 
-/// Runs of bytes up to this size are copied into the piece that is being written, which is cheaper than a
-/// piece of their own in the vectored write.
-const COPIED_BYTES_MAX: usize = 2_048;
-
-/// First flexible version.
-const FLEXIBLE: i16 = 12;
 /// First version with topic ids instead of names.
 const TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
@@ -227,145 +223,5 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.partitions()
             .for_each(|partition| partition.stop_waiting(&self.waiter));
-    }
-}
-
-/// Writes a Fetch response as pieces: small ones copied together, batches as they are.
-struct ResponseWriter {
-    version: i16,
-    pieces: Vec<Bytes>,
-    open: BytesMut,
-}
-
-impl ResponseWriter {
-    fn new(version: i16, correlation_id: i32) -> Self {
-        let mut open = BytesMut::with_capacity(512);
-        open.put_i32(correlation_id);
-        let mut writer = Self {
-            version,
-            pieces: vec![Bytes::new()],
-            open,
-        };
-        writer.put_tags(); // Of the response header.
-        writer
-    }
-
-    fn is_flexible(&self) -> bool {
-        self.version >= FLEXIBLE
-    }
-
-    fn put_top(&mut self, error: ErrorCode, topics: usize) {
-        self.open.put_i32(0); // Throttle time.
-        if self.version >= 7 {
-            self.open.put_i16(error.code());
-            self.open.put_i32(0); // Session id.
-        }
-        self.put_length(topics);
-    }
-
-    fn put_topic(&mut self, topic: &Wanted) {
-        if self.version >= TOPIC_IDS {
-            self.open.put_u128(topic.topic_id.as_u128());
-        } else {
-            if self.is_flexible() {
-                self.put_length(topic.name.len());
-            } else {
-                self.open.put_u16(u16::try_from(topic.name.len()).unwrap_or(u16::MAX));
-            }
-            self.open.put_slice(topic.name.as_bytes());
-        }
-        self.put_length(topic.partitions.len());
-    }
-
-    fn put_partition(&mut self, index: i32, fetched: Fetched, is_read_committed: bool) {
-        let Fetched {
-            mut error,
-            high_watermark,
-            log_start_offset,
-            batches,
-        } = fetched;
-        // Read first: a disk that fails must still be able to change the error code.
-        let mut records = Pieces::default();
-        if let Err(failure) = batches.write_to(&mut records) {
-            error!(partition = index, error = %failure, "A log was not read.");
-            error = ErrorCode::KAFKA_STORAGE_ERROR;
-            records = Pieces::default();
-        }
-        self.open.put_i32(index);
-        self.open.put_i16(error.code());
-        self.open.put_i64(high_watermark);
-        self.open.put_i64(high_watermark); // Last stable offset: there are no transactions.
-        if self.version >= 5 {
-            self.open.put_i64(log_start_offset);
-        }
-        // No transaction was ever aborted: none for who asks, null for who does not.
-        match (is_read_committed, self.is_flexible()) {
-            (true, true) => self.open.put_u8(1),
-            (true, false) => self.open.put_i32(0),
-            (false, true) => self.open.put_u8(0),
-            (false, false) => self.open.put_i32(-1),
-        }
-        if self.version >= 11 {
-            self.open.put_i32(-1); // Preferred read replica.
-        }
-        self.put_length(records.size);
-        for piece in records.pieces {
-            match piece.len() {
-                0..=COPIED_BYTES_MAX => self.open.put_slice(&piece),
-                _ => {
-                    self.pieces.push(self.open.split().freeze());
-                    self.pieces.push(piece);
-                }
-            }
-        }
-        self.put_tags();
-    }
-
-    /// An array's or a bytes field's length; one more in compact form.
-    fn put_length(&mut self, length: usize) {
-        if !self.is_flexible() {
-            self.open.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
-            return;
-        }
-        let mut rest = length + 1;
-        while rest >= 0x80 {
-            self.open.put_u8((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.open.put_u8(rest as u8);
-    }
-
-    /// No tagged fields, where there may be some.
-    fn put_tags(&mut self) {
-        if self.is_flexible() {
-            self.open.put_u8(0);
-        }
-    }
-
-    fn finish(mut self) -> Vec<Bytes> {
-        self.put_tags();
-        self.pieces.push(self.open.freeze());
-        let size: usize = self.pieces.iter().map(Bytes::len).sum();
-        let size = i32::try_from(size).unwrap_or(i32::MAX);
-        self.pieces[0] = Bytes::copy_from_slice(&size.to_be_bytes());
-        self.pieces
-    }
-}
-
-/// The bytes of one partition's batches.
-#[derive(Default)]
-struct Pieces {
-    pieces: Vec<Bytes>,
-    size: usize,
-}
-
-impl PieceSink for Pieces {
-    fn copied(&mut self, bytes: &[u8]) {
-        self.shared(Bytes::copy_from_slice(bytes));
-    }
-
-    fn shared(&mut self, bytes: Bytes) {
-        self.size += bytes.len();
-        self.pieces.push(bytes);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct LogSlice {
 enum Piece {
     Memory {
         head: [u8; 16],
-        rest: Bytes,
+        bytes: Bytes,
     },
     Disk {
         file: Arc<File>,
@@ -62,51 +62,44 @@ impl LogSlice {
             (Payload::Memory(rest), _) => {
                 self.pieces.push(Piece::Memory {
                     head: entry.head(),
-                    rest: rest.clone(),
+                    bytes: rest.clone(),
                 });
             }
         }
     }
 
-    /// Gives each run of bytes to `write`, in order; `copied` is for the 16-byte heads, `shared` for the rest.
-    /// An error leaves what was already written to the caller, which must drop it.
-    pub(crate) fn write_to(self, out: &mut impl PieceSink) -> io::Result<()> {
-        for piece in self.pieces {
-            match piece {
-                Piece::Memory { head, rest } => {
-                    out.copied(&head);
-                    out.shared(rest);
-                }
-                Piece::Disk { file, position, size } => out.shared(read_at(&file, position, size)?),
+    /// The bytes, read from the disk if that is where they are.
+    pub(crate) fn load(self) -> io::Result<Vec<Run>> {
+        let load = |piece| match piece {
+            Piece::Memory { head, bytes } => Ok(Run {
+                head: Some(head),
+                bytes,
+            }),
+            Piece::Disk { file, position, size } => {
+                let bytes = read_at(&file, position, size)?;
+                Ok(Run { head: None, bytes })
             }
-        }
-        Ok(())
+        };
+        self.pieces.into_iter().map(load).collect()
     }
 
     /// All bytes in one buffer.
     pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
         let mut out = BytesMut::with_capacity(self.size);
-        self.write_to(&mut out)?;
+        for run in self.load()? {
+            out.extend_from_slice(run.head.as_ref().map_or(&[][..], |head| &head[..]));
+            out.extend_from_slice(&run.bytes);
+        }
         Ok(out.freeze())
     }
 }
 
-/// Takes the bytes of a [`LogSlice`] piece by piece.
-pub(crate) trait PieceSink {
-    /// Few bytes that live on the stack.
-    fn copied(&mut self, bytes: &[u8]);
-    /// Bytes that may be kept without copying.
-    fn shared(&mut self, bytes: Bytes);
-}
-
-impl PieceSink for BytesMut {
-    fn copied(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    fn shared(&mut self, bytes: Bytes) {
-        self.extend_from_slice(&bytes);
-    }
+/// Bytes of one or more whole batches.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The patched bytes in front of `bytes`, for a batch in memory.
+    pub(crate) head: Option<[u8; 16]>,
+    pub(crate) bytes: Bytes,
 }
 
 fn read_at(file: &File, position: u64, size: usize) -> io::Result<Bytes> {
