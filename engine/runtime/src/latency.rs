@@ -67,10 +67,18 @@ impl LatencyHistogram {
     /// Records one latency.
     pub fn record(&mut self, latency_ms: i64) {
         match u64::try_from(latency_ms) {
-            // Growing can fail only beyond the maximum, which nothing exceeds.
-            Ok(latency_ms) => self.values.saturating_record(latency_ms.min(LATENCY_MS_MAX)),
+            Ok(latency_ms) => self.record_n(latency_ms, 1),
             Err(_) => self.negative += 1,
         }
+    }
+
+    /// The histogram grows to the values it sees, so recording fails only beyond 64 bits, which the bound rules out.
+    fn record_n(&mut self, latency_ms: u64, count: u64) {
+        let recorded = self.values.record_n(latency_ms.min(LATENCY_MS_MAX), count);
+        debug_assert!(
+            recorded.is_ok(),
+            "a growing histogram takes every latency below its bound"
+        );
     }
 
     /// Adds everything that `other` has recorded.
@@ -84,7 +92,7 @@ impl LatencyHistogram {
 
     /// Average, percentiles and maximum; zeros if nothing was recorded.
     pub fn summary(&self) -> LatencySummary {
-        let at = |percentile: f64| self.values.value_at_percentile(percentile).min(self.values.max());
+        let at = |quantile: f64| self.values.value_at_quantile(quantile).min(self.values.max());
         LatencySummary {
             count: self.values.len(),
             negative: self.negative,
@@ -93,10 +101,10 @@ impl LatencyHistogram {
             } else {
                 self.values.mean()
             },
-            p50_ms: at(50.0),
-            p90_ms: at(90.0),
-            p99_ms: at(99.0),
-            p999_ms: at(99.9),
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
             max_ms: self.values.max(),
         }
     }
