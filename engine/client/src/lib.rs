@@ -23,6 +23,9 @@ pub use engine_proto::{
         position::{FetchError, Position, StartAt},
     },
 };
-pub use engine_wire::{compression::Codec, record_batch::Header};
+pub use engine_wire::{
+    compression::{Codec, DecodeLimits, Decompressor},
+    record_batch::{Header, RawBatch, Record, TimestampType},
+};
 pub use offsets::{CommittedOffset, ListedOffset, OffsetsError};
 pub use producer::{Delivered, ProduceRecord, Producer, ProducerError, Receipt, SendError, TrySendError};

@@ -1,0 +1,67 @@
+//! `engine broker`: the embedded broker on its own.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use engine_broker::{Broker, BrokerConfig};
+
+use crate::{arguments::GlobalOptions, output::Output, signal::StopSignal};
+
+/// Runs the embedded broker: one node, in memory or on disk, for first runs, development and tests.
+/// Production is Apache Kafka. Prints its address on standard output when it accepts connections.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerArguments {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9092")]
+    listen: SocketAddr,
+
+    /// Keep topics and offsets in this folder; without it, everything is in memory
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Host name that clients are told to connect to [default: the listen address]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+
+    /// Partitions of a topic that is created without a number
+    #[arg(long, value_name = "N", default_value_t = BrokerConfig::default().default_partitions)]
+    partitions: i32,
+
+    /// Do not create topics on first use
+    #[arg(long)]
+    no_auto_create: bool,
+}
+
+pub(crate) async fn run(arguments: BrokerArguments, global: &GlobalOptions) -> anyhow::Result<()> {
+    let mut stop = StopSignal::listen()?;
+    let place = arguments
+        .data
+        .as_ref()
+        .map_or("in memory".to_owned(), |data| format!("in {}", data.display()));
+    let broker = Broker::start(BrokerConfig {
+        listen: arguments.listen,
+        advertised_host: arguments.advertise,
+        data: arguments.data,
+        default_partitions: arguments.partitions,
+        auto_create_topics: !arguments.no_auto_create,
+        ..BrokerConfig::default()
+    })
+    .await?;
+    let address = broker.address();
+    let mut output = Output::stdout();
+    if global.json {
+        output.json(&serde_json::json!({ "address": address.to_string() }))?;
+    } else {
+        output.line(address.to_string())?;
+    }
+    output.flush()?;
+    if !global.quiet {
+        eprintln!(
+            "engine broker {}: listening on {address}, topics {place}; Ctrl-C stops",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    stop.requested().await;
+    broker.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! From `--bootstrap-servers` and `-X` to a client configuration.
+
+use engine_client::{ConsumerConfig, ProducerConfig, PropertyError};
+
+use crate::{
+    arguments::{DEFAULT_BOOTSTRAP_SERVERS, GlobalOptions},
+    failure::UsageError,
+};
+
+/// The options as Kafka properties. What `-X` says wins over `ours`, which are a command's own defaults.
+fn properties(options: &GlobalOptions, ours: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut properties: Vec<(String, String)> = Vec::new();
+    let servers = options.bootstrap_servers.as_deref();
+    let given = options
+        .property
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in [
+        ("bootstrap.servers", DEFAULT_BOOTSTRAP_SERVERS),
+        ("client.id", "engine-cli"),
+    ]
+    .into_iter()
+    .chain(ours.iter().copied())
+    .chain(given)
+    .chain(servers.map(|servers| ("bootstrap.servers", servers)))
+    {
+        properties.retain(|(existing, _)| existing != name);
+        properties.push((name.to_owned(), value.to_owned()));
+    }
+    properties
+}
+
+/// A consumer's configuration; `ours` gives way to `-X`.
+pub(crate) fn consumer_config(options: &GlobalOptions, ours: &[(&str, &str)]) -> Result<ConsumerConfig, UsageError> {
+    let properties = properties(options, ours);
+    ConsumerConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))
+}
+
+/// A producer's configuration; `ours` gives way to `-X`.
+pub(crate) fn producer_config(options: &GlobalOptions, ours: &[(&str, &str)]) -> Result<ProducerConfig, UsageError> {
+    let properties = properties(options, ours);
+    ProducerConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))
+}
+
+fn pairs(properties: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    properties.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+fn mistakes(errors: &[PropertyError]) -> UsageError {
+    UsageError(
+        errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\nerror: "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::LogFormat;
+
+    fn options(servers: Option<&str>, property: &[(&str, &str)]) -> GlobalOptions {
+        GlobalOptions {
+            bootstrap_servers: servers.map(str::to_owned),
+            property: property
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            json: false,
+            log: LogFormat::Text,
+            verbose: 0,
+            quiet: false,
+        }
+    }
+
+    #[test]
+    fn a_given_property_wins_over_the_command_s_own() {
+        let config = producer_config(&options(None, &[("linger.ms", "7")]), &[("linger.ms", "50")]).unwrap();
+        assert_eq!(config.linger.as_millis(), 7);
+        assert_eq!(config.client.bootstrap_servers, [DEFAULT_BOOTSTRAP_SERVERS]);
+    }
+
+    #[test]
+    fn the_flag_names_the_brokers() {
+        let config = consumer_config(&options(Some("one:1,two:2"), &[]), &[]).unwrap();
+        assert_eq!(config.client.bootstrap_servers, ["one:1", "two:2"]);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let error = consumer_config(&options(None, &[("group.idd", "x"), ("session.timeout.ms", "y")]), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("group.id") && error.contains("session.timeout.ms"),
+            "{error}"
+        );
+    }
+}
