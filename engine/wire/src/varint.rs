@@ -15,12 +15,18 @@ pub const VARLONG_BYTES_MAX: usize = 10;
 #[inline]
 #[must_use]
 pub fn take_u32(input: &mut &[u8]) -> Option<u32> {
-    let (&first, rest) = input.split_first()?;
-    if first < 0x80 {
-        *input = rest;
-        return Some(u32::from(first));
+    // One byte and two are nearly all that a record has.
+    match **input {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *input = rest;
+            Some(u32::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *input = rest;
+            Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+        }
+        _ => take_u32_slow(input),
     }
-    take_u32_slow(input)
 }
 
 fn take_u32_slow(input: &mut &[u8]) -> Option<u32> {
@@ -44,12 +50,18 @@ fn take_u32_slow(input: &mut &[u8]) -> Option<u32> {
 #[inline]
 #[must_use]
 pub fn take_u64(input: &mut &[u8]) -> Option<u64> {
-    let (&first, rest) = input.split_first()?;
-    if first < 0x80 {
-        *input = rest;
-        return Some(u64::from(first));
+    // One byte and two are nearly all that a record has.
+    match **input {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *input = rest;
+            Some(u64::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *input = rest;
+            Some(u64::from(first & 0x7f) | u64::from(second) << 7)
+        }
+        _ => take_u64_slow(input),
     }
-    take_u64_slow(input)
 }
 
 fn take_u64_slow(input: &mut &[u8]) -> Option<u64> {
@@ -175,6 +187,13 @@ pub fn write_i64(output: &mut [u8], at: usize, value: i64) -> usize {
 pub fn put_u32(output: &mut Vec<u8>, value: u32) {
     let mut buffer = [0; VARINT_BYTES_MAX];
     let end = write_u32(&mut buffer, 0, value);
+    output.extend_from_slice(&buffer[..end]);
+}
+
+/// Appends `value` as an unsigned varint.
+pub fn put_u64(output: &mut Vec<u8>, value: u64) {
+    let mut buffer = [0; VARLONG_BYTES_MAX];
+    let end = write_u64(&mut buffer, 0, value);
     output.extend_from_slice(&buffer[..end]);
 }
 
