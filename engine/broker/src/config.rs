@@ -37,6 +37,9 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     /// Most open connections; one more is closed as soon as it is accepted.
     pub connections_max: usize,
+    /// A connection that sends nothing for this long is closed (`connections.max.idle.ms`). The time in which the
+    /// broker works on a request does not count.
+    pub connection_idle_max: Duration,
     /// Largest request frame; a larger one closes its connection (as `socket.request.max.bytes`).
     pub frame_bytes_max: usize,
     /// Largest record batch, unless the topic sets `max.message.bytes`; larger is MESSAGE_TOO_LARGE.
@@ -93,6 +96,7 @@ impl Default for BrokerConfig {
             topics_max: 10_000,
             auto_create_topics: true,
             connections_max: 1_000,
+            connection_idle_max: Duration::from_secs(10 * 60),
             frame_bytes_max: 100 << 20,
             message_bytes_max: (1 << 20) + 12,
             fetch_bytes_max: 55 << 20,

@@ -12,6 +12,7 @@ use engine_wire::frame::{FRAME_PREFIX_BYTES, FrameDecoder, FrameError};
 use engine_wire::request::{RequestHeaderError, decode_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::api::{Answer, AnswerError, answer};
 use crate::node::Node;
@@ -52,9 +53,10 @@ pub(crate) async fn serve(node: Arc<Node>, mut stream: TcpStream, peer: SocketAd
             }
         }
         make_room(&mut buffer);
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
-        }
+        match timeout(node.config.connection_idle_max, stream.read_buf(&mut buffer)).await {
+            Ok(Ok(0)) | Err(_) => return Ok(()), // Closed by the client, or idle for too long.
+            Ok(read) => read?,
+        };
     }
 }
 

@@ -68,6 +68,19 @@ async fn noise_behind_every_request_header_is_survived() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let connection_idle_max = std::time::Duration::from_millis(50);
+    let broker = start_with(BrokerConfig {
+        connection_idle_max,
+        ..BrokerConfig::default()
+    })
+    .await;
+    let mut client = RawClient::connect(&broker).await;
+    client.ask(1, &MetadataRequest::default()).await;
+    assert!(client.frame().await.is_none());
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_closed_and_a_closed_one_makes_room() {
     let broker = start_with(BrokerConfig {
         connections_max: 2,
