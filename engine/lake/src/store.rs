@@ -43,7 +43,7 @@ pub enum StoreError {
         location: String,
         /// Why.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The disk failed.
     #[error("cannot {operation} {path:?}")]
@@ -77,7 +77,7 @@ impl LakeStore {
             operation: "open",
             path: String::new(),
             location: location.to_owned(),
-            source,
+            source: Box::new(source),
         })?;
         Ok(LakeStore {
             objects: Arc::new(objects),
@@ -205,7 +205,7 @@ impl LakeStore {
             operation,
             path,
             location,
-            source,
+            source: Box::new(source),
         }
     }
 }
