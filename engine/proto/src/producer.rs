@@ -13,6 +13,8 @@ mod partition;
 #[cfg(test)]
 mod simulation;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use append::{AppendError, Appended, TopicRecord};
 pub use delivery::{BatchDelivered, BatchOutcome, DeliveryError, FlushMark};
@@ -581,12 +583,15 @@ impl<T: Clone> ProducerMachine<T> {
             self.resolve(partition, index, Err(error));
             return;
         }
-        // Behind an unresolved batch the wait is already counted there.
+        // A rejection behind an unresolved batch is that batch's failure, counted there; without any
+        // wait, though, it would be repeated as fast as the network can.
         if backs_off {
             queue.failures = queue.failures.saturating_add(1);
-            let delay = self.options.retry_backoff.delay(queue.failures, &mut self.rng);
-            queue.retry_at = Some(now + delay);
+        } else if queue.retry_at.is_some() {
+            return;
         }
+        let delay = self.options.retry_backoff.delay(queue.failures.max(1), &mut self.rng);
+        queue.retry_at = Some(now + delay);
     }
 
     fn split(&mut self, partition: usize, index: usize) {

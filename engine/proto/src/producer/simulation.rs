@@ -18,9 +18,7 @@ use engine_wire::{
 };
 use fastrand::Rng;
 
-use super::{
-    AppendError, PartitionAnswer, ProducerMachine, ProducerOptions, RequestOutcome, RequestPlan, TopicRecord,
-};
+use super::{AppendError, PartitionAnswer, ProducerMachine, ProducerOptions, RequestOutcome, RequestPlan, TopicRecord};
 use crate::{backoff::BackoffPolicy, cluster::ClusterMetadata, sequence::ProducerIdentity};
 
 const MS: Duration = Duration::from_millis(1);
@@ -74,7 +72,10 @@ impl Log {
         let header: BatchHeader = batch.header;
         let base_offset = self.values.len() as i64;
         if header.producer_id >= 0 {
-            let (first, last) = (header.base_sequence, sequence_after(header.base_sequence, header.record_count - 1));
+            let (first, last) = (
+                header.base_sequence,
+                sequence_after(header.base_sequence, header.record_count - 1),
+            );
             if let Some(entry) = self.producers.get(&header.producer_id) {
                 if header.producer_epoch < entry.epoch {
                     return (ErrorCode::INVALID_PRODUCER_EPOCH, -1);
@@ -109,7 +110,8 @@ impl Log {
         let mut decompressor = Decompressor::new(DecodeLimits::default());
         for record in batch.records(&mut decompressor).expect("our own codec") {
             let value = record.expect("our own encoding").value.expect("every value is there");
-            self.values.push(u64::from_be_bytes(value[..8].try_into().expect("eight bytes")));
+            self.values
+                .push(u64::from_be_bytes(value[..8].try_into().expect("eight bytes")));
         }
         (ErrorCode::NONE, base_offset)
     }
@@ -153,8 +155,15 @@ pub(super) fn seal_all(machine: &mut ProducerMachine<u64>) {
 }
 
 enum Event {
-    Arrive { plan: RequestPlan, is_given_up: bool, answer_is_lost: bool },
-    Finish { request_id: u64, outcome: RequestOutcome },
+    Arrive {
+        plan: RequestPlan,
+        is_given_up: bool,
+        answer_is_lost: bool,
+    },
+    Finish {
+        request_id: u64,
+        outcome: RequestOutcome,
+    },
     Metadata(ClusterMetadata),
     MoveLeader,
     /// A connection opened: the machine is asked again.
@@ -325,7 +334,10 @@ impl Simulation {
 
     fn step(&mut self) {
         let event = self.events.first_key_value().map(|((when, _), _)| *when);
-        let timer = self.machine.poll_deadline(self.now).map(|when| when.max(self.now + MS / 10));
+        let timer = self
+            .machine
+            .poll_deadline(self.now)
+            .map(|when| when.max(self.now + MS / 10));
         match (event, timer) {
             (Some(event), timer) if timer.is_none_or(|timer| event <= timer) => {
                 self.now = self.now.max(event);
@@ -356,7 +368,8 @@ impl Simulation {
                 }
             }
             Event::Finish { request_id, outcome } => {
-                self.machine.handle_outcome(self.now, request_id, outcome, Duration::ZERO);
+                self.machine
+                    .handle_outcome(self.now, request_id, outcome, Duration::ZERO);
             }
             Event::Metadata(metadata) => self.machine.handle_metadata(&metadata),
             Event::Connected => {}
@@ -433,7 +446,10 @@ fn every_record_arrives_exactly_once_in_order_whatever_the_network_does() {
             assert_eq!(log.values, expected, "seed {seed}, partition {partition}");
         }
         assert_eq!(simulation.told.len(), simulation.appended.len(), "seed {seed}");
-        assert!(simulation.told.values().all(|is_delivered| *is_delivered), "seed {seed}");
+        assert!(
+            simulation.told.values().all(|is_delivered| *is_delivered),
+            "seed {seed}"
+        );
         assert_eq!(simulation.machine.stats().buffered_bytes, 0, "seed {seed}");
     }
 }
@@ -458,7 +474,10 @@ fn records_that_expire_leave_no_duplicate_and_no_disorder_behind() {
         for (place, is_delivered) in &simulation.told {
             let (partition, value) = simulation.appended[place];
             let is_there = simulation.logs[partition].values.contains(&value);
-            assert!(is_there || !is_delivered, "seed {seed}: {value} was acknowledged and lost");
+            assert!(
+                is_there || !is_delivered,
+                "seed {seed}: {value} was acknowledged and lost"
+            );
         }
         assert_eq!(simulation.machine.stats().buffered_bytes, 0, "seed {seed}");
     }
