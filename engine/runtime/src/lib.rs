@@ -3,8 +3,11 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error_chain;
+pub mod explain;
 pub mod generate;
-pub mod latency;
 pub(crate) mod graph;
+pub mod latency;
+pub mod metrics;
 pub mod progress;
+pub mod server;
 pub mod stage_times;

@@ -103,6 +103,8 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&self, key: &str, what: &str) -> Option<Written<'a>> {
         let node = self.node(key)?;
         match &node.value {
+            // What a variable should have filled is reported where the variable is.
+            Value::Text(text) if text.text.trim().is_empty() && text.is_flexible && !node.span.source.is_flag() => None,
             Value::Text(text) if text.text.trim().is_empty() => {
                 self.problems
                     .error(&node.span, format!("`{key}` is {what}, found an empty string"));
@@ -110,7 +112,7 @@ impl<'a> Fields<'a> {
             }
             Value::Text(text) => Some(Written { text, span: &node.span }),
             _ => {
-                self.wrong(key, node, what);
+                self.wrong(key, node, &format!("a string ({what})"));
                 None
             }
         }
@@ -234,6 +236,7 @@ impl<'a> Fields<'a> {
         let mut texts: Vec<Written<'a>> = Vec::new();
         for item in items {
             match &item.value {
+                Value::Text(text) if text.text.is_empty() && text.is_flexible => {}
                 Value::Text(text) if text.text.is_empty() => {
                     self.problems
                         .error(&item.span, format!("`{key}` is {what}, found an empty string in it"));

@@ -235,7 +235,7 @@ fn report(fields: &Fields<'_>, option: &WrittenOption, error: &PropertyError) {
 /// The options of a `kafka` table under their dotted names, without our own keys and the refused ones.
 fn written_options(fields: &Fields<'_>, own_keys: &[&str]) -> Vec<WrittenOption> {
     let mut options = Vec::new();
-    flatten(fields, fields.table, "", own_keys, &mut options);
+    flatten(fields, fields.table, ("", None), own_keys, &mut options);
     options.retain(|option| match MANAGED.iter().find(|(name, _)| *name == option.name) {
         Some((name, reason)) => {
             fields.problems.error(
@@ -249,7 +249,27 @@ fn written_options(fields: &Fields<'_>, own_keys: &[&str]) -> Vec<WrittenOption>
     options
 }
 
-fn flatten(fields: &Fields<'_>, table: &Table, prefix: &str, own_keys: &[&str], options: &mut Vec<WrittenOption>) {
+/// From the first part of a dotted name to its last, if they stand side by side.
+fn name_span(first: Option<&Span>, last: &Span) -> Span {
+    let Some(first) = first.filter(|first| first.source.is_flag() == last.source.is_flag()) else {
+        return last.clone();
+    };
+    let whole = first.source.span(first.range.start..last.range.end);
+    let is_one_name = first.range.start < last.range.end
+        && whole
+            .text()
+            .chars()
+            .all(|c| c.is_alphanumeric() || ". _-\"".contains(c));
+    if is_one_name { whole } else { last.clone() }
+}
+
+fn flatten(
+    fields: &Fields<'_>,
+    table: &Table,
+    (prefix, first): (&str, Option<&Span>),
+    own_keys: &[&str],
+    options: &mut Vec<WrittenOption>,
+) {
     for entry in table
         .entries
         .iter()
@@ -259,7 +279,8 @@ fn flatten(fields: &Fields<'_>, table: &Table, prefix: &str, own_keys: &[&str], 
         let span = &entry.node.span;
         let value = match &entry.node.value {
             Value::Table(inner) => {
-                flatten(fields, inner, &format!("{name}."), own_keys, options);
+                let first = first.or(Some(&entry.key_span));
+                flatten(fields, inner, (&format!("{name}."), first), own_keys, options);
                 continue;
             }
             Value::Text(text) => text.text.clone(),
@@ -286,7 +307,7 @@ fn flatten(fields: &Fields<'_>, table: &Table, prefix: &str, own_keys: &[&str], 
         let option = WrittenOption {
             name,
             value,
-            name_span: entry.key_span.clone(),
+            name_span: name_span(first, &entry.key_span),
             value_span: span.clone(),
         };
         match options.iter_mut().find(|other| other.name == option.name) {

@@ -1,0 +1,334 @@
+//! What a pipeline will do, told before it runs: graph, columns, state and its bound, names, files.
+//!
+//! One [`Explanation`], shown as text or as JSON.
+//! Never here: brokers, anything that has to be asked.
+
+use std::fmt;
+
+use arrow::datatypes::Schema;
+use engine_stream::graph::{NodeInfo, NodeKind};
+use engine_stream::schema::type_name;
+use serde::Serialize;
+
+use crate::config::pipeline::{
+    Arrivals, Bootstrap, Generator, GeneratorExtent, GeneratorKind, Operator, ParquetSink, PartitionColumn, Pipeline,
+    Rate, Sink, SinkInput, SinkKind, TopicSelection, Window, WindowKind,
+};
+
+/// The plan of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The pipeline's name.
+    pub name: String,
+    /// The brokers, or `embedded`.
+    pub brokers: String,
+    /// What a crash may do to the results.
+    pub guarantee: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// The compacted topic of the state.
+    pub state_topic: String,
+    /// Where malformed records go.
+    pub dead_letter_topic: Option<String>,
+    /// Where the HTTP server listens.
+    pub server: Option<String>,
+    /// Sources and transforms, inputs first.
+    pub nodes: Vec<Node>,
+    /// The sinks.
+    pub sinks: Vec<Output>,
+    /// Load made inside the process.
+    pub generators: Vec<Load>,
+}
+
+/// A source or a transform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// `source`, `filter`, `select` or `window`.
+    pub kind: String,
+    /// What it reads: a node's name, or a source's topics.
+    pub input: String,
+    /// What it does, line by line.
+    pub details: Vec<String>,
+    /// The columns it offers.
+    pub columns: Vec<Column>,
+    /// What it remembers and what bounds that; `None` for one without state.
+    pub state: Option<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub r#type: String,
+    /// Whether anyone needs it: what nobody needs is not even parsed.
+    pub is_needed: bool,
+}
+
+/// A sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// What it is given.
+    pub input: String,
+    /// Where the rows go: a topic, or the layout of files.
+    pub target: String,
+    /// The columns that are written.
+    pub columns: Vec<Column>,
+}
+
+/// A generator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Its name.
+    pub name: String,
+    /// The topic it fills.
+    pub topic: String,
+    /// What it makes, how fast and for how long.
+    pub details: String,
+}
+
+/// Explains a pipeline.
+#[must_use]
+pub fn explain(pipeline: &Pipeline) -> Explanation {
+    Explanation {
+        name: pipeline.name.clone(),
+        brokers: match &pipeline.kafka.bootstrap {
+            Bootstrap::Embedded => "embedded".to_owned(),
+            Bootstrap::Servers(servers) => servers.clone(),
+        },
+        guarantee: pipeline.checkpoint.guarantee.name().to_owned(),
+        group_id: pipeline.group_id(),
+        state_topic: pipeline.state_topic(),
+        dead_letter_topic: pipeline
+            .dead_letter
+            .as_ref()
+            .map(|dead_letter| dead_letter.topic.clone()),
+        server: pipeline.server.map(|server| format!("http://{}", server.listen)),
+        nodes: pipeline
+            .plan
+            .sources
+            .iter()
+            .flat_map(|source| &source.nodes)
+            .map(|info| node(pipeline, info))
+            .collect(),
+        sinks: pipeline.sinks.iter().map(|sink| output(pipeline, sink)).collect(),
+        generators: pipeline.generators.iter().map(load).collect(),
+    }
+}
+
+impl Explanation {
+    /// The plan as one JSON object.
+    ///
+    /// # Panics
+    /// Never: strings and booleans always have a JSON form.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and booleans always have a JSON form")
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "pipeline {}", self.name)?;
+        let none = || "none".to_owned();
+        for (what, value) in [
+            ("brokers", self.brokers.clone()),
+            ("guarantee", self.guarantee.clone()),
+            ("group", self.group_id.clone()),
+            ("state topic", self.state_topic.clone()),
+            ("dead letters", self.dead_letter_topic.clone().unwrap_or_else(none)),
+            ("server", self.server.clone().unwrap_or_else(none)),
+        ] {
+            writeln!(f, "  {what:<13}{value}")?;
+        }
+        for load in &self.generators {
+            writeln!(
+                f,
+                "\ngenerator {} -> topic {}\n  {}",
+                load.name, load.topic, load.details
+            )?;
+        }
+        for node in &self.nodes {
+            writeln!(f, "\n{} {} <- {}", node.kind, node.name, node.input)?;
+            node.details.iter().try_for_each(|detail| writeln!(f, "  {detail}"))?;
+            columns(f, &node.columns)?;
+            node.state
+                .iter()
+                .try_for_each(|state| writeln!(f, "  state: {state}"))?;
+        }
+        for sink in &self.sinks {
+            writeln!(f, "\nsink {} <- {}\n  {}", sink.name, sink.input, sink.target)?;
+            columns(f, &sink.columns)?;
+        }
+        Ok(())
+    }
+}
+
+fn columns(f: &mut fmt::Formatter<'_>, columns: &[Column]) -> fmt::Result {
+    let width = columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
+    columns.iter().try_for_each(|column| {
+        let unread = if column.is_needed { "" } else { "  (not read)" };
+        writeln!(f, "    {:<width$}  {}{unread}", column.name, column.r#type)
+    })
+}
+
+fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
+    let mut details = Vec::new();
+    let mut state = None;
+    let mut input = info.input.clone().unwrap_or_default();
+    if let Some(source) = pipeline.sources.iter().find(|source| source.name == info.name) {
+        input = match &source.topics {
+            TopicSelection::Names(names) => format!("topics {}", names.join(", ")),
+            TopicSelection::Pattern(pattern) => format!("topics like {pattern}"),
+        };
+        details.push(format!("malformed records: {}", source.on_error.name()));
+        details.extend(source.watermark.as_ref().map(|watermark| {
+            let (delay, idle) = (watermark.delay, watermark.idle_timeout);
+            format!("watermark: {} - {delay:?}, idle after {idle:?}", watermark.column)
+        }));
+    }
+    match pipeline
+        .transforms
+        .iter()
+        .find(|transform| transform.name == info.name)
+        .map(|transform| &transform.operator)
+    {
+        Some(Operator::Filter { condition }) => details.push(format!("where {condition}")),
+        Some(Operator::Select { columns }) => {
+            details.extend(
+                columns
+                    .iter()
+                    .map(|column| format!("{} = {}", column.name, column.expression)),
+            );
+        }
+        Some(Operator::Window(window)) => {
+            explain_window(pipeline, window, &mut details);
+            state = Some(format!(
+                "one row per open window and group, in each partition; at most {} groups of a partition, more stop the pipeline",
+                window.groups_max
+            ));
+        }
+        None => {}
+    }
+    let is_needed = |name: &str| info.needed.field_with_name(name).is_ok();
+    Node {
+        name: info.name.clone(),
+        kind: match info.kind {
+            NodeKind::Source => "source",
+            NodeKind::Filter => "filter",
+            NodeKind::Select => "select",
+            NodeKind::Window => "window",
+        }
+        .to_owned(),
+        input,
+        details,
+        columns: columns_of(&info.columns, is_needed),
+        state,
+    }
+}
+
+fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String>) {
+    let WindowKind::Tumbling { size } = window.kind;
+    details.push(format!("tumbling, {size:?} of {}", window.time_column));
+    if !window.group_by.is_empty() {
+        details.push(format!("group by {}", window.group_by.join(", ")));
+    }
+    details.extend(
+        window
+            .aggregates
+            .iter()
+            .map(|aggregate| format!("{} = {}", aggregate.name, aggregate.expression)),
+    );
+    details.push(match window.late_output {
+        Some(sink) => format!(
+            "late rows: to {}, after {:?} more",
+            pipeline.sinks[sink].name, window.allowed_lateness
+        ),
+        None => format!("late rows: counted, after {:?} more", window.allowed_lateness),
+    });
+}
+
+fn output(pipeline: &Pipeline, sink: &Sink) -> Output {
+    Output {
+        name: sink.name.clone(),
+        input: match sink.input {
+            SinkInput::Stream(stream) => pipeline.stream_name(stream).to_owned(),
+            SinkInput::LateRows(window) => format!("late rows of {}", pipeline.transforms[window].name),
+        },
+        target: match &sink.kind {
+            SinkKind::Kafka(kafka) => match &kafka.key {
+                Some(key) => format!("topic {}, key {key}", kafka.topic),
+                None => format!("topic {}", kafka.topic),
+            },
+            SinkKind::Parquet(parquet) => layout(parquet),
+        },
+        columns: columns_of(&pipeline.sink_schema(&sink.name), |_| true),
+    }
+}
+
+fn layout(parquet: &ParquetSink) -> String {
+    let levels = parquet.partition_by.iter().map(|level| match level {
+        PartitionColumn::Date { column } => format!("dt=<date of {column}>/"),
+        PartitionColumn::Column(column) => format!("{column}=<{column}>/"),
+    });
+    format!(
+        "files {}/{}*.parquet, {}, about {} bytes each",
+        parquet.path.display(),
+        levels.collect::<String>(),
+        parquet.compression.name(),
+        parquet.target_file_bytes
+    )
+}
+
+fn columns_of(schema: &Schema, is_needed: impl Fn(&str) -> bool) -> Vec<Column> {
+    let column = |field: &arrow::datatypes::FieldRef| Column {
+        name: field.name().clone(),
+        r#type: type_name(field.data_type()),
+        is_needed: is_needed(field.name()),
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+fn load(generator: &Generator) -> Load {
+    let what = match generator.kind {
+        GeneratorKind::Ads {
+            campaigns,
+            ads_per_campaign,
+        } => format!("ads of {campaigns} campaigns x {ads_per_campaign}"),
+        GeneratorKind::Fixed { message_bytes } => format!("messages of {message_bytes} bytes"),
+    };
+    let speed = |rate: Rate| match rate {
+        Rate::PerSecond(rate) => format!("{rate} per second"),
+        Rate::Max => "as fast as possible".to_owned(),
+    };
+    let arrivals = match generator.arrivals {
+        Arrivals::Uniform { rate } => format!("uniform, {}", speed(rate)),
+        Arrivals::Poisson { rate } => format!("poisson, {}", speed(rate)),
+        Arrivals::Mmpp {
+            average_rate,
+            rate_ratio,
+            ..
+        } => {
+            format!("mmpp, {average_rate} per second on average, ratio {rate_ratio}")
+        }
+    };
+    let extent = match generator.extent {
+        GeneratorExtent::Count(count) => format!("{count} events"),
+        GeneratorExtent::Duration(duration) => format!("for {duration:?}"),
+        GeneratorExtent::Unbounded => "without end".to_owned(),
+    };
+    let details = format!(
+        "{what}; {arrivals}; {} producers; {extent}; seed {}",
+        generator.producers, generator.seed
+    );
+    Load {
+        name: generator.name.clone(),
+        topic: generator.topic.clone(),
+        details,
+    }
+}

@@ -1,0 +1,79 @@
+//! Every pipeline file of the repository resolves, and `config.md` describes every key.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use engine_runtime::config::{self, Surroundings, keys};
+use engine_runtime::explain::explain;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[test]
+fn every_example_resolves_and_can_be_explained() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("engine/pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        let surroundings = Surroundings {
+            overrides: &[],
+            variable: &|_| None,
+        };
+        let loaded = config::load(&path, &surroundings).unwrap_or_else(|error| panic!("{error}"));
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+        let explanation = explain(&loaded.pipeline);
+        let text = explanation.to_string();
+        for part in [
+            "engine-state-ad-campaigns",
+            "window per_campaign <- views",
+            "max_produce_time",
+            "dt=<date of window_start>",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&explanation.to_json()).unwrap();
+        assert_eq!(json["group_id"], "ad-campaigns");
+        names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["ad-campaigns-kafka.toml", "ad-campaigns.toml"]);
+}
+
+#[test]
+fn the_embedded_address_reaches_every_client() {
+    let surroundings = Surroundings {
+        overrides: &["kafka.linger.ms=20".to_owned()],
+        variable: &|_| None,
+    };
+    let loaded = config::load(&root().join("engine/pipelines/ad-campaigns.toml"), &surroundings).unwrap();
+    let mut pipeline = loaded.pipeline;
+    pipeline.use_embedded_broker("127.0.0.1:4242".parse().unwrap());
+    let expected = ["127.0.0.1:4242"];
+    assert_eq!(pipeline.kafka.options.client_config().bootstrap_servers, expected);
+    let consumer = pipeline.sources[0].kafka.consumer_config(&pipeline.group_id());
+    assert_eq!(consumer.client.bootstrap_servers, expected);
+    let generator = pipeline.generators[0].kafka.producer_config();
+    assert_eq!(generator.client.bootstrap_servers, expected);
+    assert_eq!(
+        generator.linger.as_millis(),
+        20,
+        "a flag on [kafka] reaches the generator"
+    );
+}
+
+#[test]
+fn the_reference_describes_every_key_of_every_table() {
+    let text = fs::read_to_string(root().join("engine/docs/config.md")).unwrap();
+    for (table, keys) in keys::TABLES {
+        let heading = format!("`{table}`");
+        let section = text.split("\n## ").find(|section| section.starts_with(&heading));
+        let section = section.unwrap_or_else(|| panic!("config.md has no section {heading}"));
+        for key in *keys {
+            assert!(
+                section.contains(&format!("| `{key}` |")),
+                "config.md: {heading} does not describe `{key}`"
+            );
+        }
+    }
+}
