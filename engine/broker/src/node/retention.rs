@@ -12,8 +12,8 @@ use engine_wire::compression::Decompressor;
 use engine_wire::record_batch::{RawBatch, RecordError};
 use tracing::{info, warn};
 
-use crate::log::Entry;
 use crate::log::read::LogSlice;
+use crate::log::{Entry, Log};
 use crate::node::{Node, now_ms};
 use crate::partition::Partition;
 use crate::topic::Topic;
@@ -79,6 +79,9 @@ impl Node {
             let before = partition.bytes();
             let moved = partition.change(|log| log.cut_to(before.saturating_sub(total - target)));
             total -= before.saturating_sub(partition.bytes());
+            let log_start_offset = partition.look(Log::log_start_offset);
+            let (name, index) = (&topic.name, partition.index);
+            warn!(topic = %name, partition = index, log_start_offset, bytes_max, "Oldest records dropped.");
             self.remember_cut(topic, &partition, moved);
         }
         self.is_trimming.store(false, Ordering::Release);
@@ -157,7 +160,6 @@ mod tests {
     use super::*;
     use crate::batch::{BatchRules, IncomingBatch};
     use crate::config::BrokerConfig;
-    use crate::log::Log;
 
     fn node_with(setting: (&str, &str)) -> Node {
         let node = Node::open(BrokerConfig::default(), "localhost".to_owned(), 1).expect("a node in memory");
