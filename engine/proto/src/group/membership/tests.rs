@@ -660,11 +660,12 @@ fn simulate(seed: u64) {
             }
             assert_eq!(player.member.poll_failure(), None, "seed {seed}, step {step}");
         }
-        if !is_calm && rng.u32(0..25) == 0 {
-            if let Some(kicked) = coordinator.members.iter().nth(rng.usize(0..3)).cloned() {
-                coordinator.members.remove(&kicked);
-                coordinator.is_rebalancing = true;
-            }
+        if !is_calm
+            && rng.u32(0..25) == 0
+            && let Some(kicked) = coordinator.members.iter().nth(rng.usize(0..3)).cloned()
+        {
+            coordinator.members.remove(&kicked);
+            coordinator.is_rebalancing = true;
         }
         coordinator.finish_join(&mut players, now);
     }
