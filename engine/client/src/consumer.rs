@@ -22,7 +22,7 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time
 use engine_proto::{
     TopicPartition,
     fetch::{
-        fetcher::{EARLIEST, LATEST},
+        lookup::{EARLIEST, LATEST},
         position::{Position, StartAt},
     },
     group::ownership::GroupEvent,

@@ -1,7 +1,7 @@
 //! Questions about offsets, as straight-line requests that consumer and admin share.
 //!
-//! - [`list`]: ListOffsets and OffsetForLeaderEpoch, asked of partition leaders.
-//! - [`committed`]: OffsetFetch and OffsetCommit, asked of a group's coordinator.
+//! - `list`: ListOffsets and OffsetForLeaderEpoch, asked of partition leaders.
+//! - `committed`: OffsetFetch and OffsetCommit, asked of a group's coordinator.
 
 pub(crate) mod committed;
 pub(crate) mod list;

@@ -11,7 +11,7 @@ use engine_proto::connection::ApiRange;
 use engine_proto::{
     cluster::ClusterMetadata,
     fetch::{
-        fetcher::{Found, Lookup, Question},
+        lookup::{Found, Lookup, Question},
         partition::PartitionLeader,
         plan::{FIRST_BY_TOPIC_ID, FetchPlan},
         position::Position,

@@ -17,7 +17,8 @@ use engine_proto::{
         assignor::{
             Assignor, range::RangeAssignor, round_robin::RoundRobinAssignor, single_owner::SingleOwnerAssignor,
         },
-        membership::{Membership, MembershipConfig},
+        member_state::MembershipConfig,
+        membership::Membership,
     },
 };
 use tokio::sync::Notify;

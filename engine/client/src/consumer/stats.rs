@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::membership::MembershipStats};
+use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::member_state::MembershipStats};
 
 use super::shared::State;
 

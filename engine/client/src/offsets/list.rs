@@ -8,7 +8,7 @@ use std::{
 use engine_proto::{
     TopicPartition,
     connection::ApiRange,
-    fetch::{fetcher::Found, position::Position},
+    fetch::{lookup::Found, position::Position},
 };
 use engine_wire::{
     error_code::{ErrorClass, ErrorCode},

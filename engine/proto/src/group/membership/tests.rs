@@ -1,7 +1,12 @@
 //! Every interleaving of answers, timers and the application that we know of.
 
+use std::time::Duration;
+
 use super::*;
-use crate::group::assignor::{GroupAssignment, range::RangeAssignor};
+use crate::{
+    backoff::BackoffPolicy,
+    group::assignor::{Assignor, GroupAssignment, range::RangeAssignor},
+};
 
 const SESSION: Duration = Duration::from_secs(45);
 const HEARTBEAT: Duration = Duration::from_secs(3);
