@@ -64,7 +64,7 @@ pub struct BrokerConfig {
     pub group_members_max: usize,
     /// Most groups; one more is answered with GROUP_MAX_SIZE_REACHED.
     pub groups_max: usize,
-    /// Longest metadata string of a committed offset; longer is OFFSET_METADATA_TOO_LARGE.
+    /// Longest metadata string of a committed offset, at most 32 KiB; longer is OFFSET_METADATA_TOO_LARGE.
     pub offset_metadata_bytes_max: usize,
 }
 

@@ -14,6 +14,9 @@ use crate::group::offsets::CommittedOffset;
 use crate::journal::fact::Fact;
 use crate::node::Node;
 
+/// The journal's strings hold 64 KiB, whatever is configured.
+const METADATA_BYTES_MAX: usize = 32 << 10;
+
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, mut request: OffsetCommitRequest) -> OffsetCommitResponse {
     let topics = std::mem::take(&mut request.topics);
     let mut checked: Vec<(OffsetCommitRequestTopic, Vec<ErrorCode>)> = Vec::with_capacity(topics.len());
@@ -50,7 +53,7 @@ pub(super) fn failed(_: Asker<'_>, request: OffsetCommitRequest, code: ErrorCode
 
 fn check(node: &Node, topic: &OffsetCommitRequestTopic, wanted: &OffsetCommitRequestPartition) -> ErrorCode {
     let metadata_size = wanted.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
-    if metadata_size > node.config.offset_metadata_bytes_max {
+    if metadata_size > node.config.offset_metadata_bytes_max.min(METADATA_BYTES_MAX) {
         return ErrorCode::OFFSET_METADATA_TOO_LARGE;
     }
     match node
