@@ -27,7 +27,7 @@ pub mod pipeline;
 mod resolve;
 mod source_text;
 mod text;
-mod values;
+pub(crate) mod values;
 
 /// Largest pipeline file that is read.
 pub const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;

@@ -14,6 +14,7 @@ use crate::config::pipeline::{
     Arrivals, Bootstrap, Generator, GeneratorExtent, GeneratorKind, Operator, ParquetSink, PartitionColumn, Pipeline,
     Rate, Sink, SinkInput, SinkKind, TopicSelection, Window, WindowKind,
 };
+use crate::config::values::show_duration;
 
 /// The plan of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -188,8 +189,8 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
         };
         details.push(format!("malformed records: {}", source.on_error.name()));
         details.extend(source.watermark.as_ref().map(|watermark| {
-            let (delay, idle) = (watermark.delay, watermark.idle_timeout);
-            format!("watermark: {} - {delay:?}, idle after {idle:?}", watermark.column)
+            let (delay, idle) = (show_duration(watermark.delay), show_duration(watermark.idle_timeout));
+            format!("watermark: {} - {delay}, idle after {idle}", watermark.column)
         }));
     }
     match pipeline
@@ -234,7 +235,7 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
 
 fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String>) {
     let WindowKind::Tumbling { size } = window.kind;
-    details.push(format!("tumbling, {size:?} of {}", window.time_column));
+    details.push(format!("tumbling, {} of {}", show_duration(size), window.time_column));
     if !window.group_by.is_empty() {
         details.push(format!("group by {}", window.group_by.join(", ")));
     }
@@ -244,12 +245,13 @@ fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String
             .iter()
             .map(|aggregate| format!("{} = {}", aggregate.name, aggregate.expression)),
     );
+    let lateness = show_duration(window.allowed_lateness);
     details.push(match window.late_output {
         Some(sink) => format!(
             "late rows: to {}, after {:?} more",
             pipeline.sinks[sink].name, window.allowed_lateness
         ),
-        None => format!("late rows: counted, after {:?} more", window.allowed_lateness),
+        None => format!("late rows: counted, after {lateness} more"),
     });
 }
 
@@ -319,7 +321,7 @@ fn load(generator: &Generator) -> Load {
     };
     let extent = match generator.extent {
         GeneratorExtent::Count(count) => format!("{count} events"),
-        GeneratorExtent::Duration(duration) => format!("for {duration:?}"),
+        GeneratorExtent::Duration(duration) => format!("for {}", show_duration(duration)),
         GeneratorExtent::Unbounded => "without end".to_owned(),
     };
     let details = format!(

@@ -44,7 +44,7 @@ pub(crate) fn size(text: &str) -> Result<NonZeroU64, String> {
     NonZeroU64::new(bytes).ok_or_else(|| "it must be at least one byte".to_owned())
 }
 
-/// `45s`, `1.5s` has no shorter exact form than `1500ms`.
+/// A duration in the largest unit that fits without a fraction: `90s`, `1500ms`.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = DURATION_UNITS
