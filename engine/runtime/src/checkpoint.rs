@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod recovery;
 pub mod state_key;
 pub mod state_table;
+pub(crate) mod state_topic;
 
 use std::fmt;
 

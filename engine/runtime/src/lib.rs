@@ -5,9 +5,14 @@ pub mod config;
 pub mod error_chain;
 pub mod explain;
 pub mod generate;
-pub(crate) mod graph;
 pub mod latency;
-pub mod metrics;
 pub mod progress;
-pub mod server;
+mod run;
+mod session;
+mod sink;
+mod source;
 pub mod stage_times;
+mod worker;
+
+pub use run::{RunError, RunOptions, run};
+pub use sink::SinkError;

@@ -1,0 +1,151 @@
+//! Reading and writing the compacted state topic.
+//!
+//! One partition, `cleanup.policy=compact`, created by us. What its records mean is in `state_key`, `state_table` and
+//! `manifest`; this file moves them.
+
+use std::time::Duration;
+
+use engine_client::{Consumer, Event, IsolationLevel, ProduceRecord, Producer, StartAt, TopicPartition};
+use engine_wire::compression::{DecodeLimits, Decompressor};
+
+use super::manifest::Manifest;
+use super::state_key::{ChunkKey, StateKey, slot_of};
+use super::state_table::{self, RestoredState, StateTable};
+use super::{CheckpointId, OwnerEpoch};
+use crate::error_chain::describe;
+use crate::run::{RunContext, RunError};
+
+/// How long reading may stand still before it is given up.
+const READ_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// The state topic of one pipeline.
+#[derive(Debug)]
+pub(crate) struct StateTopic {
+    topic: String,
+    producer: Producer,
+    consumer_config: engine_client::ConsumerConfig,
+    table: StateTable,
+}
+
+impl StateTopic {
+    /// Does no I/O yet; the topic exists already.
+    pub(crate) fn open(context: &RunContext) -> Self {
+        let mut consumer_config = context.state_consumer.clone();
+        consumer_config.group_id = None;
+        consumer_config.isolation_level = IsolationLevel::ReadCommitted;
+        StateTopic {
+            topic: context.pipeline.state_topic(),
+            producer: context.state_producer.clone(),
+            consumer_config,
+            table: StateTable::default(),
+        }
+    }
+
+    /// Reads the whole topic and gives the newest whole checkpoint.
+    pub(crate) async fn read(&mut self) -> Result<Option<RestoredState>, RunError> {
+        let mut consumer = Consumer::connect(self.consumer_config.clone())
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let tp = TopicPartition::new(self.topic.as_str(), 0);
+        let ends = consumer
+            .end_offsets(std::slice::from_ref(&tp))
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let end = ends.into_iter().find(|(of, _)| *of == tp).map_or(0, |(_, end)| end);
+        consumer.assign([tp.clone()]);
+        consumer
+            .start(vec![(tp, StartAt::Earliest)])
+            .map_err(|error| self.failed(&error))?;
+        let mut decompressor = Decompressor::new(DecodeLimits::default());
+        let mut next_offset = 0;
+        while next_offset < end {
+            let event = tokio::time::timeout(READ_STALL_MAX, consumer.poll())
+                .await
+                .map_err(|_| {
+                    RunError::State(format!(
+                        "{}: no answer for {} s at offset {next_offset} of {end}",
+                        self.topic,
+                        READ_STALL_MAX.as_secs()
+                    ))
+                })?;
+            let Event::Fetched(fetched) = event.map_err(|error| self.failed(&error))? else {
+                continue;
+            };
+            for batch in &fetched.batches {
+                batch.verify_crc().map_err(|error| self.failed(&error))?;
+                for record in batch.records(&mut decompressor).map_err(|error| self.failed(&error))? {
+                    let record = record.map_err(|error| self.failed(&error))?;
+                    let applied = self.table.apply(record.offset, record.key, record.value);
+                    applied.map_err(|error| self.failed(&error))?;
+                }
+            }
+            next_offset = fetched.next_offset;
+        }
+        consumer.close().await;
+        self.table.restore().map_err(|error| self.failed(&error))
+    }
+
+    /// Appends one partition's snapshot; returns the number of its pieces.
+    pub(crate) async fn write_snapshot(
+        &mut self,
+        checkpoint: CheckpointId,
+        owner_epoch: OwnerEpoch,
+        source: &str,
+        topic: &str,
+        partition: i32,
+        snapshot: &[u8],
+    ) -> Result<u32, RunError> {
+        let mut chunk = 0;
+        for value in state_table::chunks(checkpoint, snapshot) {
+            let key = StateKey::Chunk(ChunkKey {
+                owner_epoch,
+                slot: slot_of(checkpoint),
+                source: source.to_owned(),
+                topic: topic.to_owned(),
+                partition,
+                chunk,
+            });
+            self.send(&key, Some(&value)).await?;
+            chunk += 1;
+        }
+        Ok(chunk)
+    }
+
+    /// Completes the checkpoint: the manifest goes out only when the brokers have every piece that it names.
+    pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), RunError> {
+        self.producer.flush().await.map_err(|error| self.failed(&error))?;
+        self.send(&StateKey::Manifest(manifest.owner_epoch), Some(&manifest.encode()))
+            .await?;
+        self.producer.flush().await.map_err(|error| self.failed(&error))
+    }
+
+    /// Deletes what earlier owners wrote. Their newest checkpoint was needed until ours was whole.
+    pub(crate) async fn clear_former_owners(&mut self, owner_epoch: OwnerEpoch) -> Result<(), RunError> {
+        for key in self.table.keys_before(owner_epoch) {
+            self.send(&key, None).await?;
+        }
+        self.table = StateTable::default();
+        self.producer.flush().await.map_err(|error| self.failed(&error))
+    }
+
+    async fn send(&self, key: &StateKey, value: Option<&[u8]>) -> Result<(), RunError> {
+        let key = key.to_string();
+        let record = ProduceRecord {
+            topic: &self.topic,
+            partition: Some(0),
+            timestamp: None,
+            key: Some(key.as_bytes()),
+            value,
+            headers: &[],
+        };
+        self.producer
+            .send(record)
+            .await
+            .map(|_| ())
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &dyn std::error::Error) -> RunError {
+        RunError::State(format!("{}: {}", self.topic, describe(error)))
+    }
+}

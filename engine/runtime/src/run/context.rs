@@ -1,0 +1,364 @@
+//! What lives as long as the process: clients, the plan in runnable form, totals.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::SchemaRef;
+use engine_client::{AssignmentStrategy, ConsumerConfig, Producer, ProducerConfig};
+use engine_lake::{Compression, LakeConfig, PartitionBy};
+use engine_stream::graph::SourcePlan;
+use engine_stream::json::{JsonEncoder, TimestampFormat};
+use tokio::runtime::Handle;
+
+use super::topics::{self, SourceTopics};
+use super::totals::Totals;
+use super::{RunError, RunOptions};
+use crate::checkpoint::CheckpointId;
+use crate::config::pipeline::{
+    KafkaOptions, LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, Timestamps,
+    WindowKind,
+};
+use crate::error_chain::describe;
+use crate::session::windows::WindowSpan;
+use crate::sink::SinkError;
+use crate::sink::dead_letter::DeadLetterSink;
+use crate::sink::kafka::KafkaSink;
+use crate::source::reject::RejectPolicy;
+use crate::source::task::TaskSource;
+use crate::stage_times::Stage;
+use crate::worker::TaskId;
+
+/// How long buffered records may take to leave when the run ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What lives as long as the process.
+#[derive(Debug)]
+pub(crate) struct RunContext {
+    /// The pipeline.
+    pub(crate) pipeline: Pipeline,
+    /// The tokio runtime of the network.
+    pub(crate) network: Handle,
+    /// Worker threads.
+    pub(crate) workers: usize,
+    /// Every source in runnable form.
+    pub(crate) sources: Vec<Arc<TaskSource>>,
+    /// The windows of each source's plan.
+    pub(crate) window_spans: Vec<Vec<WindowSpan>>,
+    /// The topics that each source reads, with their partitions.
+    pub(crate) source_topics: Vec<SourceTopics>,
+    /// What is known of the brokers' version.
+    pub(crate) broker_version: Option<String>,
+    /// Client options of each source's fetcher.
+    pub(crate) fetch_configs: Vec<ConsumerConfig>,
+    /// Client options of the one group member.
+    pub(crate) group_config: ConsumerConfig,
+    /// Client options for reading the state topic.
+    pub(crate) state_consumer: ConsumerConfig,
+    /// Writes the state topic.
+    pub(crate) state_producer: Producer,
+    /// Every Kafka sink, by name.
+    pub(crate) kafka_sinks: HashMap<String, KafkaSink>,
+    /// Every lake table, by the sink's name.
+    pub(crate) lake_tables: HashMap<String, LakeTable>,
+    /// The dead-letter topic.
+    pub(crate) dead_letter: Option<DeadLetterSink>,
+    /// Per source and output of its plan: index into the pipeline's sinks.
+    pub(crate) routes: Vec<Vec<usize>>,
+    /// One producer per set of options.
+    producers: Vec<(KafkaOptions, Producer)>,
+    totals: Mutex<Totals>,
+    next_task: AtomicU64,
+}
+
+/// A lake table as its writer wants it.
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    /// The table's folder.
+    pub(crate) path: String,
+    /// Layout and encoding.
+    pub(crate) config: LakeConfig,
+    /// The columns of its rows.
+    pub(crate) schema: SchemaRef,
+}
+
+impl RunContext {
+    /// Connects, creates the topics of our own, and makes everything ready; nothing is read yet.
+    pub(crate) async fn prepare(pipeline: Pipeline, options: RunOptions) -> Result<RunContext, RunError> {
+        let graph = pipeline.plan.clone();
+        let state_consumer = consumer_config(&pipeline, &pipeline.kafka.options)?;
+        let cluster = topics::ensure(&pipeline, state_consumer.client.clone()).await?;
+        let network = Handle::current();
+        let mut producers = Producers {
+            pipeline: &pipeline,
+            connected: Vec::new(),
+        };
+
+        let dead_letter = match &pipeline.dead_letter {
+            Some(dead_letter) => {
+                let producer = producers.connect(&dead_letter.kafka).await?;
+                Some(DeadLetterSink::new(&dead_letter.topic, producer, network.clone()))
+            }
+            None => None,
+        };
+        let sources: Vec<_> = (0..pipeline.sources.len())
+            .map(|index| {
+                Arc::new(task_source(
+                    &pipeline,
+                    index,
+                    &graph.sources[index],
+                    dead_letter.as_ref(),
+                ))
+            })
+            .collect();
+        let routes = graph
+            .sources
+            .iter()
+            .map(|plan| plan.sinks.iter().map(|(name, _)| sink_index(&pipeline, name)));
+        let routes: Vec<Vec<usize>> = routes.map(Iterator::collect).collect();
+
+        let (mut kafka_sinks, mut lake_tables) = (HashMap::new(), HashMap::new());
+        for (name, schema) in graph.sources.iter().flat_map(|plan| &plan.sinks) {
+            match &pipeline.sinks[sink_index(&pipeline, name)].kind {
+                SinkKind::Kafka(kafka) => {
+                    let timestamps = match kafka.timestamps {
+                        Timestamps::Milliseconds => TimestampFormat::Milliseconds,
+                        Timestamps::Rfc3339 => TimestampFormat::Rfc3339,
+                    };
+                    let encoder = JsonEncoder::new(schema, timestamps)
+                        .map_err(|error| RunError::Sink(SinkError::from_error(name, &error)))?;
+                    let key = kafka.key.as_ref().map(|key| schema.index_of(key)).transpose();
+                    let key = key.map_err(|error| RunError::Plan(error.to_string()))?;
+                    let producer = producers.connect(&kafka.kafka).await?;
+                    let sink = KafkaSink::new(name, &kafka.topic, producer, network.clone(), encoder, key);
+                    kafka_sinks.insert(name.clone(), sink);
+                }
+                SinkKind::Parquet(parquet) => {
+                    lake_tables.insert(name.clone(), lake_table(parquet, schema));
+                }
+            }
+        }
+        let state_producer = producers.connect(&pipeline.kafka.options).await?;
+        let producers = producers.connected;
+        let fetch_configs = pipeline
+            .sources
+            .iter()
+            .map(|source| consumer_config(&pipeline, &source.kafka));
+        let fetch_configs = fetch_configs.collect::<Result<Vec<_>, _>>()?;
+        let mut group_config = fetch_configs[0].clone();
+        group_config.group_id = Some(pipeline.group_id());
+        group_config.partition_assignment_strategy = vec![AssignmentStrategy::SingleOwner {
+            started_ms: wall_clock_ns() / 1_000_000,
+        }];
+        let window_spans = graph.sources.iter().map(|plan| window_spans(&pipeline, plan)).collect();
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(RunContext {
+            totals: Mutex::new(Totals::new(pipeline.sources.len(), pipeline.sinks.len())),
+            workers: options.workers.map_or(cores, NonZeroUsize::get),
+            next_task: AtomicU64::new(0),
+            pipeline,
+            network,
+            sources,
+            window_spans,
+            source_topics: cluster.sources,
+            broker_version: cluster.broker_version,
+            fetch_configs,
+            group_config,
+            state_consumer,
+            state_producer,
+            kafka_sinks,
+            lake_tables,
+            dead_letter,
+            routes,
+            producers,
+        })
+    }
+
+    /// All topics that are read, each once.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        let mut topics: Vec<_> = self
+            .source_topics
+            .iter()
+            .flat_map(|of_source| of_source.topics.keys().cloned())
+            .collect();
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
+    /// Whether a source reads a topic.
+    pub(crate) fn reads(&self, source: usize, topic: &str) -> bool {
+        self.source_topics[source].topics.contains_key(topic)
+    }
+
+    /// An id that no other task of this process has.
+    pub(crate) fn next_task_id(&self) -> TaskId {
+        TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Now, in nanoseconds since 1970.
+    pub(crate) fn wall_clock_ns(&self) -> i64 {
+        wall_clock_ns()
+    }
+
+    /// What was measured so far.
+    pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Counts one passage through a stage.
+    pub(crate) fn record(&self, stage: Stage, time: Duration) {
+        self.totals().stages.record(stage, time);
+    }
+
+    /// Results of these windows are in Kafka now.
+    pub(crate) fn record_latencies(&self, windows: &[(i64, i64)]) {
+        self.totals().record_latencies(windows, wall_clock_ns());
+    }
+
+    /// A checkpoint is whole.
+    pub(crate) fn handle_checkpoint(&self, checkpoint: CheckpointId, duration: Duration) {
+        let mut totals = self.totals();
+        totals.checkpoint = Some((checkpoint, Instant::now(), duration));
+        totals.checkpoints += 1;
+    }
+
+    /// Closes the producers; everything that counts was flushed by the last checkpoint.
+    pub(crate) async fn close(&self) {
+        for (_, producer) in &self.producers {
+            // A failure here is of records that no checkpoint covers: the next run writes them again.
+            let _ = producer.close(CLOSE_TIMEOUT).await;
+        }
+    }
+}
+
+/// Now, in nanoseconds since 1970; 0 for a clock before that.
+pub(crate) fn wall_clock_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+struct Producers<'a> {
+    pipeline: &'a Pipeline,
+    connected: Vec<(KafkaOptions, Producer)>,
+}
+
+impl Producers<'_> {
+    /// A producer with these options; sinks with the same options share one, and so its batches and connections.
+    async fn connect(&mut self, options: &KafkaOptions) -> Result<Producer, RunError> {
+        if let Some((_, producer)) = self.connected.iter().find(|(known, _)| known == options) {
+            return Ok(producer.clone());
+        }
+        let producer = Producer::connect(producer_config(self.pipeline, options)?)
+            .await
+            .map_err(RunError::connect)?;
+        self.connected.push((options.clone(), producer.clone()));
+        Ok(producer)
+    }
+}
+
+/// A producer's options, with the pipeline's `client.id` where the file sets none.
+pub(crate) fn producer_config(pipeline: &Pipeline, options: &KafkaOptions) -> Result<ProducerConfig, RunError> {
+    let mut config = ProducerConfig::from_properties(options.iter()).map_err(|errors| mistakes(&errors))?;
+    if options.value("client.id").is_none() {
+        config.client.client_id = pipeline.client_id();
+    }
+    Ok(config)
+}
+
+pub(crate) fn consumer_config(pipeline: &Pipeline, options: &KafkaOptions) -> Result<ConsumerConfig, RunError> {
+    let mut config = ConsumerConfig::from_properties(options.iter()).map_err(|errors| mistakes(&errors))?;
+    if options.value("client.id").is_none() {
+        config.client.client_id = pipeline.client_id();
+    }
+    // Whoever decodes a batch checks its CRC, on a worker thread.
+    config.check_crcs = false;
+    Ok(config)
+}
+
+fn mistakes(errors: &[engine_client::PropertyError]) -> RunError {
+    RunError::Options(
+        errors
+            .iter()
+            .map(|error| describe(error))
+            .collect::<Vec<_>>()
+            .join("; "),
+    )
+}
+
+fn sink_index(pipeline: &Pipeline, name: &str) -> usize {
+    let index = pipeline.sinks.iter().position(|sink| sink.name == name);
+    index.expect("the plan's sinks are the pipeline's")
+}
+
+fn task_source(
+    pipeline: &Pipeline,
+    index: usize,
+    plan: &Arc<SourcePlan>,
+    dead_letter: Option<&DeadLetterSink>,
+) -> TaskSource {
+    let source = &pipeline.sources[index];
+    let time_column = plan.watermark.as_ref().map(|watermark| {
+        plan.projection
+            .schema()
+            .index_of(&watermark.column)
+            .expect("the plan decodes the event-time column")
+    });
+    TaskSource {
+        name: source.name.clone(),
+        plan: Arc::clone(plan),
+        time_column,
+        window_sizes_ns: window_spans(pipeline, plan).iter().map(|span| span.size_ns).collect(),
+        on_error: match (source.on_error, dead_letter) {
+            (OnError::Fail, _) => RejectPolicy::Fail,
+            (OnError::Drop, _) => RejectPolicy::Drop,
+            (OnError::DeadLetter, Some(sink)) => RejectPolicy::DeadLetter(Arc::new(sink.clone())),
+            (OnError::DeadLetter, None) => unreachable!("a resolved pipeline has a topic for its dead letters"),
+        },
+    }
+}
+
+fn window_spans(pipeline: &Pipeline, plan: &SourcePlan) -> Vec<WindowSpan> {
+    let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    plan.windows
+        .iter()
+        .map(|name| {
+            let transform = pipeline.transforms.iter().find(|transform| transform.name == *name);
+            let Some(Operator::Window(window)) = transform.map(|transform| &transform.operator) else {
+                unreachable!("the plan's windows are the pipeline's")
+            };
+            let WindowKind::Tumbling { size } = window.kind;
+            WindowSpan {
+                size_ns: nanoseconds(size),
+                lateness_ns: nanoseconds(window.allowed_lateness),
+            }
+        })
+        .collect()
+}
+
+fn lake_table(sink: &ParquetSink, schema: &SchemaRef) -> LakeTable {
+    let partition_by = sink.partition_by.iter().map(|column| match column {
+        PartitionColumn::Date { column } => PartitionBy::date_of("dt", column),
+        PartitionColumn::Column(column) => PartitionBy::column(column),
+    });
+    let config = LakeConfig {
+        partition_by: partition_by.collect(),
+        target_file_bytes: sink.target_file_bytes.get(),
+        row_group_rows: sink.row_group_rows.get(),
+        compression: match sink.compression {
+            LakeCompression::None => Compression::None,
+            LakeCompression::Snappy => Compression::Snappy,
+            LakeCompression::Gzip => Compression::Gzip,
+            LakeCompression::Lz4Raw => Compression::Lz4Raw,
+        },
+        dictionary: sink.dictionary,
+        ..LakeConfig::default()
+    };
+    LakeTable {
+        path: sink.path.display().to_string(),
+        config,
+        schema: schema.clone(),
+    }
+}

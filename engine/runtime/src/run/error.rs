@@ -1,0 +1,82 @@
+//! Why a run failed. Each is told to a user in one line, with its causes.
+
+use std::error::Error;
+
+use crate::checkpoint::recovery::RecoveryError;
+use crate::error_chain::describe;
+use crate::sink::SinkError;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The pipeline's graph has mistakes that its file was not refused for.
+    #[error("the pipeline cannot run: {0}")]
+    Plan(String),
+    /// A client option is not usable.
+    #[error("{0}")]
+    Options(String),
+    /// The cluster cannot be reached.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// A topic is missing or cannot be created.
+    #[error("{0}")]
+    Topic(String),
+    /// The group refuses us.
+    #[error("consumer group: {0}")]
+    Group(String),
+    /// Records cannot be fetched.
+    #[error("cannot read: {0}")]
+    Fetch(String),
+    /// Offsets cannot be read or committed.
+    #[error("committed offsets: {0}")]
+    Commit(String),
+    /// There is no safe start.
+    #[error("cannot restore: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// The state topic cannot be read or written.
+    #[error("state topic {0}")]
+    State(String),
+    /// Decoding, an operator, or rows on their way to a sink.
+    #[error("{0}")]
+    Worker(String),
+    /// An operator failed while windows were merged.
+    #[error("{0}")]
+    Process(String),
+    /// A sink failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A generator failed.
+    #[error("generator {0}")]
+    Generator(String),
+    /// The HTTP server cannot start.
+    #[error("{0}")]
+    Server(String),
+    /// Threads cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Threads(std::io::Error),
+    /// The coordinator's thread ended without an answer.
+    #[error("the coordinator's thread ended without an answer")]
+    CoordinatorGone,
+}
+
+impl RunError {
+    pub(crate) fn connect(error: impl Error) -> Self {
+        RunError::Connect(describe(&error))
+    }
+
+    pub(crate) fn group(error: impl Error) -> Self {
+        RunError::Group(describe(&error))
+    }
+
+    pub(crate) fn fetch(error: impl Error) -> Self {
+        RunError::Fetch(describe(&error))
+    }
+
+    pub(crate) fn commit(error: impl Error) -> Self {
+        RunError::Commit(describe(&error))
+    }
+
+    pub(crate) fn process(error: impl Error) -> Self {
+        RunError::Process(describe(&error))
+    }
+}

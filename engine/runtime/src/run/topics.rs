@@ -1,0 +1,188 @@
+//! Topics: those that are read must be there, those of our own are created.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use engine_client::ClientConfig;
+use engine_client::admin::{Admin, NewTopic, TopicDescription};
+use regex::Regex;
+use tracing::info;
+
+use super::RunError;
+use crate::config::pipeline::{Pipeline, SinkKind, TopicSelection};
+
+/// How often a topic that was just created is looked for before it counts as missing.
+const APPEARANCES_MAX: usize = 50;
+
+/// The pause between two looks.
+const APPEARANCE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The topics that a source reads, with the number of their partitions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SourceTopics {
+    /// By name.
+    pub(crate) topics: BTreeMap<String, usize>,
+}
+
+/// What is known of the cluster after everything was checked and created.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Per source.
+    pub(crate) sources: Vec<SourceTopics>,
+    /// What the brokers' features say of their version, if they say anything.
+    pub(crate) broker_version: Option<String>,
+}
+
+/// Creates what is missing of our own topics (and, with `create_topics`, of the sources'), checks that the others are
+/// there, and gives every source's topics.
+pub(crate) async fn ensure(pipeline: &Pipeline, client: ClientConfig) -> Result<Cluster, RunError> {
+    let admin = Admin::connect(client).await.map_err(RunError::connect)?;
+    let existing = list(&admin).await?;
+    let missing: Vec<_> = wanted(pipeline, &existing)?
+        .into_iter()
+        .filter(|new| !existing.contains_key(&new.name))
+        .collect();
+    if !missing.is_empty() {
+        create(&admin, &missing).await?;
+    }
+    let topics = appear(&admin, &missing).await?;
+    let sources = pipeline
+        .sources
+        .iter()
+        .map(|source| read_by(&source.topics, &topics))
+        .collect::<Result<_, _>>()?;
+    Ok(Cluster {
+        sources,
+        broker_version: None,
+    })
+}
+
+async fn list(admin: &Admin) -> Result<BTreeMap<String, TopicDescription>, RunError> {
+    let topics = admin.list_topics().await.map_err(RunError::connect)?;
+    Ok(topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect())
+}
+
+/// Every topic that we may create.
+fn wanted(pipeline: &Pipeline, existing: &BTreeMap<String, TopicDescription>) -> Result<Vec<NewTopic>, RunError> {
+    let own = pipeline.kafka.own_topics;
+    let plain = |name: &str| NewTopic {
+        name: name.to_owned(),
+        partitions: own
+            .partitions
+            .map(|partitions| i32::try_from(partitions.get()).unwrap_or(i32::MAX)),
+        replication_factor: own
+            .replication_factor
+            .map(|factor| i16::try_from(factor.get()).unwrap_or(i16::MAX)),
+        configs: BTreeMap::new(),
+    };
+    let mut topics = vec![NewTopic {
+        partitions: Some(1),
+        configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+        ..plain(&pipeline.state_topic())
+    }];
+    let mut names: BTreeSet<&str> = pipeline
+        .generators
+        .iter()
+        .map(|generator| generator.topic.as_str())
+        .collect();
+    names.extend(
+        pipeline
+            .dead_letter
+            .iter()
+            .map(|dead_letter| dead_letter.topic.as_str()),
+    );
+    names.extend(pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::Kafka(kafka) => Some(kafka.topic.as_str()),
+        SinkKind::Parquet(_) => None,
+    }));
+    for source in &pipeline.sources {
+        let TopicSelection::Names(of_source) = &source.topics else {
+            continue;
+        };
+        for name in of_source
+            .iter()
+            .filter(|name| !names.contains(name.as_str()))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            if existing.contains_key(&name) {
+                continue;
+            }
+            let Some(layout) = pipeline.kafka.create_topics else {
+                return Err(RunError::Topic(format!(
+                    "source \"{}\" reads topic {name}, which does not exist; create it, or set create_topics = true \
+                     with partitions and replication_factor in [kafka]",
+                    source.name
+                )));
+            };
+            topics.push(NewTopic {
+                partitions: Some(i32::try_from(layout.partitions.get()).unwrap_or(i32::MAX)),
+                replication_factor: Some(i16::try_from(layout.replication_factor.get()).unwrap_or(i16::MAX)),
+                ..plain(&name)
+            });
+        }
+    }
+    topics.extend(names.into_iter().map(plain));
+    topics.dedup_by(|a, b| a.name == b.name);
+    Ok(topics)
+}
+
+async fn create(admin: &Admin, missing: &[NewTopic]) -> Result<(), RunError> {
+    for (name, created) in admin.create_topics(missing).await.map_err(RunError::connect)? {
+        match created {
+            Ok(()) => info!(topic = name, "Created a topic."),
+            // Another process of this pipeline was quicker.
+            Err(refusal) if refusal.code.name() == "TOPIC_ALREADY_EXISTS" => {}
+            Err(refusal) => return Err(RunError::Topic(format!("topic {name} cannot be created: {refusal}"))),
+        }
+    }
+    Ok(())
+}
+
+/// A new topic takes a moment to be known to every broker, and to have leaders.
+async fn appear(admin: &Admin, missing: &[NewTopic]) -> Result<BTreeMap<String, TopicDescription>, RunError> {
+    for _ in 0..APPEARANCES_MAX {
+        let topics = list(admin).await?;
+        let there = missing.iter().all(|new| {
+            topics.get(&new.name).is_some_and(|topic| {
+                !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| partition.leader.is_some())
+            })
+        });
+        if there {
+            return Ok(topics);
+        }
+        tokio::time::sleep(APPEARANCE_PAUSE).await;
+    }
+    let names: Vec<_> = missing.iter().map(|new| new.name.as_str()).collect();
+    Err(RunError::Topic(format!(
+        "topics {} were created, but have no leader after {} ms",
+        names.join(", "),
+        APPEARANCES_MAX as u128 * APPEARANCE_PAUSE.as_millis()
+    )))
+}
+
+fn read_by(selection: &TopicSelection, topics: &BTreeMap<String, TopicDescription>) -> Result<SourceTopics, RunError> {
+    let names: Vec<&String> = match selection {
+        TopicSelection::Names(names) => names.iter().collect(),
+        TopicSelection::Pattern(pattern) => {
+            let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| RunError::Topic(error.to_string()))?;
+            topics
+                .iter()
+                .filter(|(name, topic)| !topic.is_internal && whole.is_match(name))
+                .map(|(name, _)| name)
+                .collect()
+        }
+    };
+    if names.is_empty() {
+        return Err(RunError::Topic(
+            "topic_pattern matches no topic of the cluster".to_owned(),
+        ));
+    }
+    let with_partitions = names.into_iter().map(|name| match topics.get(name) {
+        Some(topic) => Ok((name.clone(), topic.partitions.len())),
+        None => Err(RunError::Topic(format!("topic {name} does not exist"))),
+    });
+    Ok(SourceTopics {
+        topics: with_partitions.collect::<Result<_, _>>()?,
+    })
+}

@@ -1,0 +1,111 @@
+//! A session: the time between owning the partitions and losing them.
+//!
+//! It begins with a restore and ends with a last checkpoint or, when the partitions are gone already, without one.
+//! Everything that may hold unfinished work (workers, lake writers, watermarks) is made for one session and dropped
+//! with it, so that a process that loses its partitions and gets them back starts from the state topic like any other.
+//!
+//! ```text
+//!            fetched                    all workers idle, due                 all workers answered
+//! Gathering ──────────▶ Gathering … ───────────────────────────▶ Processing ───────────────────────▶ Gathering
+//!                                                                              watermarks, closed windows,
+//!                                                                              a checkpoint when due
+//! ```
+//! While the workers process one micro-batch, the next is gathered. A checkpoint is taken between two triggers only,
+//! when nothing is on its way: that is the barrier.
+//! Never here: joining the group, HTTP, printing.
+
+pub(crate) mod barrier;
+pub(crate) mod event_loop;
+pub(crate) mod pace;
+pub(crate) mod partitions;
+pub(crate) mod restore;
+pub(crate) mod windows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use self::pace::Pace;
+use self::windows::SessionSource;
+use crate::checkpoint::state_topic::StateTopic;
+use crate::checkpoint::{CheckpointId, OwnerEpoch};
+use crate::progress::RunPhase;
+use crate::run::{Control, RunContext};
+use crate::sink::set::SinkSet;
+use crate::worker::{Reply, TaskId, Workers};
+
+/// Ownership of the partitions, with all that is unfinished.
+#[derive(Debug)]
+pub(crate) struct Session {
+    context: Arc<RunContext>,
+    owner_epoch: OwnerEpoch,
+    /// The newest whole checkpoint; 0 before the first.
+    checkpoint: CheckpointId,
+    /// Whether state of former owners is still in the state topic.
+    cleared_former_owners: bool,
+    state_topic: StateTopic,
+    sources: Vec<SessionSource>,
+    /// The source of each task.
+    tasks: HashMap<TaskId, usize>,
+    workers: Workers,
+    replies: UnboundedReceiver<Reply>,
+    /// Process jobs at the workers.
+    outstanding: usize,
+    sinks: Arc<SinkSet>,
+    pace: Pace,
+    gather_started: Option<Instant>,
+    /// Whether anything was processed since the last checkpoint.
+    changed: bool,
+}
+
+impl Session {
+    /// Every source, in the order of the pipeline.
+    pub(crate) fn sources(&self) -> &[SessionSource] {
+        &self.sources
+    }
+
+    /// Every sink, in the order of the pipeline.
+    pub(crate) fn sinks(&self) -> &SinkSet {
+        &self.sinks
+    }
+
+    /// Ends the workers and the fetchers, and leaves its counts to the totals.
+    pub(crate) async fn close(self) {
+        let mut totals = self.context.totals();
+        for (of_source, source) in totals.ended_counts.iter_mut().zip(&self.sources) {
+            *of_source = *of_source + source.counts;
+        }
+        for (rows, sink) in totals.ended_rows.iter_mut().zip(self.sinks.iter()) {
+            *rows += sink.rows();
+        }
+        drop(totals);
+        self.workers.join();
+        for source in self.sources {
+            source.fetcher.close().await;
+        }
+    }
+
+    /// Reports a snapshot, now and then.
+    fn report(&self, control: &mut Control) {
+        if control.report_due(Instant::now()) {
+            control
+                .reporter
+                .status(self.context.status(RunPhase::Running, Some(self)));
+        }
+    }
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// A bounded run has read everything; the last checkpoint is taken.
+    Finished,
+    /// Somebody asked to stop; the last checkpoint is taken.
+    Stopped,
+    /// The partitions go to another process; the last checkpoint is taken.
+    Revoked,
+    /// The partitions are another process's already; nothing was committed.
+    Lost,
+}

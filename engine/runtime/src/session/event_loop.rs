@@ -1,0 +1,182 @@
+//! The session's loop: gather, process, advance, checkpoint, until something ends it.
+
+use std::time::Instant;
+
+use engine_client::{Consumer, Event};
+use futures::future::select_all;
+
+use super::{Session, SessionEnd};
+use crate::run::{Control, RunError};
+use crate::stage_times::Stage;
+use crate::worker::{Job, Reply, WorkerError};
+
+/// What woke the loop.
+enum Happened {
+    Group(Event),
+    Fetched(usize, Event),
+    Reply(Reply),
+    GeneratorsEnded,
+    Stop,
+    Time,
+}
+
+impl Session {
+    /// Runs until the end. `group` is polled all the while, so that membership lives on.
+    pub(crate) async fn run(&mut self, group: &mut Consumer, control: &mut Control) -> Result<SessionEnd, RunError> {
+        loop {
+            let now = Instant::now();
+            if self.outstanding == 0 {
+                if self.pace.trigger_due(now) {
+                    self.dispatch(now);
+                } else if self.is_finished() {
+                    return Ok(if self.finish(group, control).await? {
+                        SessionEnd::Finished
+                    } else {
+                        SessionEnd::Lost
+                    });
+                }
+                if self.outstanding == 0 && self.pace.checkpoint_due(now) && !self.checkpoint(group).await? {
+                    return Ok(SessionEnd::Lost);
+                }
+            }
+            match self.wait(group, control, now).await? {
+                Happened::Reply(reply) => {
+                    self.handle_reply(reply)?;
+                    if self.outstanding == 0 {
+                        self.advance(Instant::now()).await?;
+                    }
+                }
+                Happened::Fetched(source, event) => self.handle_fetched(source, event),
+                Happened::Time if self.outstanding == 0 => self.advance(Instant::now()).await?,
+                Happened::Time => {}
+                Happened::GeneratorsEnded => {
+                    control.handle_generators_ended()?;
+                    if control.until_end {
+                        self.bound_by_log_end().await?;
+                    }
+                }
+                Happened::Stop => {
+                    return Ok(if self.last_checkpoint(group).await? {
+                        SessionEnd::Stopped
+                    } else {
+                        SessionEnd::Lost
+                    });
+                }
+                Happened::Group(Event::Revoked(_)) => {
+                    return Ok(if self.last_checkpoint(group).await? {
+                        SessionEnd::Revoked
+                    } else {
+                        SessionEnd::Lost
+                    });
+                }
+                Happened::Group(Event::Lost(_)) => return Ok(SessionEnd::Lost),
+                // The coordinator confirms the assignment after a rebalance that changed nothing.
+                Happened::Group(_) => {}
+            }
+            self.report(control);
+        }
+    }
+
+    async fn wait(&mut self, group: &mut Consumer, control: &Control, now: Instant) -> Result<Happened, RunError> {
+        let (room, outstanding) = (!self.pace.is_full(), self.outstanding > 0);
+        let wake = self.pace.next_wake(now);
+        let Session { sources, replies, .. } = self;
+        let fetched = select_all(sources.iter_mut().map(|source| Box::pin(source.fetcher.poll())));
+        Ok(tokio::select! {
+            biased;
+            () = control.stopped() => Happened::Stop,
+            reply = replies.recv(), if outstanding => {
+                Happened::Reply(reply.expect("the workers live as long as the session"))
+            }
+            event = group.poll() => Happened::Group(event.map_err(RunError::group)?),
+            (event, source, _) = fetched, if room => {
+                Happened::Fetched(source, event.map_err(RunError::fetch)?)
+            }
+            () = control.generators_ended() => Happened::GeneratorsEnded,
+            () = tokio::time::sleep_until(wake.into()) => Happened::Time,
+        })
+    }
+
+    fn handle_fetched(&mut self, source: usize, event: Event) {
+        let Event::Fetched(fetched) = event else { return };
+        let source = &mut self.sources[source];
+        let Some(partition) = source
+            .by_name
+            .get(&fetched.tp)
+            .and_then(|task| source.partitions.get_mut(task))
+        else {
+            return;
+        };
+        let records = fetched
+            .batches
+            .iter()
+            .map(|batch| batch.header.record_count.max(0) as usize)
+            .sum();
+        let log_end = match fetched.last_stable_offset {
+            end if end >= 0 => end,
+            _ => fetched.high_watermark,
+        };
+        let backlog = fetched.next_offset < log_end;
+        partition.handle_fetched(fetched.batches, fetched.next_offset, log_end);
+        let now = Instant::now();
+        self.gather_started.get_or_insert(now);
+        self.pace.handle_records(now, records, backlog);
+    }
+
+    /// Sends what was gathered to the workers.
+    fn dispatch(&mut self, now: Instant) {
+        if let Some(started) = self.gather_started.take() {
+            self.context.record(Stage::Gather, now - started);
+        }
+        for source in &mut self.sources {
+            let closed_before = source.watermark_ns();
+            for (task, partition) in &mut source.partitions {
+                let Some((batches, next_offset)) = partition.take_pending() else {
+                    continue;
+                };
+                let job = Job::Process {
+                    task: *task,
+                    batches,
+                    next_offset,
+                    closed_before,
+                };
+                self.workers.send(partition.worker, job);
+                self.outstanding += 1;
+            }
+        }
+        self.pace.handle_triggered();
+    }
+
+    /// Takes a worker's answer to a process job.
+    pub(super) fn handle_reply(&mut self, reply: Reply) -> Result<(), RunError> {
+        match reply {
+            Reply::Processed { task, outcome, times } => {
+                self.outstanding -= 1;
+                self.changed = true;
+                self.context.record(Stage::Process, times.process);
+                self.context.record(Stage::Sinks, times.sinks);
+                let source = self.tasks[&task];
+                self.sources[source].handle_processed(task, &outcome, self.context.wall_clock_ns());
+                Ok(())
+            }
+            Reply::Failed(error) => Err(error.into()),
+            Reply::Windows { .. } | Reply::Snapshots { .. } => {
+                unreachable!("only asked for when nothing is outstanding, and taken at once")
+            }
+        }
+    }
+
+    /// Whether a bounded run has read everything.
+    fn is_finished(&self) -> bool {
+        self.sources
+            .iter()
+            .flat_map(|source| source.partitions.values())
+            .all(super::partitions::Partition::is_finished)
+    }
+}
+
+impl From<WorkerError> for RunError {
+    fn from(error: WorkerError) -> Self {
+        RunError::Worker(crate::error_chain::describe(&error))
+    }
+}

@@ -1,0 +1,281 @@
+//! The beginning of a session: what was kept is read, decided upon and put back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine_client::{AutoOffsetReset, Consumer, StartAt, TopicPartition};
+use engine_lake::{LakeStore, LakeWriter, StagedFiles, WriterId};
+use engine_stream::graph::WindowOutput;
+use engine_stream::watermark::PartitionWatermarks;
+
+use super::Session;
+use super::pace::{Pace, PaceConfig};
+use super::partitions::Partition;
+use super::windows::SessionSource;
+use crate::checkpoint::CheckpointId;
+use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::recovery::{self, PartitionFacts, Recovery, StartPosition};
+use crate::checkpoint::state_table::RestoredState;
+use crate::checkpoint::state_topic::StateTopic;
+use crate::config::pipeline::SinkKind;
+use crate::run::{Control, RunContext, RunError};
+use crate::sink::SinkError;
+use crate::sink::lake::LakeSink;
+use crate::sink::set::{NamedSink, SinkSet, SinkWriter};
+use crate::source::task::PartitionTask;
+use crate::worker::{Job, Workers};
+
+impl Session {
+    /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching.
+    pub(crate) async fn begin(
+        context: Arc<RunContext>,
+        group: &mut Consumer,
+        assigned: &[TopicPartition],
+        control: &Control,
+    ) -> Result<Session, RunError> {
+        let committed = group.committed(assigned).await.map_err(RunError::commit)?;
+        let mut facts = Vec::new();
+        for (index, source) in context.sources.iter().enumerate() {
+            for tp in assigned.iter().filter(|tp| context.reads(index, &tp.topic)) {
+                let committed = committed
+                    .iter()
+                    .find(|(of, _)| of == tp)
+                    .and_then(|(_, committed)| committed.as_ref());
+                facts.push(PartitionFacts {
+                    source: source.name.clone(),
+                    topic: tp.topic.to_string(),
+                    partition: tp.partition,
+                    committed: committed.map(|committed| (committed.offset, committed.metadata.clone())),
+                });
+            }
+        }
+        let mut state_topic = StateTopic::open(&context);
+        let restored = state_topic.read().await?;
+        let manifest = restored.as_ref().map(|restored| &restored.manifest);
+        let recovery = recovery::decide(&facts, manifest).map_err(RunError::Recovery)?;
+
+        let sinks = Arc::new(open_sinks(&context, manifest)?);
+        let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
+        let workers = Workers::start(context.workers, &(sinks.clone() as _), &replies).map_err(RunError::Threads)?;
+        let pipeline = &context.pipeline;
+        let pace = Pace::new(
+            Instant::now(),
+            PaceConfig {
+                trigger_interval: pipeline.trigger.interval,
+                trigger_records_max: pipeline.trigger.records_max.get(),
+                checkpoint_interval: pipeline.checkpoint.interval,
+            },
+        );
+        let mut session = Session {
+            owner_epoch: recovery.owner_epoch,
+            checkpoint: recovery.restored.unwrap_or(CheckpointId(0)),
+            cleared_former_owners: false,
+            state_topic,
+            sources: Vec::new(),
+            tasks: HashMap::new(),
+            workers,
+            replies: answers,
+            outstanding: 0,
+            sinks,
+            pace,
+            gather_started: None,
+            changed: false,
+            context,
+        };
+        for source in 0..session.context.sources.len() {
+            session.open_source(source, &facts, &recovery, manifest).await?;
+        }
+        session.install_tasks(restored.as_ref())?;
+        if control.until_end && !control.waits_for_generators() {
+            session.bound_by_log_end().await?;
+        }
+        control.reporter.started(session.context.started(&session, &recovery));
+        Ok(session)
+    }
+
+    /// Connects a source's fetcher and finds the position of each of its partitions.
+    async fn open_source(
+        &mut self,
+        index: usize,
+        facts: &[PartitionFacts],
+        recovery: &Recovery,
+        manifest: Option<&Manifest>,
+    ) -> Result<(), RunError> {
+        let context = Arc::clone(&self.context);
+        let config = context.fetch_configs[index].clone();
+        let reset = config.auto_offset_reset;
+        let mut fetcher = Consumer::connect(config).await.map_err(RunError::fetch)?;
+        let source = &context.sources[index];
+        let mut starts = Vec::new();
+        for (facts, start) in facts
+            .iter()
+            .zip(&recovery.starts)
+            .filter(|(facts, _)| facts.source == source.name)
+        {
+            let tp = TopicPartition::new(facts.topic.as_str(), facts.partition);
+            let at = |offset| (offset, None);
+            let start = match start {
+                StartPosition::Restored { offset, leader_epoch } => (*offset, *leader_epoch),
+                StartPosition::Committed { offset } => at(*offset),
+                StartPosition::Reset => at(reset_offset(&fetcher, reset, &tp).await?),
+                StartPosition::Earliest => at(reset_offset(&fetcher, AutoOffsetReset::Earliest, &tp).await?),
+            };
+            starts.push((tp, start));
+        }
+        fetcher.assign(starts.iter().map(|(tp, _)| tp.clone()));
+        let positions = starts.iter().map(|(tp, (offset, leader_epoch))| {
+            (
+                tp.clone(),
+                StartAt::Offset {
+                    offset: *offset,
+                    leader_epoch: *leader_epoch,
+                },
+            )
+        });
+        fetcher.start(positions).map_err(RunError::fetch)?;
+
+        let mut watermarks = source
+            .plan
+            .watermark
+            .as_ref()
+            .map(|spec| PartitionWatermarks::new(&spec.config));
+        if let (Some(watermarks), Some(watermark)) = (
+            &mut watermarks,
+            manifest.and_then(|manifest| manifest.watermark_ns(&source.name)),
+        ) {
+            watermarks.raise(watermark);
+        }
+        let closed_up_to = watermarks.as_ref().and_then(PartitionWatermarks::source_watermark);
+        let (mut partitions, mut by_name) = (BTreeMap::new(), HashMap::new());
+        for (tp, (offset, _)) in starts {
+            let task = context.next_task_id();
+            let worker = self.tasks.len() % self.workers.count();
+            if let Some(watermarks) = &mut watermarks {
+                let kept = manifest.and_then(|manifest| manifest.partition(&source.name, &tp.topic, tp.partition));
+                watermarks.add(task, kept.and_then(|kept| kept.watermark_ns));
+            }
+            partitions.insert(
+                task,
+                Partition::new(Arc::clone(&tp.topic), tp.partition, worker, offset),
+            );
+            by_name.insert(tp, task);
+            self.tasks.insert(task, index);
+        }
+        self.sources.push(SessionSource {
+            source: Arc::clone(source),
+            fetcher,
+            partitions,
+            by_name,
+            watermarks,
+            window_output: WindowOutput::new(&source.plan),
+            window_spans: context.window_spans[index].clone(),
+            closed_up_to,
+            counts: Default::default(),
+        });
+        Ok(())
+    }
+
+    /// Gives every partition's task, with its state, to its worker.
+    fn install_tasks(&mut self, restored: Option<&RestoredState>) -> Result<(), RunError> {
+        for (index, source) in self.sources.iter().enumerate() {
+            for (task, partition) in &source.partitions {
+                let mut state = PartitionTask::new(
+                    Arc::clone(&source.source),
+                    Arc::clone(&partition.topic),
+                    partition.partition,
+                    partition.processed_offset,
+                );
+                let key = (
+                    source.source.name.clone(),
+                    partition.topic.to_string(),
+                    partition.partition,
+                );
+                if let Some(snapshot) = restored.and_then(|restored| restored.snapshots.get(&key)) {
+                    state
+                        .restore(snapshot)
+                        .map_err(|error| RunError::Worker(crate::error_chain::describe(&error)))?;
+                }
+                let state = Box::new(state);
+                self.workers.send(
+                    partition.worker,
+                    Job::Install {
+                        task: *task,
+                        source: index,
+                        state,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the run end where the logs end now.
+    pub(super) async fn bound_by_log_end(&mut self) -> Result<(), RunError> {
+        self.settle().await?;
+        for source in &mut self.sources {
+            let tps: Vec<_> = source.by_name.keys().cloned().collect();
+            for (tp, end) in source.fetcher.end_offsets(&tps).await.map_err(RunError::fetch)? {
+                let Some(task) = source.by_name.get(&tp) else { continue };
+                let partition = source
+                    .partitions
+                    .get_mut(task)
+                    .expect("both maps hold the same partitions");
+                partition.end_offset = Some(end);
+                self.workers.send(
+                    partition.worker,
+                    Job::Bound {
+                        task: *task,
+                        end_offset: end,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where `auto.offset.reset` starts a partition that nothing is known of.
+async fn reset_offset(fetcher: &Consumer, reset: AutoOffsetReset, tp: &TopicPartition) -> Result<i64, RunError> {
+    let offsets = match reset {
+        AutoOffsetReset::Earliest => fetcher.beginning_offsets(std::slice::from_ref(tp)).await,
+        AutoOffsetReset::Latest => fetcher.end_offsets(std::slice::from_ref(tp)).await,
+        AutoOffsetReset::None => {
+            return Err(RunError::Fetch(format!(
+                "{tp}: the group has no committed offset and auto.offset.reset is none"
+            )));
+        }
+    };
+    let offsets = offsets.map_err(RunError::fetch)?;
+    let offset = offsets.into_iter().find(|(of, _)| of == tp).map(|(_, offset)| offset);
+    offset.ok_or_else(|| RunError::Fetch(format!("{tp}: the broker told no offset")))
+}
+
+/// Opens every sink; a lake table first gets what a crash left: published if its checkpoint is whole, deleted if not.
+fn open_sinks(context: &RunContext, manifest: Option<&Manifest>) -> Result<SinkSet, RunError> {
+    let mut sinks = Vec::new();
+    for sink in &context.pipeline.sinks {
+        let writer = match &sink.kind {
+            SinkKind::Kafka(_) => SinkWriter::Kafka(context.kafka_sinks[&sink.name].clone()),
+            SinkKind::Parquet(_) => SinkWriter::Lake(open_lake(context, &sink.name, manifest)?),
+        };
+        sinks.push(NamedSink::new(&sink.name, writer));
+    }
+    Ok(SinkSet::new(sinks, context.routes.clone()))
+}
+
+fn open_lake(context: &RunContext, sink: &str, manifest: Option<&Manifest>) -> Result<LakeSink, RunError> {
+    let failed = |error: &dyn std::error::Error| RunError::Sink(SinkError::from_error(sink, error));
+    let table = &context.lake_tables[sink];
+    let store = LakeStore::open(&table.path).map_err(|error| failed(&error))?;
+    let writer_id = WriterId::new(format!("{}.{sink}.0", context.pipeline.name)).map_err(|error| failed(&error))?;
+    let kept = manifest.and_then(|manifest| manifest.lake.iter().find(|kept| kept.sink == sink));
+    let kept = kept
+        .map(|kept| StagedFiles::decode(kept.staged.as_bytes()))
+        .transpose()
+        .map_err(|error| failed(&error))?;
+    engine_lake::recover(&store, &writer_id, kept.as_ref()).map_err(|error| failed(&error))?;
+    let writer = LakeWriter::open(store, table.config.clone(), table.schema.clone(), writer_id)
+        .map_err(|error| failed(&error))?;
+    LakeSink::start(sink, writer).map_err(RunError::Threads)
+}

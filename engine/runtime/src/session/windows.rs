@@ -1,0 +1,215 @@
+//! One source within a session: its partitions, its watermark, and the windows that the watermark closes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine_client::{Consumer, TopicPartition};
+use engine_stream::event_time::EventTimes;
+use engine_stream::graph::{Output, ProcessError, WindowOutput};
+use engine_stream::watermark::PartitionWatermarks;
+
+use super::partitions::{Partition, Quiet};
+use crate::source::task::{TaskOutcome, TaskSource, TaskWindows};
+use crate::worker::TaskId;
+
+/// One source within a session.
+#[derive(Debug)]
+pub(crate) struct SessionSource {
+    /// What its tasks share.
+    pub(crate) source: Arc<TaskSource>,
+    /// Fetches its partitions, with this source's own client options.
+    pub(crate) fetcher: Consumer,
+    /// Every partition that this process owns.
+    pub(crate) partitions: BTreeMap<TaskId, Partition>,
+    /// The same, by name.
+    pub(crate) by_name: HashMap<TopicPartition, TaskId>,
+    /// Event time; `None` where the source has no watermark.
+    pub(crate) watermarks: Option<PartitionWatermarks<TaskId>>,
+    /// Merges partial windows.
+    pub(crate) window_output: WindowOutput,
+    /// Length and allowed lateness of each window of the plan, in nanoseconds.
+    pub(crate) window_spans: Vec<WindowSpan>,
+    /// The watermark at which windows were last taken.
+    pub(crate) closed_up_to: Option<i64>,
+    /// Counted since the session began.
+    pub(crate) counts: SourceCounts,
+}
+
+/// Length and allowed lateness of a window, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WindowSpan {
+    /// Its length.
+    pub(crate) size_ns: i64,
+    /// How long after its end it stays open.
+    pub(crate) lateness_ns: i64,
+}
+
+/// What a source has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SourceCounts {
+    /// Records read, the malformed ones included.
+    pub(crate) records: u64,
+    /// Bytes of their batches as they came from the brokers.
+    pub(crate) bytes: u64,
+    /// Malformed records.
+    pub(crate) malformed: u64,
+    /// Rows too late for a window.
+    pub(crate) late_rows: u64,
+    /// Rows without an event time that a window can place.
+    pub(crate) unplaced_rows: u64,
+    /// Rows too far in the future to advance a watermark.
+    pub(crate) skewed_rows: u64,
+}
+
+impl std::ops::Add for SourceCounts {
+    type Output = SourceCounts;
+
+    fn add(self, other: SourceCounts) -> SourceCounts {
+        SourceCounts {
+            records: self.records + other.records,
+            bytes: self.bytes + other.bytes,
+            malformed: self.malformed + other.malformed,
+            late_rows: self.late_rows + other.late_rows,
+            unplaced_rows: self.unplaced_rows + other.unplaced_rows,
+            skewed_rows: self.skewed_rows + other.skewed_rows,
+        }
+    }
+}
+
+/// Windows that were merged over all partitions.
+#[derive(Debug, Default)]
+pub(crate) struct ClosedResults {
+    /// Rows for sinks.
+    pub(crate) outputs: Vec<Output>,
+    /// (window start in ns, timestamp in ms of the latest record of its span), over all windows of the plan.
+    pub(crate) latest: Vec<(i64, i64)>,
+    /// The latest end of these windows, in nanoseconds, the allowed lateness included.
+    pub(crate) end_ns: Option<i64>,
+}
+
+impl SessionSource {
+    /// The source's watermark as of the last trigger: what decides whether a row is late.
+    pub(crate) fn watermark_ns(&self) -> Option<i64> {
+        self.watermarks.as_ref().and_then(PartitionWatermarks::source_watermark)
+    }
+
+    /// A worker is done with a piece of a partition.
+    pub(crate) fn handle_processed(&mut self, task: TaskId, outcome: &TaskOutcome, wall_clock_ns: i64) {
+        let partition = self
+            .partitions
+            .get_mut(&task)
+            .expect("a task is dropped only when nothing is on its way");
+        partition.handle_processed(outcome.next_offset);
+        self.counts.records += outcome.records;
+        self.counts.bytes += outcome.bytes;
+        self.counts.malformed += outcome.malformed;
+        self.counts.late_rows += outcome.late_rows;
+        self.counts.unplaced_rows += outcome.unplaced_rows;
+        let Some(watermarks) = &mut self.watermarks else { return };
+        for times in &outcome.event_times {
+            let times = EventTimes::new(times).expect("the plan checked that event time is a timestamp");
+            self.counts.skewed_rows += watermarks.handle_rows(&task, times, wall_clock_ns);
+        }
+    }
+
+    /// All partitions have been looked at: advances the watermark. Returns it if it may close windows.
+    pub(crate) fn advance(&mut self, now: Instant) -> Option<i64> {
+        let watermarks = self.watermarks.as_mut()?;
+        for (task, partition) in &mut self.partitions {
+            // An empty partition never delivers; what the broker says of its end is known all the same.
+            let name = TopicPartition::new(Arc::clone(&partition.topic), partition.partition);
+            if let (Some(position), Some(lag)) = (self.fetcher.position(&name), self.fetcher.lag(&name)) {
+                partition.log_end_offset = Some(position.offset.saturating_add_unsigned(lag));
+            }
+            match partition.quiet(now) {
+                Quiet::Busy => {}
+                Quiet::CaughtUp => watermarks.handle_caught_up(task),
+                Quiet::Silent => watermarks.handle_silence(task, now),
+            }
+        }
+        let watermark = watermarks.advance()?;
+        let closes = self
+            .window_spans
+            .iter()
+            .any(|span| span.closes_between(self.closed_up_to, watermark));
+        if !closes {
+            return None;
+        }
+        self.closed_up_to = Some(watermark);
+        Some(watermark)
+    }
+
+    /// Merges what the partitions gave for one watermark.
+    pub(crate) fn merge(&self, windows: Vec<TaskWindows>) -> Result<ClosedResults, ProcessError> {
+        let mut results = ClosedResults::default();
+        let mut latest: BTreeMap<(usize, i64), i64> = BTreeMap::new();
+        let mut closed = Vec::new();
+        for of_partition in windows {
+            closed.extend(of_partition.closed);
+            for (window, starts) in of_partition.latest.into_iter().enumerate() {
+                for (start, timestamp) in starts {
+                    let entry = latest.entry((window, start)).or_insert(timestamp);
+                    *entry = (*entry).max(timestamp);
+                }
+            }
+        }
+        results.end_ns = latest
+            .keys()
+            .map(|(window, start)| self.window_spans[*window].closed_at(*start))
+            .max();
+        results.latest = latest
+            .into_iter()
+            .map(|((_, start), timestamp)| (start, timestamp))
+            .collect();
+        self.window_output.merge(closed, &mut results.outputs)?;
+        Ok(results)
+    }
+
+    /// After a drain: what was emitted stays closed, also for the next run.
+    pub(crate) fn raise_watermark(&mut self, watermark_ns: i64) {
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.raise(watermark_ns);
+            watermarks.advance();
+        }
+    }
+}
+
+impl WindowSpan {
+    /// Whether a watermark that went from `before` to `after` passed an end of such a window.
+    fn closes_between(self, before: Option<i64>, after: i64) -> bool {
+        let window_of = |watermark: i64| watermark.saturating_sub(self.lateness_ns).div_euclid(self.size_ns);
+        before.is_none_or(|before| window_of(before) < window_of(after))
+    }
+
+    /// The watermark that closes the window with this start.
+    fn closed_at(self, start_ns: i64) -> i64 {
+        start_ns.saturating_add(self.size_ns).saturating_add(self.lateness_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_closes_when_the_watermark_reaches_its_end_plus_the_lateness() {
+        let span = WindowSpan {
+            size_ns: 10,
+            lateness_ns: 3,
+        };
+        for (before, after, closes) in [
+            (None, -100, true),
+            (Some(0), 2, false),
+            (Some(0), 3, true),
+            (Some(3), 12, false),
+            (Some(12), 13, true),
+            (Some(-8), -7, true),
+            (Some(5), i64::MAX, true),
+        ] {
+            assert_eq!(span.closes_between(before, after), closes, "{before:?} -> {after}");
+        }
+        assert_eq!(span.closed_at(0), 13);
+        assert_eq!(span.closed_at(i64::MAX), i64::MAX);
+    }
+}

@@ -1,0 +1,163 @@
+//! A Kafka sink: rows become JSON records, appended to the producer's batches by whichever thread has them.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use engine_client::{Producer, TopicRecord};
+use engine_stream::json::JsonEncoder;
+use tokio::runtime::Handle;
+
+use super::SinkError;
+
+/// Rows encoded before they go to the producer: bounds the scratch memory, whatever the size of a micro-batch.
+const ROWS_PER_APPEND: usize = 4_096;
+
+/// Handle on the sink; clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct KafkaSink {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    topic: String,
+    producer: Producer,
+    network: Handle,
+    encoder: JsonEncoder,
+    key_column: Option<usize>,
+    /// The first failed delivery. The producer tells each failure once; a sink that lost rows must go on saying so.
+    failure: Mutex<Option<SinkError>>,
+    /// Buffers that are not in use, at most one per thread that writes.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Encoded rows, end to end, with where each ends.
+#[derive(Debug, Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    key_text: String,
+    /// (end of the key, end of the value); a null key has none.
+    ends: Vec<(Option<usize>, usize)>,
+}
+
+impl KafkaSink {
+    /// A sink that writes rows of the encoder's columns to `topic`.
+    pub(crate) fn new(
+        name: &str,
+        topic: &str,
+        producer: Producer,
+        network: Handle,
+        encoder: JsonEncoder,
+        key_column: Option<usize>,
+    ) -> Self {
+        let shared = Shared {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            producer,
+            network,
+            encoder,
+            key_column,
+            failure: Mutex::new(None),
+            scratch: Mutex::new(Vec::new()),
+        };
+        KafkaSink {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Encodes and appends rows; blocks while the producer's buffer is full. Not for the network's threads.
+    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<(), SinkError> {
+        if let Some(failure) = self.failure().clone() {
+            return Err(failure);
+        }
+        let mut scratch = lock(&self.shared.scratch).pop().unwrap_or_default();
+        let mut written = Ok(());
+        let mut offset = 0;
+        while offset < batch.num_rows() && written.is_ok() {
+            let rows = ROWS_PER_APPEND.min(batch.num_rows() - offset);
+            written = scratch
+                .encode(&self.shared, &batch.slice(offset, rows))
+                .and_then(|()| self.append(&scratch));
+            offset += rows;
+        }
+        lock(&self.shared.scratch).push(scratch);
+        written.map_err(|what| SinkError::new(&self.shared.name, what))
+    }
+
+    /// Waits until the brokers have everything written so far, without lingering.
+    pub(crate) async fn flush(&self) -> Result<(), SinkError> {
+        let flushed = self.shared.producer.flush().await;
+        let mut failure = self.failure();
+        if let Err(error) = flushed {
+            failure.get_or_insert(SinkError::from_error(&self.shared.name, &error));
+        }
+        failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn append(&self, scratch: &Scratch) -> Result<(), String> {
+        // Rows come from threads of our own and from the coordinator's, which is inside the runtime already.
+        let _network = self.shared.network.enter();
+        let appended = self.shared.producer.append_all(&self.shared.topic, scratch.records());
+        futures::executor::block_on(appended)
+            .map(|_| ())
+            .map_err(|error| crate::error_chain::describe(&error))
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<SinkError>> {
+        lock(&self.shared.failure)
+    }
+}
+
+impl Scratch {
+    fn encode(&mut self, sink: &Shared, batch: &RecordBatch) -> Result<(), String> {
+        self.bytes.clear();
+        self.ends.clear();
+        let options = FormatOptions::new();
+        let key = match sink.key_column {
+            Some(column) => {
+                let column = batch.column(column);
+                let formatter = ArrayFormatter::try_new(column, &options);
+                Some((column, formatter.map_err(|error| error.to_string())?))
+            }
+            None => None,
+        };
+        let rows = sink.encoder.rows(batch);
+        for row in 0..batch.num_rows() {
+            let mut key_end = None;
+            if let Some((column, formatter)) = &key
+                && column.is_valid(row)
+            {
+                self.key_text.clear();
+                write!(self.key_text, "{}", formatter.value(row)).map_err(|_| "the key cannot be written as text")?;
+                self.bytes.extend_from_slice(self.key_text.as_bytes());
+                key_end = Some(self.bytes.len());
+            }
+            rows.write(row, &mut self.bytes);
+            self.ends.push((key_end, self.bytes.len()));
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> impl Iterator<Item = TopicRecord<'_>> {
+        let mut start = 0;
+        self.ends.iter().map(move |(key_end, end)| {
+            let key = key_end.map(|key_end| &self.bytes[start..key_end]);
+            let value = &self.bytes[key_end.unwrap_or(start)..*end];
+            start = *end;
+            TopicRecord {
+                partition: None,
+                timestamp: None,
+                key,
+                value: Some(value),
+                headers: &[],
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

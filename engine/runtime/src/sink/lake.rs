@@ -1,0 +1,151 @@
+//! A Parquet sink: a thread that owns the table's writer, fed by a bounded queue.
+//!
+//! Encoding Parquet is the most CPU a row costs after parsing it, so it has a thread of its own. Rows may come from any
+//! thread; staging and publishing come from the coordinator, between triggers, so that a staged set is exactly the rows
+//! of one checkpoint.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use arrow::array::RecordBatch;
+use engine_lake::{LakeWriter, StagedFiles};
+
+use super::SinkError;
+
+/// Micro-batches that may wait for the writer; a sender blocks beyond it.
+const QUEUED_BATCHES_MAX: usize = 8;
+
+/// Handle on the table's thread.
+#[derive(Debug)]
+pub(crate) struct LakeSink {
+    name: String,
+    queue: Option<SyncSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    /// Set when the writer has failed: what every later call answers.
+    failure: std::sync::Arc<Mutex<Option<SinkError>>>,
+}
+
+enum Command {
+    Write(RecordBatch),
+    Stage {
+        checkpoint: u64,
+        answer: SyncSender<Result<StagedFiles, SinkError>>,
+    },
+    Publish {
+        staged: StagedFiles,
+        answer: SyncSender<Result<(), SinkError>>,
+    },
+}
+
+impl LakeSink {
+    /// Starts the thread.
+    pub(crate) fn start(name: &str, writer: LakeWriter) -> std::io::Result<Self> {
+        let (queue, commands) = sync_channel(QUEUED_BATCHES_MAX);
+        let failure = std::sync::Arc::new(Mutex::new(None));
+        let mut owner = Owner {
+            name: name.to_owned(),
+            writer,
+            failure: failure.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("lake-{name}"))
+            .spawn(move || owner.run(&commands))?;
+        Ok(LakeSink {
+            name: name.to_owned(),
+            queue: Some(queue),
+            thread: Some(thread),
+            failure,
+        })
+    }
+
+    /// Queues rows; blocks while the queue is full.
+    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<(), SinkError> {
+        self.send(Command::Write(batch.clone()))
+    }
+
+    /// Closes the files of everything written so far and makes them durable; no reader sees them yet.
+    pub(crate) fn stage(&self, checkpoint: u64) -> Result<StagedFiles, SinkError> {
+        let (answer, staged) = sync_channel(1);
+        self.send(Command::Stage { checkpoint, answer })?;
+        staged.recv().unwrap_or_else(|_| Err(self.failure()))
+    }
+
+    /// Makes staged files visible. Doing it twice is harmless.
+    pub(crate) fn publish(&self, staged: StagedFiles) -> Result<(), SinkError> {
+        let (answer, published) = sync_channel(1);
+        self.send(Command::Publish { staged, answer })?;
+        published.recv().unwrap_or_else(|_| Err(self.failure()))
+    }
+
+    fn send(&self, command: Command) -> Result<(), SinkError> {
+        let queue = self.queue.as_ref().expect("the queue is there until drop");
+        queue.send(command).map_err(|_| self.failure())
+    }
+
+    fn failure(&self) -> SinkError {
+        let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failure
+            .clone()
+            .unwrap_or_else(|| SinkError::new(&self.name, "its thread is gone"))
+    }
+}
+
+impl Drop for LakeSink {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Owner {
+    name: String,
+    writer: LakeWriter,
+    failure: std::sync::Arc<Mutex<Option<SinkError>>>,
+}
+
+impl Owner {
+    /// Ends with the queue, or with the first failure: rows after a lost one must not be staged.
+    fn run(&mut self, commands: &Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            let failed = match command {
+                Command::Write(batch) => {
+                    let written = self.writer.write(&batch).map_err(describe);
+                    self.check(written).is_err()
+                }
+                Command::Stage { checkpoint, answer } => {
+                    let staged = self.writer.stage(checkpoint).map_err(describe);
+                    let staged = self.check(staged);
+                    answer.send(staged).is_err()
+                }
+                Command::Publish { staged, answer } => {
+                    let published = self.writer.publish(&staged).map(|_| ()).map_err(describe);
+                    let published = self.check(published);
+                    answer.send(published).is_err()
+                }
+            };
+            if failed || self.failure().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Remembers a failure before anybody hears of it, so that whoever comes next is told the same.
+    fn check<T>(&self, result: Result<T, String>) -> Result<T, SinkError> {
+        result.map_err(|what| {
+            let error = SinkError::new(&self.name, what);
+            *self.failure() = Some(error.clone());
+            error
+        })
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<SinkError>> {
+        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn describe(error: impl std::error::Error) -> String {
+    crate::error_chain::describe(&error)
+}

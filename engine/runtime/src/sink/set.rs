@@ -1,0 +1,124 @@
+//! All sinks of a pipeline, addressed as the operators address them: source, then output of that source's plan.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine_lake::StagedFiles;
+use engine_stream::graph::Output;
+
+use super::SinkError;
+use super::kafka::KafkaSink;
+use super::lake::LakeSink;
+use crate::worker::RowSinks;
+
+/// All sinks.
+#[derive(Debug)]
+pub(crate) struct SinkSet {
+    sinks: Vec<NamedSink>,
+    /// `routes[source][output]` is an index into `sinks`.
+    routes: Vec<Vec<usize>>,
+}
+
+/// A sink with what it counted.
+#[derive(Debug)]
+pub(crate) struct NamedSink {
+    /// Its name in the pipeline.
+    pub(crate) name: String,
+    /// Where its rows go.
+    pub(crate) writer: SinkWriter,
+    rows: AtomicU64,
+}
+
+/// Where rows go.
+#[derive(Debug)]
+pub(crate) enum SinkWriter {
+    /// A Kafka topic.
+    Kafka(KafkaSink),
+    /// A lake table.
+    Lake(LakeSink),
+}
+
+impl NamedSink {
+    /// A sink that has written nothing yet.
+    pub(crate) fn new(name: &str, writer: SinkWriter) -> Self {
+        NamedSink {
+            name: name.to_owned(),
+            writer,
+            rows: AtomicU64::new(0),
+        }
+    }
+
+    /// Rows handed to it so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+}
+
+impl SinkSet {
+    /// `routes[source][output]` is an index into `sinks`.
+    pub(crate) fn new(sinks: Vec<NamedSink>, routes: Vec<Vec<usize>>) -> Self {
+        assert!(
+            routes.iter().flatten().all(|sink| *sink < sinks.len()),
+            "every route leads to one of {} sinks: {routes:?}",
+            sinks.len()
+        );
+        SinkSet { sinks, routes }
+    }
+
+    /// Every sink, in the order of the pipeline.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NamedSink> {
+        self.sinks.iter()
+    }
+
+    /// The sink that an output of a source's plan goes to.
+    pub(crate) fn of_output(&self, source: usize, output: usize) -> &NamedSink {
+        &self.sinks[self.routes[source][output]]
+    }
+
+    /// Waits until the brokers have everything that was written to Kafka.
+    pub(crate) async fn flush(&self) -> Result<(), SinkError> {
+        for sink in &self.sinks {
+            if let SinkWriter::Kafka(kafka) = &sink.writer {
+                kafka.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the lake files of everything written so far: (sink, files). Blocks until they are durable.
+    pub(crate) fn stage(&self, checkpoint: u64) -> Result<Vec<(String, StagedFiles)>, SinkError> {
+        let mut staged = Vec::new();
+        for sink in &self.sinks {
+            if let SinkWriter::Lake(lake) = &sink.writer {
+                staged.push((sink.name.clone(), lake.stage(checkpoint)?));
+            }
+        }
+        Ok(staged)
+    }
+
+    /// Makes what [`stage`](Self::stage) gave visible.
+    pub(crate) fn publish(&self, staged: Vec<(String, StagedFiles)>) -> Result<(), SinkError> {
+        for (name, files) in staged {
+            let sink = self.sinks.iter().find(|sink| sink.name == name);
+            if let Some(NamedSink {
+                writer: SinkWriter::Lake(lake),
+                ..
+            }) = sink
+            {
+                lake.publish(files)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RowSinks for SinkSet {
+    fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
+        let sink = self.of_output(source, output.sink);
+        match &sink.writer {
+            SinkWriter::Kafka(kafka) => kafka.write(&output.batch)?,
+            SinkWriter::Lake(lake) => lake.write(&output.batch)?,
+        }
+        sink.rows.fetch_add(output.batch.num_rows() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}

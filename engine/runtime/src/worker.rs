@@ -1,0 +1,246 @@
+//! The threads that decode and aggregate: one per core, each with partitions of its own.
+//!
+//! A worker takes jobs in order from a bounded queue and answers each on one shared channel. Its partitions' state is
+//! touched by no other thread, so there are no locks here. Rows for sinks leave from the worker itself: encoding them
+//! is CPU work too, and a sink that pushes back must slow the worker down, not the network.
+//! Never here: watermarks, checkpoints, anything async.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use engine_stream::graph::Output;
+use engine_wire::compression::{DecodeLimits, Decompressor};
+use engine_wire::record_batch::RawBatch;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::source::task::{PartitionTask, TaskError, TaskOutcome, TaskWindows};
+
+/// Jobs that may wait at one worker; the coordinator blocks beyond it.
+const JOBS_MAX: usize = 1_024;
+
+/// Which partition task a job is for: unique over all sources of a process and never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TaskId(pub(crate) u64);
+
+/// Work for a worker.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Owns this task from now on.
+    Install {
+        task: TaskId,
+        source: usize,
+        state: Box<PartitionTask>,
+    },
+    /// Ends a task's reading at an offset.
+    Bound { task: TaskId, end_offset: i64 },
+    /// Processes what was fetched of one partition. Answered by [`Reply::Processed`].
+    Process {
+        task: TaskId,
+        batches: Vec<RawBatch>,
+        next_offset: i64,
+        closed_before: Option<i64>,
+    },
+    /// Takes the closed windows of all partitions of a source, `None` for all windows. Answered by [`Reply::Windows`].
+    TakeWindows { source: usize, watermark: Option<i64> },
+    /// Writes the state of all partitions. Answered by [`Reply::Snapshots`].
+    Snapshot,
+}
+
+/// A worker's answer.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// To [`Job::Process`]; the rows for sinks are written already.
+    Processed {
+        task: TaskId,
+        outcome: TaskOutcome,
+        times: ProcessTimes,
+    },
+    /// To [`Job::TakeWindows`].
+    Windows { windows: Vec<TaskWindows> },
+    /// To [`Job::Snapshot`].
+    Snapshots { snapshots: Vec<TaskSnapshot> },
+    /// Instead of any of these: the pipeline stops.
+    Failed(WorkerError),
+}
+
+/// Where the time of a [`Job::Process`] went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ProcessTimes {
+    /// CRC, decompression, decoding and operators.
+    pub(crate) process: Duration,
+    /// Encoding rows and handing them to sinks, waiting for room included.
+    pub(crate) sinks: Duration,
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub(crate) struct TaskSnapshot {
+    /// Which.
+    pub(crate) task: TaskId,
+    /// What [`PartitionTask::restore`] takes; empty where there is no state.
+    pub(crate) snapshot: Bytes,
+    /// Groups over all open windows.
+    pub(crate) groups: usize,
+    /// Bytes in memory, roughly.
+    pub(crate) state_bytes: usize,
+}
+
+/// Why a worker gave up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkerError {
+    /// Decoding, an operator or the state.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A sink refused rows.
+    #[error(transparent)]
+    Sink(#[from] crate::sink::SinkError),
+}
+
+/// Takes the rows that operators emit for sinks, from any thread. May block while a sink has no room.
+pub(crate) trait RowSinks: fmt::Debug + Send + Sync {
+    /// Writes rows of one source's operators.
+    fn write(&self, source: usize, output: &Output) -> Result<(), crate::sink::SinkError>;
+}
+
+/// The worker threads.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    queues: Vec<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub(crate) fn start(
+        count: usize,
+        sinks: &Arc<dyn RowSinks>,
+        replies: &UnboundedSender<Reply>,
+    ) -> std::io::Result<Self> {
+        let mut workers = Workers {
+            queues: Vec::new(),
+            threads: Vec::new(),
+        };
+        for index in 0..count {
+            let (queue, jobs) = sync_channel(JOBS_MAX);
+            let mut worker = Worker {
+                tasks: HashMap::new(),
+                decompressor: Decompressor::new(DecodeLimits::default()),
+                sinks: Arc::clone(sinks),
+            };
+            let replies = replies.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker.run(&jobs, &replies))?;
+            workers.queues.push(queue);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Queues a job at one worker. A worker that has failed takes no more jobs; its [`Reply::Failed`] tells why.
+    pub(crate) fn send(&self, worker: usize, job: Job) {
+        let _ = self.queues[worker].send(job);
+    }
+
+    /// Lets the workers finish what is queued and waits for them.
+    pub(crate) fn join(self) {
+        drop(self.queues);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    /// Every task with the index of its source.
+    tasks: HashMap<TaskId, (usize, PartitionTask)>,
+    decompressor: Decompressor,
+    sinks: Arc<dyn RowSinks>,
+}
+
+impl Worker {
+    fn run(&mut self, jobs: &Receiver<Job>, replies: &UnboundedSender<Reply>) {
+        while let Ok(job) = jobs.recv() {
+            let reply = match self.handle(job) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => continue,
+                Err(error) => {
+                    let _ = replies.send(Reply::Failed(error));
+                    return;
+                }
+            };
+            if replies.send(reply).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, job: Job) -> Result<Option<Reply>, WorkerError> {
+        match job {
+            Job::Install { task, source, state } => {
+                self.tasks.insert(task, (source, *state));
+                Ok(None)
+            }
+            Job::Bound { task, end_offset } => {
+                let (_, state) = self
+                    .tasks
+                    .get_mut(&task)
+                    .expect("a task is installed before it is bounded");
+                state.bound(end_offset);
+                Ok(None)
+            }
+            Job::Process {
+                task,
+                batches,
+                next_offset,
+                closed_before,
+            } => {
+                let (source, state) = self
+                    .tasks
+                    .get_mut(&task)
+                    .expect("a task is installed before it gets work");
+                let started = Instant::now();
+                let mut outcome = state.process(&batches, next_offset, closed_before, &mut self.decompressor)?;
+                let processed = Instant::now();
+                for output in std::mem::take(&mut outcome.outputs) {
+                    self.sinks.write(*source, &output)?;
+                }
+                let times = ProcessTimes {
+                    process: processed - started,
+                    sinks: processed.elapsed(),
+                };
+                Ok(Some(Reply::Processed { task, outcome, times }))
+            }
+            Job::TakeWindows { source, watermark } => {
+                let mut windows = Vec::new();
+                for (_, state) in self.tasks.values_mut().filter(|(of, _)| *of == source) {
+                    windows.push(state.take_windows(watermark)?);
+                }
+                Ok(Some(Reply::Windows { windows }))
+            }
+            Job::Snapshot => {
+                let mut snapshots = Vec::with_capacity(self.tasks.len());
+                for (task, (_, state)) in &mut self.tasks {
+                    snapshots.push(TaskSnapshot {
+                        task: *task,
+                        groups: state.groups(),
+                        state_bytes: state.state_bytes(),
+                        snapshot: state.snapshot()?,
+                    });
+                }
+                Ok(Some(Reply::Snapshots { snapshots }))
+            }
+        }
+    }
+}
