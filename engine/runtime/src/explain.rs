@@ -247,10 +247,7 @@ fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String
     );
     let lateness = show_duration(window.allowed_lateness);
     details.push(match window.late_output {
-        Some(sink) => format!(
-            "late rows: to {}, after {:?} more",
-            pipeline.sinks[sink].name, window.allowed_lateness
-        ),
+        Some(sink) => format!("late rows: to {}, after {lateness} more", pipeline.sinks[sink].name),
         None => format!("late rows: counted, after {lateness} more"),
     });
 }
