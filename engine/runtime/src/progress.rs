@@ -56,6 +56,13 @@ impl ProgressObserver {
         started.clone()
     }
 
+    /// Waits this long, or until the run has ended; tells whether it has.
+    pub async fn ended_within(&mut self, wait: Duration) -> bool {
+        // Snapshots in between are not news: only the reporter's end is waited for.
+        let ended = async { while self.status.changed().await.is_ok() {} };
+        tokio::time::timeout(wait, ended).await.is_ok()
+    }
+
     /// The newest snapshot.
     pub fn status(&self) -> RunStatus {
         self.status.borrow().clone()
@@ -284,6 +291,14 @@ mod tests {
         let (reporter, mut observer) = progress();
         drop(reporter);
         assert_eq!(observer.started().await, None);
+    }
+
+    #[tokio::test]
+    async fn an_observer_learns_that_the_run_has_ended() {
+        let (reporter, mut observer) = progress();
+        assert!(!observer.ended_within(Duration::from_millis(1)).await);
+        drop(reporter);
+        assert!(observer.ended_within(Duration::from_secs(60)).await);
     }
 
     #[test]
