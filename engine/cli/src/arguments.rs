@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{broker, consume, produce};
+use crate::command::{broker, consume, explain, generate, groups, latency, produce, run, topics, validate};
 
 /// The broker of a command that names none.
 pub(crate) const DEFAULT_BOOTSTRAP_SERVERS: &str = "localhost:9092";
@@ -59,6 +59,23 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a pipeline
+    Run(run::RunArguments),
+    /// Check a pipeline file: all mistakes at once, without a broker
+    Validate(validate::ValidateArguments),
+    /// Print what a pipeline file means: graph, columns and types
+    Explain(explain::ExplainArguments),
+    /// Print how long the results of a topic took
+    Latency(latency::LatencyArguments),
+    /// Make load for a topic
+    #[command(subcommand)]
+    Generate(generate::GenerateCommand),
+    /// Create, delete, list, describe and clear topics
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand)]
+    Groups(groups::GroupsCommand),
     /// Write lines (or JSON objects) from standard input to a topic
     Produce(produce::ProduceArguments),
     /// Read records from a topic

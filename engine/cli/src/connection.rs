@@ -1,6 +1,7 @@
 //! From `--bootstrap-servers` and `-X` to a client configuration.
 
-use engine_client::{ConsumerConfig, ProducerConfig, PropertyError};
+use anyhow::Context;
+use engine_client::{Admin, ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 
 use crate::{
     arguments::{DEFAULT_BOOTSTRAP_SERVERS, GlobalOptions},
@@ -40,6 +41,16 @@ pub(crate) fn consumer_config(options: &GlobalOptions, ours: &[(&str, &str)]) ->
 pub(crate) fn producer_config(options: &GlobalOptions, ours: &[(&str, &str)]) -> Result<ProducerConfig, UsageError> {
     let properties = properties(options, ours);
     ProducerConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))
+}
+
+/// Connects for administration.
+pub(crate) async fn admin(options: &GlobalOptions) -> anyhow::Result<Admin> {
+    let properties = properties(options, &[]);
+    let config = ClientConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))?;
+    let servers = config.bootstrap_servers.join(",");
+    Admin::connect(config)
+        .await
+        .with_context(|| format!("cannot reach the cluster at {servers}"))
 }
 
 fn pairs(properties: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {

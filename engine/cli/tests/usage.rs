@@ -8,7 +8,9 @@ use process::{EmbeddedBroker, engine};
 #[test]
 fn help_goes_to_standard_output_and_names_every_command() {
     let help = engine(&["--help"]).success();
-    for command in ["produce", "consume", "broker"] {
+    for command in [
+        "run", "validate", "explain", "latency", "generate", "topics", "groups", "produce", "consume", "broker",
+    ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is missing:\n{help}"
@@ -63,6 +65,10 @@ fn wrong_usage_exits_with_2_and_says_what_was_meant() {
         (&["produce", "t", "-X", "acks=some"], "acks"),
         (&["produce", "t", "--bootstrap-servers", "nowhere"], "host:port"),
         (&["broker", "--listen", "9092"], "--listen"),
+        (&["generate", "ads", "--rate", "fast"], "or `max`"),
+        (&["generate", "ads", "--producers", "0"], "producer"),
+        (&["run", "p.toml", "--drain"], "--until-end"),
+        (&["validate", "no-such-file.toml"], "no-such-file.toml"),
     ] {
         let stderr = engine(arguments).failure(2);
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");

@@ -9,8 +9,6 @@ mod client;
 mod consumer;
 mod producer;
 mod property;
-#[cfg(test)]
-mod tests;
 
 pub use client::ClientConfig;
 pub use consumer::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel};

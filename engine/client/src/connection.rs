@@ -9,8 +9,6 @@
 mod dial;
 mod request_error;
 mod tasks;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use dial::{DialOptions, dial};
 pub use request_error::{DisconnectReason, RequestError};
@@ -89,6 +87,11 @@ impl RawResponse {
 impl Connection {
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.shared.address
+    }
+
+    /// The versions that the broker announced.
+    pub(crate) fn ranges(&self) -> &ApiRanges {
+        &self.shared.ranges
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -34,17 +34,13 @@ use crate::{
 };
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// A node and its connection.
-type Dialled = (i32, Result<Arc<Connection>, RequestError>);
-/// A request's id and its answer.
-type Answered = (u64, Result<RawResponse, RequestError>);
 
 struct Sender {
     shared: Arc<Shared>,
     connections: HashMap<i32, Arc<Connection>>,
-    dials: FuturesUnordered<Boxed<Dialled>>,
+    dials: FuturesUnordered<Boxed<(i32, Result<Arc<Connection>, RequestError>)>>,
     dialling: Vec<i32>,
-    answers: FuturesUnordered<Boxed<Answered>>,
+    answers: FuturesUnordered<Boxed<(u64, Result<RawResponse, RequestError>)>>,
     seals: FuturesUnordered<Boxed<(SealDone, Compressor)>>,
     compressors: Vec<Compressor>,
     compression: Compression,
@@ -191,13 +187,8 @@ impl Sender {
                 is_done = true;
             } else {
                 let sealing = tokio::task::spawn_blocking(move || (job.run(compression, &mut compressor), compressor));
-                self.seals.push(Box::pin(async move {
-                    match sealing.await {
-                        Ok(sealed) => sealed,
-                        // The runtime shuts down, and this task with it.
-                        Err(_) => std::future::pending().await,
-                    }
-                }));
+                self.seals
+                    .push(Box::pin(async move { sealing.await.expect("sealing does not panic") }));
             }
         }
         for plan in work.plans {
@@ -213,7 +204,7 @@ impl Sender {
         is_done
     }
 
-    fn submit(&self, plan: RequestPlan) -> Result<Boxed<Answered>, RequestError> {
+    fn submit(&self, plan: RequestPlan) -> Result<Boxed<(u64, Result<RawResponse, RequestError>)>, RequestError> {
         let config = &self.shared.config;
         let connection = self
             .connections

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use engine_wire::{
     compression::{Codec, Compression, Compressor},
-    error_code::ErrorCode,
     messages::{
-        FetchResponse, TopicName,
-        fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData},
+        TopicName,
+        fetch_response::{AbortedTransaction, FetchableTopicResponse},
     },
     record_batch::{BatchBuilder, ControlRecord, ProducerStamp, RawBatch, place_batch},
 };

@@ -1,0 +1,267 @@
+//! `engine generate`: load for a topic.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use engine_client::admin::NewTopic;
+use engine_runtime::generate::{
+    Arrivals, FixedLoad, GeneratorConfig, GeneratorKind, GeneratorProgress, KeyField, Mmpp, Pace, run_generator,
+};
+use tokio::sync::watch;
+
+use super::topics::all;
+use crate::{arguments::GlobalOptions, connection, failure::UsageError, output::Output, quantity, signal::StopSignal};
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateCommand {
+    /// Ad events as JSON: 10 campaigns of 100 ads
+    Ads(AdsArguments),
+    /// Messages of one size in batches at an interval
+    Fixed(FixedArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdsArguments {
+    #[command(flatten)]
+    load: LoadArguments,
+
+    /// When events arrive
+    #[arg(long, value_enum, default_value_t, value_name = "PROCESS")]
+    arrivals: ArrivalsArgument,
+
+    /// Events per second, all producers together, or `max` for as fast as the broker takes them
+    #[arg(long, value_name = "N|max", default_value = "666.7", value_parser = rate)]
+    rate: Rate,
+
+    /// Which field becomes the record's key
+    #[arg(long, value_enum, default_value_t, value_name = "FIELD")]
+    key: KeyArgument,
+
+    /// mmpp: the busy rate divided by the calm rate
+    #[arg(long, value_name = "RATIO", default_value_t = Mmpp::default().rate_ratio)]
+    rate_ratio: f64,
+
+    /// mmpp: how often per second the calm state ends
+    #[arg(long, value_name = "PER_SECOND", default_value_t = Mmpp::default().q12)]
+    q12: f64,
+
+    /// mmpp: how often per second the busy state ends
+    #[arg(long, value_name = "PER_SECOND", default_value_t = Mmpp::default().q21)]
+    q21: f64,
+
+    /// Share of records from 0 to 1 that are cut in half
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    malformed: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixedArguments {
+    #[command(flatten)]
+    load: LoadArguments,
+
+    /// Messages that are due together
+    #[arg(long, value_name = "N", default_value_t = FixedLoad::default().batch_messages)]
+    batch_messages: u64,
+
+    /// Size of each message
+    #[arg(long, value_name = "BYTES", default_value_t = FixedLoad::default().message_bytes)]
+    message_bytes: usize,
+
+    /// Milliseconds from one batch to the next
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    interval_ms: u64,
+}
+
+#[derive(Debug, Args)]
+struct LoadArguments {
+    /// The topic; it is created if it does not exist
+    #[arg(long, value_name = "TOPIC", default_value = "ad-events")]
+    topic: String,
+
+    /// Partitions of a topic that has to be created [default: the broker's]
+    #[arg(long, value_name = "N")]
+    partitions: Option<i32>,
+
+    /// Stop after this many events of all producers
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+
+    /// Stop after this many seconds of event time
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+
+    /// Independent producers
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    producers: usize,
+
+    /// The same seed makes the same events
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ArrivalsArgument {
+    #[default]
+    Uniform,
+    Poisson,
+    Mmpp,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum KeyArgument {
+    #[default]
+    None,
+    User,
+    Ad,
+    Campaign,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rate {
+    PerSecond(f64),
+    Max,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match (text, text.parse::<f64>()) {
+        ("max", _) => Ok(Rate::Max),
+        (_, Ok(rate)) if rate > 0.0 && rate.is_finite() => Ok(Rate::PerSecond(rate)),
+        _ => Err("expected a number of events per second, or `max`".to_owned()),
+    }
+}
+
+pub(crate) async fn run(command: GenerateCommand, global: &GlobalOptions) -> anyhow::Result<()> {
+    let (load, config) = match command {
+        GenerateCommand::Ads(arguments) => ads(arguments)?,
+        GenerateCommand::Fixed(arguments) => fixed(arguments)?,
+    };
+    config.check().map_err(|error| UsageError(error.to_string()))?;
+    let producer_config = connection::producer_config(global, &[("compression.type", "lz4"), ("linger.ms", "5")])?;
+    create_topic(&load, global).await?;
+    let mut stop = StopSignal::listen()?;
+    let (stop_sender, stopped) = watch::channel(false);
+    let progress = Arc::new(GeneratorProgress::default());
+    let running = run_generator(config, producer_config, Arc::clone(&progress), stopped);
+    tokio::pin!(running);
+    let mut told = tokio::time::interval(PROGRESS_INTERVAL);
+    told.tick().await;
+    let mut listening = true;
+    let report = loop {
+        tokio::select! {
+            report = &mut running => break report?,
+            () = stop.requested(), if listening => {
+                listening = false;
+                stop_sender.send_replace(true);
+            }
+            _ = told.tick() => if !global.quiet {
+                eprintln!("{} events", quantity::grouped(progress.events()));
+            }
+        }
+    };
+    let mut output = Output::stdout();
+    if global.json {
+        output.json(&report)?;
+    } else {
+        output.line(report.to_string().trim_end())?;
+    }
+    output.flush()?;
+    Ok(())
+}
+
+/// The load and what it means. Without any bound an ad load is 40,000 events; a fixed one runs until stopped.
+fn ads(arguments: AdsArguments) -> Result<(LoadArguments, GeneratorConfig), UsageError> {
+    let arrivals = match arguments.arrivals {
+        ArrivalsArgument::Uniform => Arrivals::Uniform,
+        ArrivalsArgument::Poisson => Arrivals::Poisson,
+        ArrivalsArgument::Mmpp => Arrivals::Mmpp(Mmpp {
+            rate_ratio: arguments.rate_ratio,
+            q12: arguments.q12,
+            q21: arguments.q21,
+        }),
+    };
+    let default = GeneratorConfig::default();
+    let (rate, pace) = match arguments.rate {
+        Rate::PerSecond(rate) => (rate, Pace::RealTime),
+        Rate::Max => (default.rate, Pace::Max),
+    };
+    let key = match arguments.key {
+        KeyArgument::None => KeyField::None,
+        KeyArgument::User => KeyField::User,
+        KeyArgument::Ad => KeyField::Ad,
+        KeyArgument::Campaign => KeyField::Campaign,
+    };
+    let mut config = bounded(&arguments.load)?;
+    if config.count.is_none() && config.duration.is_none() {
+        config.count = default.count;
+    }
+    let config = GeneratorConfig {
+        kind: GeneratorKind::Ads,
+        arrivals,
+        rate,
+        pace,
+        key,
+        malformed: arguments.malformed,
+        ..config
+    };
+    Ok((arguments.load, config))
+}
+
+fn fixed(arguments: FixedArguments) -> Result<(LoadArguments, GeneratorConfig), UsageError> {
+    let config = GeneratorConfig {
+        kind: GeneratorKind::Fixed(FixedLoad {
+            batch_messages: arguments.batch_messages,
+            message_bytes: arguments.message_bytes,
+            interval: Duration::from_millis(arguments.interval_ms),
+        }),
+        ..bounded(&arguments.load)?
+    };
+    Ok((arguments.load, config))
+}
+
+fn bounded(load: &LoadArguments) -> Result<GeneratorConfig, UsageError> {
+    let duration = match load.duration {
+        None => None,
+        Some(seconds) => Some(
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|error| UsageError(format!("--duration {seconds}: {error}")))?,
+        ),
+    };
+    Ok(GeneratorConfig {
+        topic: load.topic.clone(),
+        producers: load.producers,
+        count: load.count,
+        duration,
+        seed: load.seed,
+        ..GeneratorConfig::default()
+    })
+}
+
+async fn create_topic(load: &LoadArguments, global: &GlobalOptions) -> anyhow::Result<()> {
+    let topic = NewTopic {
+        name: load.topic.clone(),
+        partitions: load.partitions,
+        replication_factor: None,
+        configs: std::collections::BTreeMap::new(),
+    };
+    // Only the addresses matter here: `-X` holds a producer's options.
+    let admin = connection::admin(&GlobalOptions {
+        property: Vec::new(),
+        ..global.clone()
+    })
+    .await?;
+    let mut outcomes = admin
+        .create_topics(&[topic])
+        .await
+        .with_context(|| format!("topic {}", load.topic))?;
+    outcomes.retain(|(_, outcome)| {
+        !outcome
+            .as_ref()
+            .is_err_and(|refusal| refusal.code.name() == "TOPIC_ALREADY_EXISTS")
+    });
+    all("create topic", outcomes)?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What is seen while a run goes on: one live line on a terminal, else one log line every ten seconds.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::{Duration, Instant},
+};
+
+use engine_runtime::progress::{ProgressObserver, RunPhase, RunStatus};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::banner;
+use crate::{
+    arguments::{GlobalOptions, LogFormat},
+    quantity,
+};
+
+const LIVE_INTERVAL: Duration = Duration::from_millis(500);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows a run until it has ended.
+pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, options: GlobalOptions) {
+    let Some(started) = observer.started().await else {
+        return;
+    };
+    let as_json = options.log == LogFormat::Json;
+    if as_json {
+        log(&serde_json::json!({ "event": "started", "run": started }));
+    } else if !options.quiet {
+        eprintln!("{}", banner::text(&started, embedded));
+    }
+    if options.quiet {
+        return;
+    }
+    let live = stderr().is_terminal() && !as_json;
+    let line = ProgressBar::with_draw_target(
+        None,
+        if live {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        },
+    );
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        line.set_style(style);
+    }
+    let mut rates = Rates::new(Instant::now());
+    let interval = if live { LIVE_INTERVAL } else { LOG_INTERVAL };
+    while !observer.ended_within(interval).await {
+        let status = observer.status();
+        let (records_in, records_out) = rates.since_last(Instant::now(), &status);
+        if live {
+            line.set_message(text(&status, records_in, records_out));
+            line.tick();
+        } else if as_json {
+            log(&serde_json::json!({
+                "event": "status", "records_in_per_second": records_in, "records_out_per_second": records_out, "run": status,
+            }));
+        } else {
+            eprintln!("{}", text(&status, records_in, records_out));
+        }
+    }
+    line.finish_and_clear();
+}
+
+fn log(fields: &serde_json::Value) {
+    eprintln!("{fields}");
+}
+
+struct Rates {
+    at: Instant,
+    records_in: u64,
+    records_out: u64,
+}
+
+impl Rates {
+    fn new(at: Instant) -> Self {
+        Self {
+            at,
+            records_in: 0,
+            records_out: 0,
+        }
+    }
+
+    /// Records per second, in and out, since the last call.
+    fn since_last(&mut self, now: Instant, status: &RunStatus) -> (f64, f64) {
+        let seconds = now.duration_since(self.at).as_secs_f64().max(1e-3);
+        let records_in = status.records_in.saturating_sub(self.records_in) as f64 / seconds;
+        let records_out = status.records_out.saturating_sub(self.records_out) as f64 / seconds;
+        *self = Self {
+            at: now,
+            records_in: status.records_in,
+            records_out: status.records_out,
+        };
+        (records_in, records_out)
+    }
+}
+
+fn text(status: &RunStatus, records_in: f64, records_out: f64) -> String {
+    let mut parts = vec![
+        match status.phase {
+            RunPhase::Starting => "starting",
+            RunPhase::Running => "running",
+            RunPhase::Draining => "draining",
+            RunPhase::Stopping => "stopping",
+        }
+        .to_owned(),
+        format!("in {}/s", quantity::short(records_in)),
+        format!("out {}/s", quantity::short(records_out)),
+        format!("lag {}", status.lag_records.map_or("?".to_owned(), quantity::grouped)),
+    ];
+    if let Some(delay) = status.watermark_delay {
+        parts.push(format!("watermark −{}", quantity::duration(delay)));
+    }
+    if let Some(latency) = status.latency {
+        parts.push(format!(
+            "p50 {} p99 {}",
+            quantity::duration(latency.p50),
+            quantity::duration(latency.p99)
+        ));
+    }
+    if let Some(checkpoint) = status.checkpoint {
+        parts.push(format!(
+            "checkpoint {} {} ago",
+            checkpoint.checkpoint_id,
+            quantity::duration(checkpoint.age)
+        ));
+    }
+    for (count, what) in [
+        (status.late_rows, "late"),
+        (status.malformed_records, "malformed"),
+        (status.dead_letters, "dead letters"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{} {what}", quantity::grouped(count)));
+        }
+    }
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_leaves_out_what_is_not_known() {
+        let status = RunStatus {
+            phase: RunPhase::Running,
+            lag_records: Some(1200),
+            ..RunStatus::default()
+        };
+        assert_eq!(
+            text(&status, 12_345.0, 10.0),
+            "running · in 12.3 k/s · out 10/s · lag 1,200"
+        );
+    }
+
+    #[test]
+    fn rates_are_since_the_last_look() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        let status = |records_in| RunStatus {
+            records_in,
+            ..RunStatus::default()
+        };
+        let (first, _) = rates.since_last(start + Duration::from_secs(1), &status(100));
+        let (second, _) = rates.since_last(start + Duration::from_secs(3), &status(500));
+        assert_eq!((first.round(), second.round()), (100.0, 200.0));
+    }
+}

@@ -1,0 +1,164 @@
+//! `engine topics`, `groups`, `generate` and `latency` against `engine broker`.
+
+#[path = "process/engine.rs"]
+mod process;
+
+use process::EmbeddedBroker;
+use serde_json::{Value, json};
+
+#[test]
+fn topics_are_created_listed_described_and_deleted() {
+    let broker = EmbeddedBroker::start(&[]);
+    broker
+        .engine(&[
+            "topics",
+            "create",
+            "b",
+            "a",
+            "--partitions",
+            "2",
+            "--config",
+            "cleanup.policy=compact",
+        ])
+        .success();
+    assert_eq!(broker.engine(&["topics", "list"]).success(), "a\nb\n");
+    let stderr = broker.engine(&["topics", "create", "a"]).failure(1);
+    assert!(
+        stderr.contains("cannot create topic a") && stderr.contains("TOPIC_ALREADY_EXISTS"),
+        "{stderr}"
+    );
+    broker.engine(&["topics", "create", "a", "--if-not-exists"]).success();
+    broker
+        .engine_with_input(&["produce", "a", "--key", "k"], b"1\n2\n3\n")
+        .success();
+    let topic = object(&broker.engine(&["topics", "describe", "a", "--json"]).success());
+    let ends: i64 = topic["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["end_offset"].as_i64().unwrap())
+        .sum();
+    assert_eq!((ends, &topic["configs"]["cleanup.policy"]), (3, &json!("compact")));
+    let table = broker.engine(&["topics", "describe", "a"]).success();
+    assert!(table.starts_with("a: 2 partitions, replication factor 1"), "{table}");
+    broker.engine(&["topics", "delete", "a", "b"]).success();
+    assert_eq!(broker.engine(&["topics", "list"]).success(), "");
+    broker.engine(&["topics", "describe", "a"]).failure(1);
+}
+
+#[test]
+fn a_cleared_topic_is_empty_and_still_there() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    broker.engine_with_input(&["produce", "t"], b"1\n2\n").success();
+    broker.engine(&["topics", "clear", "t"]).success();
+    assert_eq!(broker.engine(&["consume", "t", "--until-end"]).success(), "");
+    broker.engine_with_input(&["produce", "t"], b"3\n").success();
+    let record = object(&broker.engine(&["consume", "t", "--until-end", "--json"]).success());
+    assert_eq!((&record["value"], &record["offset"]), (&json!("3"), &json!(2)));
+}
+
+#[test]
+fn groups_are_described_reset_and_deleted() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    broker.engine_with_input(&["produce", "t"], b"1\n2\n3\n4\n").success();
+    broker
+        .engine(&["consume", "t", "--group", "g", "--count", "3"])
+        .success();
+    assert_eq!(
+        object(&broker.engine(&["groups", "list", "--json"]).success())["group"],
+        "g"
+    );
+    let describe = || object(&broker.engine(&["groups", "describe", "g", "--json"]).success())["offsets"][0].clone();
+    assert_eq!((&describe()["committed"], &describe()["lag"]), (&json!(3), &json!(1)));
+    for (to, committed) in [
+        ("beginning", 0),
+        ("end", 4),
+        ("-1", 3),
+        ("99", 4),
+        ("1970-01-01T00:00:00Z", 0),
+        ("2", 2),
+    ] {
+        broker.engine(&["groups", "reset-offsets", "g", "--to", to]).success();
+        assert_eq!(describe()["committed"], committed, "--to {to}");
+    }
+    broker
+        .engine(&["groups", "reset-offsets", "g", "--to", "0", "--dry-run"])
+        .success();
+    assert_eq!(
+        broker
+            .engine(&["consume", "t", "--group", "g", "--until-end"])
+            .success(),
+        "3\n4\n"
+    );
+    broker.engine(&["groups", "delete", "g"]).success();
+    assert_eq!(broker.engine(&["groups", "list", "--json"]).success(), "");
+    let stderr = broker
+        .engine(&["groups", "reset-offsets", "new", "--to", "end"])
+        .failure(2);
+    assert!(stderr.contains("--topic"), "{stderr}");
+    broker
+        .engine(&["groups", "reset-offsets", "new", "--to", "end", "--topic", "t"])
+        .success();
+}
+
+#[test]
+fn generated_events_are_as_many_as_asked_for_and_the_same_for_the_same_seed() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    for topic in ["one", "two"] {
+        let arguments = [
+            "generate",
+            "ads",
+            "--topic",
+            topic,
+            "--count",
+            "500",
+            "--rate",
+            "max",
+            "--producers",
+            "1",
+            "--json",
+        ];
+        let report = object(&broker.engine(&arguments).success());
+        assert_eq!(report["events"], 500);
+    }
+    let ads = |topic| {
+        let lines = broker.engine(&["consume", topic, "--until-end"]).success();
+        lines
+            .lines()
+            .map(|line| object(line)["ad_id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ads("one").len(), 500);
+    assert_eq!(ads("one"), ads("two"));
+}
+
+#[test]
+fn latency_is_the_record_s_timestamp_minus_the_column() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    let result = |timestamp: i64, produced: i64| {
+        let value = json!({"window_start": 0, "max_produce_time": produced}).to_string();
+        format!("{}\n", json!({"timestamp": timestamp, "value": value}))
+    };
+    let input: String = (1..=100).map(|latency| result(10_000 + latency, 10_000)).collect();
+    broker
+        .engine_with_input(&["produce", "results", "--json"], input.as_bytes())
+        .success();
+    let report = object(&broker.engine(&["latency", "results", "--json"]).success());
+    assert_eq!(
+        (&report["overall"]["count"], &report["overall"]["p50_ms"]),
+        (&json!(100), &json!(50))
+    );
+    assert_eq!(report["overall"]["max_ms"], 100);
+    assert_eq!(report["windows"][0]["window_start"], 0);
+    let folder = tempfile::tempdir().unwrap();
+    let hgrm = folder.path().join("latency.hgrm");
+    let text = broker
+        .engine(&["latency", "results", "--hgrm", hgrm.to_str().unwrap()])
+        .success();
+    assert!(text.contains("p99"), "{text}");
+    assert!(std::fs::read_to_string(hgrm).unwrap().contains("Percentile"));
+}
+
+fn object(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
