@@ -91,7 +91,7 @@ pub(super) fn read<'a, C>(
         let value = value.trim();
         let mut known = schema.tables.iter().copied().flatten();
         let Some(property) = known.find(|property| property.name == name) else {
-            errors.push(refuse(name, value, schema));
+            errors.push(refuse(name, schema));
             continue;
         };
         if let Err(reason) = (property.set)(config, value) {
@@ -105,7 +105,7 @@ pub(super) fn read<'a, C>(
     (given, errors)
 }
 
-fn refuse<C>(name: &str, value: &str, schema: &Schema<C>) -> PropertyError {
+fn refuse<C>(name: &str, schema: &Schema<C>) -> PropertyError {
     for (names, reason) in schema.elsewhere.iter().chain(UNSUPPORTED) {
         for pattern in *names {
             let matches = match pattern.strip_suffix('*') {
@@ -120,7 +120,6 @@ fn refuse<C>(name: &str, value: &str, schema: &Schema<C>) -> PropertyError {
             }
         }
     }
-    let _ = value;
     let names = schema.tables.iter().copied().flatten().map(|property| property.name);
     let nearest = names
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
