@@ -239,18 +239,6 @@ impl Cluster {
         ticket
     }
 
-    /// Keeps all topics in the cache from now on.
-    pub(crate) fn track_all_topics(&self) -> RefreshTicket {
-        let ticket = lock(&self.inner.refresh).track_all();
-        self.inner.refresh_wake.notify_one();
-        ticket
-    }
-
-    /// Stops asking for a topic.
-    pub(crate) fn untrack_topic(&self, topic: &str) {
-        lock(&self.inner.refresh).untrack(topic);
-    }
-
     /// Demands fresh metadata without waiting; many demands become one request.
     pub(crate) fn refresh_metadata(&self) -> RefreshTicket {
         let ticket = lock(&self.inner.refresh).demand();

@@ -9,6 +9,8 @@ mod client;
 mod consumer;
 mod producer;
 mod property;
+#[cfg(test)]
+mod tests;
 
 pub use client::ClientConfig;
 pub use consumer::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel};

@@ -9,6 +9,8 @@
 mod dial;
 mod request_error;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use dial::{DialOptions, dial};
 pub use request_error::{DisconnectReason, RequestError};
@@ -87,11 +89,6 @@ impl RawResponse {
 impl Connection {
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.shared.address
-    }
-
-    /// The versions that the broker announced.
-    pub(crate) fn ranges(&self) -> &ApiRanges {
-        &self.shared.ranges
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -34,13 +34,17 @@ use crate::{
 };
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A node and its connection.
+type Dialled = (i32, Result<Arc<Connection>, RequestError>);
+/// A request's id and its answer.
+type Answered = (u64, Result<RawResponse, RequestError>);
 
 struct Sender {
     shared: Arc<Shared>,
     connections: HashMap<i32, Arc<Connection>>,
-    dials: FuturesUnordered<Boxed<(i32, Result<Arc<Connection>, RequestError>)>>,
+    dials: FuturesUnordered<Boxed<Dialled>>,
     dialling: Vec<i32>,
-    answers: FuturesUnordered<Boxed<(u64, Result<RawResponse, RequestError>)>>,
+    answers: FuturesUnordered<Boxed<Answered>>,
     seals: FuturesUnordered<Boxed<(SealDone, Compressor)>>,
     compressors: Vec<Compressor>,
     compression: Compression,
@@ -187,8 +191,13 @@ impl Sender {
                 is_done = true;
             } else {
                 let sealing = tokio::task::spawn_blocking(move || (job.run(compression, &mut compressor), compressor));
-                self.seals
-                    .push(Box::pin(async move { sealing.await.expect("sealing does not panic") }));
+                self.seals.push(Box::pin(async move {
+                    match sealing.await {
+                        Ok(sealed) => sealed,
+                        // The runtime shuts down, and this task with it.
+                        Err(_) => std::future::pending().await,
+                    }
+                }));
             }
         }
         for plan in work.plans {
@@ -204,7 +213,7 @@ impl Sender {
         is_done
     }
 
-    fn submit(&self, plan: RequestPlan) -> Result<Boxed<(u64, Result<RawResponse, RequestError>)>, RequestError> {
+    fn submit(&self, plan: RequestPlan) -> Result<Boxed<Answered>, RequestError> {
         let config = &self.shared.config;
         let connection = self
             .connections

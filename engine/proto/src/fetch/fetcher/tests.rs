@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use engine_wire::{
     compression::{Codec, Compression, Compressor},
+    error_code::ErrorCode,
     messages::{
-        TopicName,
-        fetch_response::{AbortedTransaction, FetchableTopicResponse},
+        FetchResponse, TopicName,
+        fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData},
     },
     record_batch::{BatchBuilder, ControlRecord, ProducerStamp, RawBatch, place_batch},
 };

@@ -1,0 +1,146 @@
+//! What users write, and what they are told.
+
+use std::time::Duration;
+
+use super::{Acks, AssignmentStrategy, ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
+
+const SERVERS: (&str, &str) = ("bootstrap.servers", "localhost:9092");
+
+fn mistakes<T: std::fmt::Debug>(outcome: Result<T, Vec<PropertyError>>) -> Vec<String> {
+    outcome.unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn kafkas_names_and_units_are_read() {
+    let config = ProducerConfig::from_properties([
+        ("bootstrap.servers", "one:9092, two:9093"),
+        ("acks", "-1"),
+        ("linger.ms", "20"),
+        ("batch.size", "65536"),
+        ("compression.type", "lz4"),
+    ])
+    .unwrap();
+    assert_eq!(config.client.bootstrap_servers, ["one:9092", "two:9093"]);
+    assert_eq!((config.acks, config.linger), (Acks::All, Duration::from_millis(20)));
+    assert!(config.enable_idempotence);
+    let config = ConsumerConfig::from_properties([
+        SERVERS,
+        ("group.id", "g"),
+        (
+            "partition.assignment.strategy",
+            "org.apache.kafka.clients.consumer.RoundRobinAssignor,range",
+        ),
+    ])
+    .unwrap();
+    let expected = [AssignmentStrategy::RoundRobin, AssignmentStrategy::Range];
+    assert_eq!(config.partition_assignment_strategy, expected);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_the_nearest_name() {
+    let told = mistakes(ProducerConfig::from_properties([
+        SERVERS,
+        ("linger", "5"),
+        ("batch.sise", "5"),
+        ("acks", "2"),
+        ("batch.size", "many"),
+        ("batch.size", "5"),
+        ("wholly.unheard.of", "x"),
+    ]));
+    assert_eq!(
+        told,
+        [
+            "unknown property `linger`, did you mean `linger.ms`?",
+            "unknown property `batch.sise`, did you mean `batch.size`?",
+            "`acks` = `2`: expected one of `all`, `-1`, `1`, `0`",
+            "`batch.size` = `many`: expected a number of bytes",
+            "`batch.size` is given twice",
+            "unknown property `wholly.unheard.of`",
+        ]
+    );
+}
+
+#[test]
+fn what_kafka_has_and_this_client_does_not_is_refused_with_a_sentence() {
+    for (name, value, expected) in [
+        ("transactional.id", "t", "transactions come in a later version"),
+        ("sasl.mechanism", "PLAIN", "SASL comes in a later version"),
+        ("ssl.keystore.location", "/k", "TLS comes in a later version"),
+        ("security.protocol", "SASL_SSL", "only `PLAINTEXT` is there so far"),
+        ("group.id", "g", "it is a property of consumers"),
+        ("key.serializer", "x", "keys and values are bytes here"),
+        ("queue.buffering.max.ms", "5", "a property of librdkafka"),
+        ("compression.type", "zstd", "can be read but not yet written"),
+    ] {
+        let told = mistakes(ProducerConfig::from_properties([SERVERS, (name, value)]));
+        assert!(told[0].contains(expected), "{name}: {told:?}");
+    }
+}
+
+#[test]
+fn contradictions_name_both_sides() {
+    for (properties, expected) in [
+        (
+            vec![("acks", "1"), ("enable.idempotence", "true")],
+            "needs `acks` = `all`",
+        ),
+        (
+            vec![
+                ("max.in.flight.requests.per.connection", "6"),
+                ("enable.idempotence", "true"),
+            ],
+            "at most 5, not 6",
+        ),
+        (
+            vec![("delivery.timeout.ms", "1000")],
+            "is less than `linger.ms` (5 ms) plus `request.timeout.ms` (30000 ms)",
+        ),
+        (
+            vec![("retry.backoff.ms", "2000")],
+            "`retry.backoff.ms` (2000 ms) is more than `retry.backoff.max.ms` (1000 ms)",
+        ),
+    ] {
+        let told = mistakes(ProducerConfig::from_properties([SERVERS].into_iter().chain(properties)));
+        assert!(told[0].contains(expected), "{told:?}");
+    }
+    let told = mistakes(ConsumerConfig::from_properties([
+        SERVERS,
+        ("heartbeat.interval.ms", "60000"),
+    ]));
+    assert!(
+        told[0].contains("must be less than `session.timeout.ms` (45000 ms)"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn acks_other_than_all_turn_idempotence_off_unless_it_is_asked_for() {
+    let config = ProducerConfig::from_properties([SERVERS, ("acks", "1")]).unwrap();
+    assert!(!config.enable_idempotence);
+}
+
+#[test]
+fn servers_need_a_port() {
+    for servers in [
+        "localhost",
+        "localhost:",
+        ":9092",
+        "localhost:0",
+        "localhost:99999",
+        ",",
+        "",
+    ] {
+        assert!(
+            ClientConfig::from_properties([("bootstrap.servers", servers)]).is_err(),
+            "{servers:?}"
+        );
+    }
+    let told = mistakes(ClientConfig::from_properties([]));
+    assert_eq!(told, ["`bootstrap.servers` is missing"]);
+}
+
+#[test]
+fn the_defaults_do_not_contradict_each_other() {
+    assert_eq!(ProducerConfig::new("localhost:9092").validate(), []);
+    assert_eq!(ConsumerConfig::new("localhost:9092").validate(), []);
+}

@@ -1,0 +1,238 @@
+//! Answers to fetches: which are late, what they hold, and what their errors mean.
+
+use std::{collections::HashMap, time::Instant};
+
+use engine_wire::{
+    error_code::{ErrorClass, ErrorCode},
+    messages::{FetchResponse, fetch_response::PartitionData},
+    record_batch::split_batches,
+};
+
+use super::{Fetcher, back_off};
+use crate::{
+    fetch::{
+        aborted::AbortedFilter,
+        partition::{Fetched, PartitionState, Phase},
+        plan::{FetchPlan, PlannedPartition},
+        position::{FetchError, Position},
+    },
+    topic_partition::TopicPartition,
+};
+
+impl Fetcher {
+    /// The fetch got no answer: the connection broke, or it timed out.
+    pub fn handle_fetch_failed(&mut self, now: Instant, plan: &FetchPlan) {
+        self.finish(now, plan);
+        self.stats.failed_fetches += 1;
+        self.metadata_wanted = true;
+        for planned in &plan.partitions {
+            if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
+                state.ticket = None;
+                state.read_replica = None;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+        }
+    }
+
+    /// Answer to a fetch that went out in `version`.
+    pub fn handle_fetch(&mut self, now: Instant, plan: &FetchPlan, version: i16, response: FetchResponse) {
+        if !ErrorCode::from(response.error_code).is_ok() {
+            return self.handle_fetch_failed(now, plan);
+        }
+        self.finish(now, plan);
+        self.stats.fetches += 1;
+        for topic in response.responses {
+            for data in topic.partitions {
+                self.stats.bytes += data.records.as_ref().map_or(0, |r| r.len() as u64);
+                let index = data.partition_index;
+                let planned = plan.find(version, &topic.topic, topic.topic_id, index);
+                let waiting = planned.filter(|planned| waiting_for(&mut self.partitions, planned, plan).is_some());
+                match waiting {
+                    Some(planned) => self.handle_partition(now, planned, data),
+                    // Late after a seek, a revocation or a new leader; sent twice; or not asked for.
+                    None => self.stats.late_answers += 1,
+                }
+            }
+        }
+        // What the answer does not mention is asked again with the next fetch.
+        for planned in &plan.partitions {
+            if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
+                state.ticket = None;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Instant, plan: &FetchPlan) {
+        if let Some(fetch) = self.in_flight.get(&plan.node_id)
+            && fetch.ticket == plan.ticket
+        {
+            self.stats.latency_sum += now.saturating_duration_since(fetch.sent_at);
+            self.in_flight.remove(&plan.node_id);
+        }
+    }
+
+    fn handle_partition(&mut self, now: Instant, planned: &PlannedPartition, data: PartitionData) {
+        let tp = &planned.tp;
+        let state = self.partitions.get_mut(tp).expect("it waits for this answer");
+        let Phase::Fetching { position } = state.phase else {
+            unreachable!("{tp}: leaving Fetching forgets the ticket");
+        };
+        assert_eq!(
+            position.offset, planned.offset,
+            "{tp}: moved while a fetch was under way"
+        );
+        state.ticket = None;
+        let code = ErrorCode::from(data.error_code);
+        if !code.is_ok() {
+            self.stats.errors += 1;
+            return self.handle_partition_error(now, planned, code);
+        }
+        state.failures = 0;
+        state.retry_at = None;
+        state.end_offset = Some(match self.config.read_committed && data.last_stable_offset >= 0 {
+            true => data.last_stable_offset,
+            false => data.high_watermark,
+        });
+        let preferred = data.preferred_read_replica.0;
+        if preferred >= 0 && self.config.rack_id.is_some() {
+            state.read_replica = Some((preferred, now + self.config.read_replica_age_max));
+        }
+        let (fetched, error) = self.take_batches(planned, position, data);
+        if let Some(fetched) = fetched {
+            let state = self.partitions.get_mut(tp).expect("looked up above");
+            state.phase = Phase::Fetching {
+                position: fetched.next_position(),
+            };
+            state.queued_bytes += fetched.bytes;
+            self.queued_bytes += fetched.bytes;
+            state.queue.push_back(fetched);
+            if state.paused {
+                self.pause(tp); // It was paused meanwhile: the bound on paused ones holds here, too.
+            } else if state.queue.len() == 1 {
+                self.ready.push_back(tp.clone());
+            }
+        }
+        if let Some(error) = error {
+            self.partitions.get_mut(tp).expect("looked up above").fail();
+            self.errors.push_back(error);
+        }
+    }
+
+    /// The batches from `position` on. Control, aborted and empty batches move the position but
+    /// are left out.
+    fn take_batches(
+        &mut self,
+        planned: &PlannedPartition,
+        position: Position,
+        data: PartitionData,
+    ) -> (Option<Fetched>, Option<FetchError>) {
+        let records = data.records.unwrap_or_default();
+        let bytes = records.len();
+        let mut aborted = self.config.read_committed.then(|| {
+            let list = data.aborted_transactions.unwrap_or_default();
+            AbortedFilter::new(list.iter().map(|txn| (txn.producer_id.0, txn.first_offset)))
+        });
+        let mut next = position;
+        let mut kept = Vec::new();
+        let mut error = None;
+        let mut batches = split_batches(records);
+        for batch in &mut batches {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(source) => {
+                    let (tp, offset) = (planned.tp.clone(), next.offset);
+                    error = Some(FetchError::Malformed { tp, offset, source });
+                    break;
+                }
+            };
+            let is_aborted = aborted.as_mut().is_some_and(|filter| filter.is_aborted(&batch));
+            if batch.header.next_offset() <= next.offset {
+                continue; // It lies below the position, or goes backwards.
+            }
+            next.offset = batch.header.next_offset();
+            if batch.header.partition_leader_epoch >= 0 {
+                next.leader_epoch = Some(batch.header.partition_leader_epoch);
+            }
+            self.stats.aborted_batches += u64::from(is_aborted);
+            if !is_aborted && !batch.header.is_control() && batch.header.record_count > 0 {
+                self.stats.records += u64::try_from(batch.header.record_count).unwrap_or(0);
+                kept.push(batch);
+            }
+        }
+        let state = self.partitions.get_mut(&planned.tp).expect("it waits for this answer");
+        let moved = next.offset > position.offset;
+        state.bytes_needed = match batches.truncated_tail() {
+            Some(needed) if !moved => needed.min(self.config.fetch_bytes_max),
+            _ => 0,
+        };
+        let fetched = moved.then(|| Fetched {
+            tp: planned.tp.clone(),
+            first_offset: position.offset,
+            batches: kept,
+            next_offset: next.offset,
+            leader_epoch: next.leader_epoch,
+            high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
+            bytes,
+        });
+        (fetched, error)
+    }
+
+    fn handle_partition_error(&mut self, now: Instant, planned: &PlannedPartition, code: ErrorCode) {
+        let tp = planned.tp.clone();
+        let state = self.partitions.get_mut(&tp).expect("it waits for this answer");
+        let was_follower = state.read_replica.take().is_some();
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE && was_follower {
+            return; // A follower may be behind: ask the leader.
+        }
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            let error = FetchError::OffsetOutOfRange {
+                tp,
+                offset: planned.offset,
+            };
+            self.errors.extend(state.reset(self.config.offset_reset, error));
+            return;
+        }
+        match code.class() {
+            ErrorClass::Retriable | ErrorClass::RefreshMetadata | ErrorClass::Fenced => {
+                self.metadata_wanted = true;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+            // The rest of the classes, and codes of the future.
+            _ if is_healed_by_metadata(code) => {
+                self.metadata_wanted = true;
+                back_off(state, now, &self.config.backoff, &mut self.rng);
+            }
+            _ => {
+                state.fail();
+                self.errors.push_back(FetchError::Refused {
+                    tp,
+                    offset: planned.offset,
+                    code,
+                });
+            }
+        }
+    }
+}
+
+fn waiting_for<'a>(
+    partitions: &'a mut HashMap<TopicPartition, PartitionState>,
+    planned: &PlannedPartition,
+    plan: &FetchPlan,
+) -> Option<&'a mut PartitionState> {
+    partitions
+        .get_mut(&planned.tp)
+        .filter(|state| state.ticket == Some(plan.ticket))
+}
+
+fn is_healed_by_metadata(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+    )
+}
