@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod error;
 pub(crate) mod load;
+pub(crate) mod observe;
 pub(crate) mod report;
 pub(crate) mod topics;
 pub(crate) mod totals;
@@ -23,8 +24,10 @@ pub(crate) use self::context::RunContext;
 pub(crate) use self::control::Control;
 pub use self::error::RunError;
 use self::load::Load;
+use self::observe::{RunObserver, SharedView};
 use crate::config::pipeline::Pipeline;
 use crate::progress::{ProgressReporter, RunOutcome, RunSummary};
+use crate::server::Server;
 use crate::session::{Session, SessionEnd};
 
 /// How to run.
@@ -52,9 +55,25 @@ pub async fn run(
     let context = Arc::new(RunContext::prepare(pipeline, options).await?);
     let load = match context.pipeline.generators.is_empty() {
         true => None,
-        false => Some(Load::start(&context.pipeline)?),
+        false => Some(Load::start(&context.pipeline)),
     };
-    let control = Control::new(options, stop, reporter, load.as_ref().map(Load::state));
+    let view = Arc::new(SharedView::default());
+    let server = match context.pipeline.server {
+        Some(server) => {
+            let observer = Arc::new(RunObserver {
+                context: Arc::clone(&context),
+                view: Arc::clone(&view),
+            });
+            Some(
+                Server::start(server.listen, observer)
+                    .await
+                    .map_err(|error| RunError::Server(error.to_string()))?,
+            )
+        }
+        None => None,
+    };
+    let mut control = Control::new(options, stop, reporter, load.as_ref().map(Load::state), view);
+    control.server_url = server.as_ref().map(|server| format!("http://{}", server.address()));
     let (ended_sender, ended) = oneshot::channel();
     let coordinator = Arc::clone(&context);
     std::thread::Builder::new()
@@ -67,6 +86,9 @@ pub async fn run(
     let outcome = ended.await.map_err(|_| RunError::CoordinatorGone)??;
     drop(load);
     context.close().await;
+    if let Some(server) = server {
+        server.stop().await;
+    }
     Ok(context.summary(outcome, started.elapsed()))
 }
 

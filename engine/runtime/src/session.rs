@@ -73,26 +73,29 @@ impl Session {
 
     /// Ends the workers and the fetchers, and leaves its counts to the totals.
     pub(crate) async fn close(self) {
-        let mut totals = self.context.totals();
-        for (of_source, source) in totals.ended_counts.iter_mut().zip(&self.sources) {
-            *of_source = *of_source + source.counts;
-        }
-        for (rows, sink) in totals.ended_rows.iter_mut().zip(self.sinks.iter()) {
-            *rows += sink.rows();
-        }
-        drop(totals);
+        self.leave_counts();
         self.workers.join();
         for source in self.sources {
             source.fetcher.close().await;
         }
     }
 
+    fn leave_counts(&self) {
+        let mut totals = self.context.totals();
+        for (of_source, source) in totals.ended_counts.iter_mut().zip(&self.sources) {
+            *of_source = *of_source + source.counts;
+        }
+        for (ended, sink) in totals.ended_sinks.iter_mut().zip(self.sinks.iter()) {
+            let counts = sink.counts();
+            ended.rows += counts.rows;
+            ended.bytes += counts.bytes;
+        }
+    }
+
     /// Reports a snapshot, now and then.
     fn report(&self, control: &mut Control) {
         if control.report_due(Instant::now()) {
-            control
-                .reporter
-                .status(self.context.status(RunPhase::Running, Some(self)));
+            control.report(&self.context, RunPhase::Running, Some(self));
         }
     }
 }

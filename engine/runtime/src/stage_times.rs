@@ -20,7 +20,7 @@ pub enum Stage {
     /// Checkpoint: waiting for the brokers to have all output.
     Flush,
     /// Checkpoint: closing lake files and making them durable.
-    Stage,
+    LakeFiles,
     /// Checkpoint: snapshots and the state topic.
     State,
     /// Checkpoint: making lake files visible.
@@ -38,7 +38,7 @@ impl Stage {
         Stage::Windows,
         Stage::Checkpoint,
         Stage::Flush,
-        Stage::Stage,
+        Stage::LakeFiles,
         Stage::State,
         Stage::Publish,
         Stage::Commit,
@@ -53,7 +53,7 @@ impl Stage {
             Stage::Windows => "windows",
             Stage::Checkpoint => "checkpoint",
             Stage::Flush => "checkpoint_flush",
-            Stage::Stage => "checkpoint_stage",
+            Stage::LakeFiles => "checkpoint_stage",
             Stage::State => "checkpoint_state",
             Stage::Publish => "checkpoint_publish",
             Stage::Commit => "checkpoint_commit",

@@ -31,6 +31,21 @@ pub enum ErrorClass {
     Fatal,
 }
 
+impl ErrorClass {
+    /// Its name in metrics: `retriable`, `refresh_metadata`, `fenced`, `abortable`, `fatal`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Retriable => "retriable",
+            Self::RefreshMetadata => "refresh_metadata",
+            Self::Fenced => "fenced",
+            Self::Abortable => "abortable",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
 impl From<i16> for ErrorCode {
     fn from(code: i16) -> Self {
         Self(code)

@@ -30,7 +30,7 @@ pub(crate) struct StateTopic {
 impl StateTopic {
     /// Does no I/O yet; the topic exists already.
     pub(crate) fn open(context: &RunContext) -> Self {
-        let mut consumer_config = context.state_consumer.clone();
+        let mut consumer_config = context.fetch_configs[0].clone();
         consumer_config.group_id = None;
         consumer_config.isolation_level = IsolationLevel::ReadCommitted;
         StateTopic {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
-use engine_client::{AssignmentStrategy, ConsumerConfig, Producer, ProducerConfig};
+use engine_client::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, Producer, ProducerStats};
 use engine_lake::{Compression, LakeConfig, PartitionBy};
 use engine_stream::graph::SourcePlan;
 use engine_stream::json::{JsonEncoder, TimestampFormat};
@@ -21,7 +21,6 @@ use crate::config::pipeline::{
     KafkaOptions, LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, Timestamps,
     WindowKind,
 };
-use crate::error_chain::describe;
 use crate::session::windows::WindowSpan;
 use crate::sink::SinkError;
 use crate::sink::dead_letter::DeadLetterSink;
@@ -55,8 +54,8 @@ pub(crate) struct RunContext {
     pub(crate) fetch_configs: Vec<ConsumerConfig>,
     /// Client options of the one group member.
     pub(crate) group_config: ConsumerConfig,
-    /// Client options for reading the state topic.
-    pub(crate) state_consumer: ConsumerConfig,
+    /// Per source: where a partition starts that nothing is known of.
+    pub(crate) start_policies: Vec<AutoOffsetReset>,
     /// Writes the state topic.
     pub(crate) state_producer: Producer,
     /// Every Kafka sink, by name.
@@ -88,13 +87,9 @@ impl RunContext {
     /// Connects, creates the topics of our own, and makes everything ready; nothing is read yet.
     pub(crate) async fn prepare(pipeline: Pipeline, options: RunOptions) -> Result<RunContext, RunError> {
         let graph = pipeline.plan.clone();
-        let state_consumer = consumer_config(&pipeline, &pipeline.kafka.options)?;
-        let cluster = topics::ensure(&pipeline, state_consumer.client.clone()).await?;
+        let cluster = topics::ensure(&pipeline).await?;
         let network = Handle::current();
-        let mut producers = Producers {
-            pipeline: &pipeline,
-            connected: Vec::new(),
-        };
+        let mut producers = Producers::default();
 
         let dead_letter = match &pipeline.dead_letter {
             Some(dead_letter) => {
@@ -142,13 +137,18 @@ impl RunContext {
         }
         let state_producer = producers.connect(&pipeline.kafka.options).await?;
         let producers = producers.connected;
-        let fetch_configs = pipeline
+        // Where a partition starts is decided once, before it is fetched; after that an offset that is out of range is
+        // lost data and must be an error, whatever the policy for a first start.
+        let mut fetch_configs: Vec<_> = pipeline
             .sources
             .iter()
-            .map(|source| consumer_config(&pipeline, &source.kafka));
-        let fetch_configs = fetch_configs.collect::<Result<Vec<_>, _>>()?;
+            .map(|source| source.kafka.consumer_config(&pipeline.group_id()))
+            .collect();
+        let start_policies = fetch_configs.iter().map(|config| config.auto_offset_reset).collect();
+        for config in &mut fetch_configs {
+            config.auto_offset_reset = AutoOffsetReset::None;
+        }
         let mut group_config = fetch_configs[0].clone();
-        group_config.group_id = Some(pipeline.group_id());
         group_config.partition_assignment_strategy = vec![AssignmentStrategy::SingleOwner {
             started_ms: wall_clock_ns() / 1_000_000,
         }];
@@ -166,7 +166,7 @@ impl RunContext {
             broker_version: cluster.broker_version,
             fetch_configs,
             group_config,
-            state_consumer,
+            start_policies,
             state_producer,
             kafka_sinks,
             lake_tables,
@@ -225,6 +225,11 @@ impl RunContext {
         totals.checkpoints += 1;
     }
 
+    /// What every producer has counted.
+    pub(crate) fn producer_stats(&self) -> Vec<ProducerStats> {
+        self.producers.iter().map(|(_, producer)| producer.stats()).collect()
+    }
+
     /// Closes the producers; everything that counts was flushed by the last checkpoint.
     pub(crate) async fn close(&self) {
         for (_, producer) in &self.producers {
@@ -240,52 +245,23 @@ pub(crate) fn wall_clock_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-struct Producers<'a> {
-    pipeline: &'a Pipeline,
+#[derive(Default)]
+struct Producers {
     connected: Vec<(KafkaOptions, Producer)>,
 }
 
-impl Producers<'_> {
+impl Producers {
     /// A producer with these options; sinks with the same options share one, and so its batches and connections.
     async fn connect(&mut self, options: &KafkaOptions) -> Result<Producer, RunError> {
         if let Some((_, producer)) = self.connected.iter().find(|(known, _)| known == options) {
             return Ok(producer.clone());
         }
-        let producer = Producer::connect(producer_config(self.pipeline, options)?)
+        let producer = Producer::connect(options.producer_config())
             .await
             .map_err(RunError::connect)?;
         self.connected.push((options.clone(), producer.clone()));
         Ok(producer)
     }
-}
-
-/// A producer's options, with the pipeline's `client.id` where the file sets none.
-pub(crate) fn producer_config(pipeline: &Pipeline, options: &KafkaOptions) -> Result<ProducerConfig, RunError> {
-    let mut config = ProducerConfig::from_properties(options.iter()).map_err(|errors| mistakes(&errors))?;
-    if options.value("client.id").is_none() {
-        config.client.client_id = pipeline.client_id();
-    }
-    Ok(config)
-}
-
-pub(crate) fn consumer_config(pipeline: &Pipeline, options: &KafkaOptions) -> Result<ConsumerConfig, RunError> {
-    let mut config = ConsumerConfig::from_properties(options.iter()).map_err(|errors| mistakes(&errors))?;
-    if options.value("client.id").is_none() {
-        config.client.client_id = pipeline.client_id();
-    }
-    // Whoever decodes a batch checks its CRC, on a worker thread.
-    config.check_crcs = false;
-    Ok(config)
-}
-
-fn mistakes(errors: &[engine_client::PropertyError]) -> RunError {
-    RunError::Options(
-        errors
-            .iter()
-            .map(|error| describe(error))
-            .collect::<Vec<_>>()
-            .join("; "),
-    )
 }
 
 fn sink_index(pipeline: &Pipeline, name: &str) -> usize {

@@ -1,12 +1,15 @@
 //! What can end a run from outside, and where it reports to.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::load::LoadState;
-use super::{RunError, RunOptions};
-use crate::progress::ProgressReporter;
+use super::observe::SharedView;
+use super::{RunContext, RunError, RunOptions};
+use crate::progress::{ProgressReporter, RunPhase};
+use crate::session::Session;
 
 /// How often a snapshot is reported at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
@@ -22,6 +25,9 @@ pub(crate) struct Control {
     pub(crate) drain: bool,
     /// Where snapshots go.
     pub(crate) reporter: ProgressReporter,
+    view: Arc<SharedView>,
+    /// Where the HTTP server listens.
+    pub(crate) server_url: Option<String>,
     reported: Option<Instant>,
 }
 
@@ -31,6 +37,7 @@ impl Control {
         stop: watch::Receiver<bool>,
         reporter: ProgressReporter,
         generators: Option<watch::Receiver<LoadState>>,
+        view: Arc<SharedView>,
     ) -> Self {
         Control {
             stop,
@@ -38,6 +45,8 @@ impl Control {
             until_end: options.until_end,
             drain: options.until_end && options.drain,
             reporter,
+            view,
+            server_url: None,
             reported: None,
         }
     }
@@ -71,6 +80,13 @@ impl Control {
             Some(LoadState::Running) => Err(RunError::Generator("was cut short".to_owned())),
             Some(LoadState::Done) | None => Ok(()),
         }
+    }
+
+    /// Reports a snapshot, to the observer and to the HTTP server.
+    pub(crate) fn report(&self, context: &RunContext, phase: RunPhase, session: Option<&Session>) {
+        let status = context.status(phase, session);
+        self.view.show(context, status.clone(), session);
+        self.reporter.status(status);
     }
 
     /// Whether it is time for another snapshot.

@@ -7,8 +7,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::RunError;
-use super::context::producer_config;
 use crate::config::pipeline::{self, GeneratorExtent, Pipeline, Rate};
 use crate::error_chain::describe;
 use crate::generate::{
@@ -39,12 +37,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts every generator of the pipeline.
-    pub(crate) fn start(pipeline: &Pipeline) -> Result<Load, RunError> {
+    pub(crate) fn start(pipeline: &Pipeline) -> Load {
         let (stop, stopped) = watch::channel(false);
         let mut generators = JoinSet::new();
         for generator in &pipeline.generators {
             let config = config_of(generator);
-            let producer = producer_config(pipeline, &generator.kafka)?;
+            let producer = generator.kafka.producer_config();
             let (stopped, name) = (stopped.clone(), generator.name.clone());
             generators.spawn(async move {
                 let ended = run_generator(config, producer, Arc::new(GeneratorProgress::default()), stopped).await;
@@ -62,7 +60,7 @@ impl Load {
             }
             state_sender.send_replace(end);
         });
-        Ok(Load { state, _stop: stop })
+        Load { state, _stop: stop }
     }
 
     /// Follows how far the generators are.

@@ -17,7 +17,7 @@ use crate::stage_times::Stage;
 
 impl RunContext {
     /// The banner of a session that is about to run.
-    pub(crate) fn started(&self, session: &Session, recovery: &Recovery) -> RunStarted {
+    pub(crate) fn started(&self, session: &Session, recovery: &Recovery, server_url: Option<String>) -> RunStarted {
         let topics = self
             .source_topics
             .iter()
@@ -56,7 +56,7 @@ impl RunContext {
             broker_version: self.broker_version.clone(),
             topics: topics.collect(),
             restored,
-            server_url: None,
+            server_url,
         }
     }
 
@@ -76,8 +76,8 @@ impl RunContext {
                 dead_letters += of_source.malformed;
             }
         }
-        let ended_rows: u64 = totals.ended_rows.iter().sum();
-        let rows: u64 = session.map_or(0, |session| session.sinks().iter().map(|sink| sink.rows()).sum());
+        let ended_rows: u64 = totals.ended_sinks.iter().map(|ended| ended.rows).sum();
+        let rows: u64 = session.map_or(0, |session| session.sinks().iter().map(|sink| sink.counts().rows).sum());
         let lags = running
             .iter()
             .flat_map(|source| source.partitions.values())
@@ -115,14 +115,14 @@ impl RunContext {
             .pipeline
             .sinks
             .iter()
-            .zip(&totals.ended_rows)
-            .map(|(sink, rows)| SinkSummary {
+            .zip(&totals.ended_sinks)
+            .map(|(sink, counts)| SinkSummary {
                 name: sink.name.clone(),
                 target: match &sink.kind {
                     SinkKind::Kafka(kafka) => kafka.topic.clone(),
                     SinkKind::Parquet(parquet) => parquet.path.display().to_string(),
                 },
-                rows: *rows,
+                rows: counts.rows,
             });
         let stages = Stage::ALL.into_iter().filter_map(|stage| {
             let latency = LatencySummary::of_microseconds(totals.stages.histogram(stage))?;

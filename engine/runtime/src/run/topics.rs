@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine_client::ClientConfig;
 use engine_client::admin::{Admin, NewTopic, TopicDescription};
 use regex::Regex;
 use tracing::info;
@@ -35,8 +34,10 @@ pub(crate) struct Cluster {
 
 /// Creates what is missing of our own topics (and, with `create_topics`, of the sources'), checks that the others are
 /// there, and gives every source's topics.
-pub(crate) async fn ensure(pipeline: &Pipeline, client: ClientConfig) -> Result<Cluster, RunError> {
-    let admin = Admin::connect(client).await.map_err(RunError::connect)?;
+pub(crate) async fn ensure(pipeline: &Pipeline) -> Result<Cluster, RunError> {
+    let admin = Admin::connect(pipeline.kafka.options.client_config())
+        .await
+        .map_err(RunError::connect)?;
     let existing = list(&admin).await?;
     let missing: Vec<_> = wanted(pipeline, &existing)?
         .into_iter()

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::checkpoint::CheckpointId;
 use crate::session::windows::SourceCounts;
+use crate::sink::set::SinkCounts;
 use crate::stage_times::StageTimes;
 
 /// Windows whose latency is kept; beyond it the oldest are left out of the summary (and stay in the total).
@@ -21,7 +22,7 @@ pub(crate) struct Totals {
     /// Per source, of the sessions that have ended.
     pub(crate) ended_counts: Vec<SourceCounts>,
     /// Per sink, of the sessions that have ended.
-    pub(crate) ended_rows: Vec<u64>,
+    pub(crate) ended_sinks: Vec<SinkCounts>,
     /// Where the time went.
     pub(crate) stages: StageTimes,
     /// From the latest record of a window's span to its result in Kafka, in microseconds.
@@ -32,24 +33,31 @@ pub(crate) struct Totals {
     pub(crate) checkpoint: Option<(CheckpointId, Instant, Duration)>,
     /// Checkpoints taken by this process.
     pub(crate) checkpoints: u64,
-    /// Groups over all open windows, as of the newest checkpoint.
-    pub(crate) state_groups: usize,
-    /// Bytes of state in memory, as of the newest checkpoint.
-    pub(crate) state_bytes: usize,
+    /// The open windows as of the newest checkpoint, by the name of the window (of all windows of a source, if it has
+    /// several).
+    pub(crate) state: BTreeMap<String, StateSize>,
+}
+
+/// What open windows hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StateSize {
+    /// Groups.
+    pub(crate) groups: usize,
+    /// Bytes in memory, roughly.
+    pub(crate) bytes: usize,
 }
 
 impl Totals {
     pub(crate) fn new(sources: usize, sinks: usize) -> Self {
         Totals {
             ended_counts: vec![SourceCounts::default(); sources],
-            ended_rows: vec![0; sinks],
+            ended_sinks: vec![SinkCounts::default(); sinks],
             stages: StageTimes::default(),
             latency: latency_histogram(),
             window_latency: BTreeMap::new(),
             checkpoint: None,
             checkpoints: 0,
-            state_groups: 0,
-            state_bytes: 0,
+            state: BTreeMap::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What happens between two triggers, when nothing is on its way: watermarks advance, windows close, checkpoints.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use super::Session;
 use super::windows::ClosedResults;
 use crate::checkpoint::commit_metadata::CommitMetadata;
 use crate::checkpoint::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
+use crate::run::totals::StateSize;
 use crate::run::{Control, RunError};
 use crate::sink::set::SinkWriter;
 use crate::stage_times::Stage;
@@ -129,7 +130,7 @@ impl Session {
         }
         let flushed = self.lap(Stage::Flush, started);
         let staged = self.sinks.stage(checkpoint.0).map_err(RunError::Sink)?;
-        let staged_at = self.lap(Stage::Stage, flushed);
+        let staged_at = self.lap(Stage::LakeFiles, flushed);
 
         let mut snapshots = self.snapshots().await?;
         let mut manifest = Manifest {
@@ -215,19 +216,21 @@ impl Session {
             self.workers.send(worker, Job::Snapshot);
         }
         let mut all = HashMap::new();
-        let (mut groups, mut state_bytes) = (0, 0);
+        let mut sizes: BTreeMap<String, StateSize> = BTreeMap::new();
         for _ in 0..self.workers.count() {
             match self.replies.recv().await {
                 Some(Reply::Snapshots { snapshots }) => {
                     for TaskSnapshot {
                         task,
                         snapshot,
-                        groups: some,
-                        state_bytes: bytes,
+                        groups,
+                        state_bytes,
                     } in snapshots
                     {
-                        groups += some;
-                        state_bytes += bytes;
+                        let windows = self.sources[self.tasks[&task]].source.plan.windows.join(", ");
+                        let size = sizes.entry(windows).or_default();
+                        size.groups += groups;
+                        size.bytes += state_bytes;
                         all.insert(task, snapshot);
                     }
                 }
@@ -235,9 +238,7 @@ impl Session {
                 _ => unreachable!("nothing else was asked for"),
             }
         }
-        let mut totals = self.context.totals();
-        (totals.state_groups, totals.state_bytes) = (groups, state_bytes);
-        drop(totals);
+        self.context.totals().state = sizes;
         Ok(all)
     }
 }

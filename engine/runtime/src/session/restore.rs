@@ -90,7 +90,8 @@ impl Session {
         if control.until_end && !control.waits_for_generators() {
             session.bound_by_log_end().await?;
         }
-        control.reporter.started(session.context.started(&session, &recovery));
+        let banner = session.context.started(&session, &recovery, control.server_url.clone());
+        control.reporter.started(banner);
         Ok(session)
     }
 
@@ -104,7 +105,7 @@ impl Session {
     ) -> Result<(), RunError> {
         let context = Arc::clone(&self.context);
         let config = context.fetch_configs[index].clone();
-        let reset = config.auto_offset_reset;
+        let reset = context.start_policies[index];
         let mut fetcher = Consumer::connect(config).await.map_err(RunError::fetch)?;
         let source = &context.sources[index];
         let mut starts = Vec::new();

@@ -68,13 +68,15 @@ impl KafkaSink {
         }
     }
 
-    /// Encodes and appends rows; blocks while the producer's buffer is full. Not for the network's threads.
-    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<(), SinkError> {
+    /// Encodes and appends rows; blocks while the producer's buffer is full. Not for the network's threads. Gives the
+    /// bytes of keys and values.
+    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<u64, SinkError> {
         if let Some(failure) = self.failure().clone() {
             return Err(failure);
         }
         let mut scratch = lock(&self.shared.scratch).pop().unwrap_or_default();
         let mut written = Ok(());
+        let mut bytes = 0;
         let mut offset = 0;
         while offset < batch.num_rows() && written.is_ok() {
             let rows = ROWS_PER_APPEND.min(batch.num_rows() - offset);
@@ -82,9 +84,12 @@ impl KafkaSink {
                 .encode(&self.shared, &batch.slice(offset, rows))
                 .and_then(|()| self.append(&scratch));
             offset += rows;
+            bytes += scratch.bytes.len() as u64;
         }
         lock(&self.shared.scratch).push(scratch);
-        written.map_err(|what| SinkError::new(&self.shared.name, what))
+        written
+            .map(|()| bytes)
+            .map_err(|what| SinkError::new(&self.shared.name, what))
     }
 
     /// Waits until the brokers have everything written so far, without lingering.

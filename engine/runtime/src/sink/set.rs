@@ -26,6 +26,16 @@ pub(crate) struct NamedSink {
     /// Where its rows go.
     pub(crate) writer: SinkWriter,
     rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a sink was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SinkCounts {
+    /// Rows.
+    pub(crate) rows: u64,
+    /// Bytes as encoded, before compression by a producer; of a lake table, bytes of closed files.
+    pub(crate) bytes: u64,
 }
 
 /// Where rows go.
@@ -44,12 +54,16 @@ impl NamedSink {
             name: name.to_owned(),
             writer,
             rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         }
     }
 
-    /// Rows handed to it so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
+    /// What it was given so far.
+    pub(crate) fn counts(&self) -> SinkCounts {
+        SinkCounts {
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -89,7 +103,9 @@ impl SinkSet {
         let mut staged = Vec::new();
         for sink in &self.sinks {
             if let SinkWriter::Lake(lake) = &sink.writer {
-                staged.push((sink.name.clone(), lake.stage(checkpoint)?));
+                let files = lake.stage(checkpoint)?;
+                sink.bytes.fetch_add(files.bytes(), Ordering::Relaxed);
+                staged.push((sink.name.clone(), files));
             }
         }
         Ok(staged)
@@ -115,7 +131,9 @@ impl RowSinks for SinkSet {
     fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
         let sink = self.of_output(source, output.sink);
         match &sink.writer {
-            SinkWriter::Kafka(kafka) => kafka.write(&output.batch)?,
+            SinkWriter::Kafka(kafka) => {
+                sink.bytes.fetch_add(kafka.write(&output.batch)?, Ordering::Relaxed);
+            }
             SinkWriter::Lake(lake) => lake.write(&output.batch)?,
         }
         sink.rows.fetch_add(output.batch.num_rows() as u64, Ordering::Relaxed);
