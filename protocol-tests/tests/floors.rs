@@ -22,7 +22,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine-wire", &[]),
     (
         "engine-bench",
-        &["engine-runtime", "engine-client", "engine-broker", "engine-wire", "engine-stream"],
+        &[
+            "engine-runtime",
+            "engine-client",
+            "engine-broker",
+            "engine-wire",
+            "engine-stream",
+        ],
     ),
     ("protocol-tests", &["engine-wire", "engine-broker"]),
 ];

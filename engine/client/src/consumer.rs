@@ -10,7 +10,7 @@ mod driver;
 mod error;
 mod event;
 mod group_requests;
-mod shared;
+mod machines;
 mod stats;
 
 pub use error::{CommitError, ConsumerError, NotAssigned};
@@ -40,7 +40,7 @@ use crate::{
         list::list_offsets,
     },
 };
-use shared::{PollGuard, Shared, State};
+use machines::{PollGuard, Shared, State};
 
 /// Reads topics. Made by [`Consumer::connect`]; dropping it closes it in the background.
 ///

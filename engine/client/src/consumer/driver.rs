@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::{
     group_requests::{GroupOutcome, perform},
-    shared::{Shared, State},
+    machines::{Shared, State},
 };
 use crate::{
     cluster::{Cluster, Lane, NodeTarget},

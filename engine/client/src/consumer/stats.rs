@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::member_state::MembershipStats};
 
-use super::shared::State;
+use super::machines::State;
 
 /// Counters since the start, and the state of now.
 #[derive(Debug, Clone, Default)]
