@@ -12,6 +12,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod exchange;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -27,6 +28,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod supported;
 mod sync_group;
 
 use std::net::IpAddr;
@@ -34,75 +36,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_wire::messages::ApiKey;
-use engine_wire::request::{EncodeError, RequestHeader, decode_request_body};
+use engine_wire::request::{RequestHeader, decode_request_body};
 use engine_wire::response::encode_response;
 
+use self::exchange::Asker;
+pub(crate) use self::exchange::{Answer, AnswerError};
+use self::supported::SUPPORTED;
 use crate::fault::FaultAction;
 use crate::node::Node;
-
-/// API, oldest and newest version. Produce is announced from version 0 though it is answered from 3 on:
-/// librdkafka takes a broker without Produce v0 for one that cannot compress (KAFKA-18659).
-pub(crate) const SUPPORTED: &[(ApiKey, i16, i16)] = &[
-    (ApiKey::Produce, 0, 13),
-    (ApiKey::Fetch, 4, 17),
-    (ApiKey::ListOffsets, 1, 10),
-    (ApiKey::Metadata, 0, 13),
-    (ApiKey::OffsetCommit, 2, 9),
-    (ApiKey::OffsetFetch, 1, 9),
-    (ApiKey::FindCoordinator, 0, 6),
-    (ApiKey::JoinGroup, 0, 9),
-    (ApiKey::Heartbeat, 0, 4),
-    (ApiKey::LeaveGroup, 0, 5),
-    (ApiKey::SyncGroup, 0, 5),
-    (ApiKey::DescribeGroups, 0, 6),
-    (ApiKey::ListGroups, 0, 5),
-    (ApiKey::ApiVersions, 0, 4),
-    (ApiKey::CreateTopics, 2, 7),
-    (ApiKey::DeleteTopics, 1, 6),
-    (ApiKey::DeleteRecords, 0, 2),
-    (ApiKey::InitProducerId, 0, 5),
-    (ApiKey::OffsetForLeaderEpoch, 2, 4),
-    (ApiKey::DescribeConfigs, 1, 4),
-    (ApiKey::CreatePartitions, 0, 3),
-    (ApiKey::DeleteGroups, 0, 2),
-    (ApiKey::IncrementalAlterConfigs, 0, 1),
-    (ApiKey::OffsetDelete, 0, 0),
-    (ApiKey::DescribeCluster, 0, 2),
-];
-
-/// Who asks, and how.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asker<'a> {
-    pub(crate) version: i16,
-    pub(crate) client_id: &'a str,
-    pub(crate) peer: IpAddr,
-}
-
-/// What goes back over the socket.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// Nothing is expected: Produce with acks=0.
-    Nothing,
-    /// One whole frame, size prefix included, in pieces.
-    Frame(Vec<Bytes>),
-}
-
-/// Why a connection is closed instead of answered.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerError {
-    #[error("api {api_key} v{api_version} is not supported")]
-    Unsupported { api_key: i16, api_version: i16 },
-    #[error("the request cannot be read")]
-    Decode(#[from] engine_wire::DecodeError),
-    #[error(transparent)]
-    DecodeProduce(#[from] produce::ProduceRequestError),
-    #[error("the answer cannot be written")]
-    Encode(#[from] EncodeError),
-    #[error("an injected fault")]
-    Fault,
-    #[error("a request with acks=0 failed, and closing is the only way to tell")]
-    FailedWithoutAcks,
-}
 
 /// Answers one request, if need be after the fault that a test injected.
 pub(crate) async fn answer(

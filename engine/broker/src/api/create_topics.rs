@@ -9,8 +9,8 @@ use engine_wire::messages::create_topics_response::{CreatableTopicConfigs, Creat
 use engine_wire::messages::{CreateTopicsRequest, CreateTopicsResponse, StrBytes};
 use uuid::Uuid;
 
-use crate::api::Asker;
 use crate::api::describe_configs::{DEFAULT_CONFIG, TOPIC_CONFIG};
+use crate::api::exchange::Asker;
 use crate::node::Node;
 use crate::topic_config::TopicConfig;
 

@@ -9,7 +9,7 @@ use engine_wire::messages::describe_configs_response::{
 };
 use engine_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse, StrBytes};
 
-use crate::api::Asker;
+use crate::api::exchange::Asker;
 use crate::node::Node;
 use crate::topic_config::ConfigType;
 

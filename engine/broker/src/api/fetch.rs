@@ -4,6 +4,7 @@
 //! sessions (KIP-227) are not kept: every answer has session id 0, which tells a client to go without.
 
 mod response;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,40 +14,16 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::FetchRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
-use crate::api::Asker;
+use crate::api::exchange::Asker;
 use crate::api::fetch::response::ResponseWriter;
+use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted, WantedPartition};
 use crate::api::list_offsets::check_leader_epoch;
 use crate::log::read::LogSlice;
 use crate::node::Node;
 use crate::partition::Partition;
 
-/// First version with topic ids instead of names.
-const TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
-
-/// One topic of the request.
-struct Wanted {
-    name: String,
-    topic_id: Uuid,
-    partitions: Vec<WantedPartition>,
-}
-
-struct WantedPartition {
-    index: i32,
-    offset: i64,
-    bytes_max: usize,
-    partition: Result<Arc<Partition>, ErrorCode>,
-}
-
-/// What one partition answers.
-struct Fetched {
-    error: ErrorCode,
-    high_watermark: i64,
-    log_start_offset: i64,
-    batches: LogSlice,
-}
 
 /// Everything found for a request at one moment.
 struct Found {

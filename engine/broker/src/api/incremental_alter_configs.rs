@@ -7,8 +7,8 @@ use engine_wire::messages::incremental_alter_configs_request::{AlterConfigsResou
 use engine_wire::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use engine_wire::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, StrBytes};
 
-use crate::api::Asker;
 use crate::api::describe_configs::TOPIC_RESOURCE;
+use crate::api::exchange::Asker;
 use crate::node::Node;
 use crate::topic_config::TopicConfig;
 

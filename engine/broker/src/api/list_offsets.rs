@@ -10,7 +10,7 @@ use engine_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use engine_wire::record_batch::RawBatch;
 use tracing::warn;
 
-use crate::api::Asker;
+use crate::api::exchange::Asker;
 use crate::log::Log;
 use crate::log::read::LogSlice;
 use crate::node::Node;

@@ -7,7 +7,7 @@ use engine_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPart
 use engine_wire::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use engine_wire::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use crate::api::Asker;
+use crate::api::exchange::Asker;
 use crate::api::list_offsets::check_leader_epoch;
 use crate::node::Node;
 

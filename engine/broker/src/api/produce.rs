@@ -3,9 +3,7 @@
 //! The request is read by hand (see `produce::request`), so that a batch goes from the socket to the log as it is.
 //! With one replica every acknowledgement is the same, so acks=1 and acks=all differ in nothing.
 
-mod request;
-
-pub(super) use request::ProduceRequestError;
+pub(super) mod request;
 
 use std::sync::Arc;
 
@@ -16,8 +14,8 @@ use engine_wire::messages::{ProduceResponse, StrBytes, TopicName};
 use engine_wire::record_batch::{BatchError, ProducedBatchError};
 use tracing::debug;
 
+use crate::api::exchange::{AnswerError, Asker};
 use crate::api::produce::request::{PartitionData, ProduceRequest, TopicKey};
-use crate::api::{AnswerError, Asker};
 use crate::batch::{BatchRefused, BatchRules, IncomingBatch};
 use crate::log::producer_state::SequenceError;
 use crate::node::{Node, now_ms};

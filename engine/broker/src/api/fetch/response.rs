@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use engine_wire::error_code::ErrorCode;
 use tracing::error;
 
-use crate::api::fetch::{Fetched, TOPIC_IDS, Wanted};
+use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted};
 use crate::log::read::Run;
 
 /// Runs of bytes up to this size are copied into the piece that is being written, which is cheaper than a

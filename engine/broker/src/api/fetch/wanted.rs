@@ -1,0 +1,34 @@
+//! What a Fetch asks for, resolved, and what was found.
+
+use std::sync::Arc;
+
+use engine_wire::error_code::ErrorCode;
+use uuid::Uuid;
+
+use crate::log::read::LogSlice;
+use crate::partition::Partition;
+
+/// First version with topic ids instead of names.
+pub(super) const TOPIC_IDS: i16 = 13;
+
+/// One topic of the request.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) topic_id: Uuid,
+    pub(super) partitions: Vec<WantedPartition>,
+}
+
+pub(super) struct WantedPartition {
+    pub(super) index: i32,
+    pub(super) offset: i64,
+    pub(super) bytes_max: usize,
+    pub(super) partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+/// What one partition answers.
+pub(super) struct Fetched {
+    pub(super) error: ErrorCode,
+    pub(super) high_watermark: i64,
+    pub(super) log_start_offset: i64,
+    pub(super) batches: LogSlice,
+}
