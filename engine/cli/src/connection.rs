@@ -4,8 +4,8 @@ use anyhow::Context;
 use engine_client::{Admin, ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 
 use crate::{
-    arguments::{DEFAULT_BOOTSTRAP_SERVERS, GlobalOptions},
     failure::UsageError,
+    global_options::{DEFAULT_BOOTSTRAP_SERVERS, GlobalOptions},
 };
 
 /// The options as Kafka properties. What `-X` says wins over `ours`, which are a command's own defaults.
@@ -70,7 +70,7 @@ fn mistakes(errors: &[PropertyError]) -> UsageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::LogFormat;
+    use crate::global_options::LogFormat;
 
     fn options(servers: Option<&str>, property: &[(&str, &str)]) -> GlobalOptions {
         GlobalOptions {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{GlobalOptions, LogFormat};
+use crate::global_options::{GlobalOptions, LogFormat};
 
 pub(crate) fn start(options: &GlobalOptions) {
     let level = match (options.quiet, options.verbose) {

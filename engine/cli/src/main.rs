@@ -9,6 +9,7 @@ mod arguments;
 mod command;
 mod connection;
 mod failure;
+mod global_options;
 mod logging;
 mod output;
 mod quantity;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use engine_broker::{Broker, BrokerConfig};
 
-use crate::{arguments::GlobalOptions, output::Output, signal::StopSignal};
+use crate::{global_options::GlobalOptions, output::Output, signal::StopSignal};
 
 /// Runs the embedded broker: one node, in memory or on disk, for first runs, development and tests.
 /// Production is Apache Kafka. Prints its address on standard output when it accepts connections.

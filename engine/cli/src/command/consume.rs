@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::record_json::ConsumedRecord;
 use crate::{
-    arguments::GlobalOptions,
     connection,
     failure::{Interrupted, UsageError},
+    global_options::GlobalOptions,
     output::Output,
     signal::StopSignal,
     time_argument::PositionArgument,

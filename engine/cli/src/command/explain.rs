@@ -4,7 +4,7 @@ use clap::Args;
 use engine_runtime::explain::explain;
 
 use super::validate::PipelineFile;
-use crate::{arguments::GlobalOptions, output::Output};
+use crate::{global_options::GlobalOptions, output::Output};
 
 /// Prints the plan of a pipeline: its graph with columns and types, state and its bound, ids, file layout.
 #[derive(Debug, Args)]

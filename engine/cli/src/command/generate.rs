@@ -11,7 +11,9 @@ use engine_runtime::generate::{
 use tokio::sync::watch;
 
 use super::topics::all;
-use crate::{arguments::GlobalOptions, connection, failure::UsageError, output::Output, quantity, signal::StopSignal};
+use crate::{
+    connection, failure::UsageError, global_options::GlobalOptions, output::Output, quantity, signal::StopSignal,
+};
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);

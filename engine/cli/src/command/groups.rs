@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::topics::{all, confirm_on_terminal};
 use crate::{
-    arguments::GlobalOptions, connection, failure::UsageError, output::Output, time_argument::PositionArgument,
+    connection, failure::UsageError, global_options::GlobalOptions, output::Output, time_argument::PositionArgument,
 };
 
 /// ListOffsets: the times that stand for the oldest offset and for the end.

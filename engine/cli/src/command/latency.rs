@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    arguments::GlobalOptions, connection, failure::Interrupted, output::Output, signal::StopSignal,
+    connection, failure::Interrupted, global_options::GlobalOptions, output::Output, signal::StopSignal,
     time_argument::PositionArgument,
 };
 

@@ -9,9 +9,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::record_json::RecordToProduce;
 use crate::{
-    arguments::{GlobalOptions, key_value},
     connection,
     failure::{Interrupted, UsageError},
+    global_options::{GlobalOptions, key_value},
     quantity,
     signal::StopSignal,
 };

@@ -14,7 +14,7 @@ use engine_runtime::{
 use tokio::sync::watch;
 
 use super::validate::PipelineFile;
-use crate::{arguments::GlobalOptions, output::Output, signal::StopSignal};
+use crate::{global_options::GlobalOptions, output::Output, signal::StopSignal};
 
 /// Runs a pipeline until SIGTERM or Ctrl-C: it finishes the checkpoint, leaves the group and prints the summary. A
 /// second signal forces the end.

@@ -11,8 +11,8 @@ use engine_client::{
 use serde_json::json;
 
 use crate::{
-    arguments::{GlobalOptions, key_value},
     connection,
+    global_options::{GlobalOptions, key_value},
     output::Output,
     quantity,
 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine_runtime::config::{self, Loaded, Surroundings};
 
-use crate::{arguments::GlobalOptions, failure::FileMistakes, output::Output};
+use crate::{failure::FileMistakes, global_options::GlobalOptions, output::Output};
 
 /// Checks a pipeline file and reports every mistake at once, each with its line and what was expected.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::banner;
 use crate::{
-    arguments::{GlobalOptions, LogFormat},
+    global_options::{GlobalOptions, LogFormat},
     quantity,
 };
 
