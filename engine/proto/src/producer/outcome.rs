@@ -1,0 +1,243 @@
+//! What the end of a request does to its batches: delivered, sent again, split or given up.
+//!
+//! What an answer means is a table (see `answer`); this file carries the verdict out.
+//! Never here: timers, and how a batch's end is told (see `delivery`).
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use engine_wire::error_code::ErrorCode;
+
+use super::{
+    ProducerMachine,
+    answer::{Situation, Verdict, verdict},
+    delivery::{BatchDelivered, DeliveryError},
+    partition::{PartitionQueue, Restart},
+};
+use crate::accumulator::{Batch, BatchId, BatchState, split};
+
+/// What a broker said about one partition of a request.
+#[derive(Debug, Clone)]
+pub struct PartitionAnswer {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The error, or `NONE`.
+    pub code: ErrorCode,
+    /// The first record's offset.
+    pub base_offset: i64,
+    /// The time of the append under LogAppendTime.
+    pub log_append_time_ms: Option<i64>,
+    /// The broker's explanation of the error.
+    pub message: Option<String>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone)]
+pub enum RequestOutcome {
+    /// With an answer. Partitions that it leaves out are retried.
+    Answered(Vec<PartitionAnswer>),
+    /// With the write; `acks = 0` has no answer.
+    Written,
+    /// Without an answer; the broker may have the batches or not.
+    Lost(Arc<str>),
+    /// It cannot be sent to this broker at all.
+    Impossible(Arc<str>),
+}
+
+impl<T: Clone> ProducerMachine<T> {
+    /// Takes the end of a request. `throttle` mutes the broker for that long (KIP-219).
+    pub fn handle_outcome(&mut self, now: Instant, request_id: u64, outcome: RequestOutcome, throttle: Duration) {
+        let Some(request) = self.requests.remove(&request_id) else {
+            return; // Told twice.
+        };
+        let node = self.nodes.entry(request.node_id).or_default();
+        node.in_flight -= 1;
+        if !throttle.is_zero() {
+            node.muted_until = Some(now + throttle);
+        }
+        let mut answers = HashMap::new();
+        match &outcome {
+            RequestOutcome::Answered(partitions) => {
+                self.stats.latency.record(now.saturating_duration_since(request.sent));
+                for answer in partitions {
+                    // A second answer for the same partition is ignored.
+                    answers.entry((&*answer.topic, answer.partition)).or_insert(answer);
+                }
+            }
+            RequestOutcome::Lost(_) => self.wants_metadata = true,
+            RequestOutcome::Written | RequestOutcome::Impossible(_) => {}
+        }
+        for (partition, batch_id) in request.batches {
+            let queue = &self.partitions[partition];
+            let answer = answers.get(&(&*queue.topic, queue.partition)).copied();
+            self.handle_batch_outcome(now, partition, batch_id, &outcome, answer);
+        }
+    }
+
+    fn handle_batch_outcome(
+        &mut self,
+        now: Instant,
+        partition: usize,
+        batch_id: BatchId,
+        outcome: &RequestOutcome,
+        answer: Option<&PartitionAnswer>,
+    ) {
+        let queue = &mut self.partitions[partition];
+        let Some(index) = queue.find(batch_id) else {
+            return; // Aborted meanwhile.
+        };
+        let batch = &mut queue.batches[index];
+        let BatchState::InFlight {
+            sealed,
+            stamp,
+            was_head,
+        } = std::mem::replace(&mut batch.state, BatchState::Sealing)
+        else {
+            unreachable!("a batch has at most one request in flight");
+        };
+        batch.state = BatchState::Ready { sealed, stamp };
+        let (verdict, code, reason): (Verdict, Option<ErrorCode>, Arc<str>) = match (outcome, answer) {
+            (_, Some(answer)) => {
+                let situation = Situation {
+                    is_idempotent: self.options.is_idempotent,
+                    was_head,
+                    record_count: batch.record_count,
+                };
+                let reason = match &answer.message {
+                    Some(message) => format!("{} ({message})", answer.code),
+                    None if answer.code.is_ok() => String::new(),
+                    None => answer.code.to_string(),
+                };
+                (verdict(answer.code, situation), Some(answer.code), reason.into())
+            }
+            (RequestOutcome::Written, None) => (Verdict::Delivered, None, "".into()),
+            (RequestOutcome::Lost(reason), None) => {
+                let refresh_metadata = true;
+                (Verdict::Retry { refresh_metadata }, None, Arc::clone(reason))
+            }
+            (RequestOutcome::Impossible(reason), None) => (Verdict::Fail, None, Arc::clone(reason)),
+            (RequestOutcome::Answered(_), None) => {
+                let refresh_metadata = true;
+                (
+                    Verdict::Retry { refresh_metadata },
+                    None,
+                    "the answer left the partition out".into(),
+                )
+            }
+        };
+        if verdict != Verdict::Delivered {
+            let class = code.map_or("Disconnected", |code| code.name());
+            *self.stats.errors.entry(class).or_default() += 1;
+            batch.last_error = Some(Arc::clone(&reason));
+        }
+        let refused = |queue: &PartitionQueue<T>| DeliveryError::Refused {
+            topic: Arc::clone(&queue.topic),
+            partition: queue.partition,
+            code,
+            reason: reason.to_string(),
+        };
+        match verdict {
+            Verdict::Delivered => {
+                queue.failures = 0;
+                queue.retry_at = None;
+                let delivered = BatchDelivered {
+                    base_offset: answer
+                        .filter(|answer| answer.code.is_ok())
+                        .map(|answer| answer.base_offset),
+                    log_append_time_ms: answer.and_then(|answer| answer.log_append_time_ms),
+                };
+                self.resolve(partition, index, Ok(delivered));
+            }
+            Verdict::Fail => {
+                let error = refused(queue);
+                self.resolve(partition, index, Err(error));
+            }
+            Verdict::Retry { refresh_metadata } => {
+                self.wants_metadata |= refresh_metadata;
+                self.retry(now, partition, index, was_head);
+            }
+            Verdict::RestartSequence => {
+                queue.is_restarting = true;
+                self.retry(now, partition, index, true);
+            }
+            Verdict::Split => self.split(partition, index),
+        }
+        self.try_restart(partition);
+    }
+
+    fn retry(&mut self, now: Instant, partition: usize, index: usize, backs_off: bool) {
+        let queue = &mut self.partitions[partition];
+        let batch = &queue.batches[index];
+        if batch.is_reported || batch.deadline <= now || batch.attempts > self.options.retries {
+            let error = queue.expired(index);
+            self.resolve(partition, index, Err(error));
+            return;
+        }
+        // A rejection behind an unresolved batch is that batch's failure, counted there; without any
+        // wait, though, it would be repeated as fast as the network can.
+        if backs_off {
+            queue.failures = queue.failures.saturating_add(1);
+        } else if queue.retry_at.is_some() {
+            return;
+        }
+        let delay = self.options.retry_backoff.delay(queue.failures.max(1), &mut self.rng);
+        queue.retry_at = Some(now + delay);
+    }
+
+    fn split(&mut self, partition: usize, index: usize) {
+        let queue = &mut self.partitions[partition];
+        let batch = &mut queue.batches[index];
+        let BatchState::Ready { sealed, stamp } = &mut batch.state else {
+            unreachable!("the answer has put it back");
+        };
+        let halves = split(&mut sealed.batch, *stamp);
+        let Some(halves) = halves.filter(|_| !batch.is_reported) else {
+            let error = queue.expired(index);
+            self.resolve(partition, index, Err(error));
+            return;
+        };
+        self.stats.splits += 1;
+        let whole = &queue.batches[index];
+        let mut charged_bytes = whole.charged_bytes;
+        let mut first_record = whole.first_record;
+        let mut is_first = true;
+        let halves = halves.map(|builder| {
+            let id = self.next_batch_id;
+            self.next_batch_id += 1;
+            // The halves together stay charged as the whole was.
+            let charge = if is_first { charged_bytes / 2 } else { charged_bytes };
+            is_first = false;
+            charged_bytes -= charge;
+            let half = Batch {
+                id,
+                token: whole.token.clone(),
+                first_record,
+                record_count: builder.record_count(),
+                charged_bytes: charge,
+                state: BatchState::Closed(builder),
+                last_error: whole.last_error.clone(),
+                ..*whole
+            };
+            first_record += half.record_count as u32;
+            self.seal_queue.push_back((partition, id));
+            half
+        });
+        queue.replace(index, halves);
+    }
+
+    pub(super) fn try_restart(&mut self, partition: usize) {
+        match self.partitions[partition].try_restart() {
+            Restart::NotNow => {}
+            Restart::Done => self.stats.sequence_restarts += 1,
+            Restart::NeedsNewProducerId => {
+                self.stats.sequence_restarts += 1;
+                self.needs_identity = true;
+            }
+        }
+    }
+}
