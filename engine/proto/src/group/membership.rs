@@ -19,20 +19,20 @@
 //! Never here: sockets, tokio, offsets. A commit that the coordinator refuses because of the
 //! membership comes in through [`Membership::handle_commit_refused`].
 
+mod liveness;
+mod rebalance;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use bytes::Bytes;
-
 use crate::{
     backoff::Backoff,
     group::{
-        action::{GroupAction, GroupError, Identity, Join, Joined, Sync, encoded},
-        assignor::{GroupMember, PartitionCounts, RebalanceProtocol},
-        consumer_protocol::{Assignment, Subscription},
+        action::{GroupAction, GroupError, Identity},
+        assignor::{GroupMember, PartitionCounts},
         member_state::{MemberState, MembershipConfig, MembershipStats},
         ownership::{GroupEvent, Ownership},
     },
@@ -204,27 +204,6 @@ impl Membership {
         None
     }
 
-    /// When to call [`Membership::poll_action`] again if nothing happens before.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let mut timers: Vec<Instant> = Vec::new();
-        if !self.finding && (self.wants_in() || self.coordinator.is_none()) {
-            timers.extend(self.retry_at);
-        }
-        if self.generation_in_hand().is_some() {
-            timers.push(self.heartbeat.session_until);
-            if self.heartbeat.sent.is_none() && self.coordinator.is_some() {
-                timers.push(self.heartbeat.next);
-            }
-        }
-        if let MemberState::Revoking { until, .. } = self.state {
-            timers.push(until);
-        }
-        if self.is_watching_the_application() {
-            timers.push(self.application.last_poll + self.config.max_poll_interval);
-        }
-        timers.into_iter().min()
-    }
-
     /// The application subscribes; a change makes a member rejoin.
     pub fn handle_subscribe(&mut self, now: Instant, topics: impl IntoIterator<Item = Arc<str>>) {
         self.topics = topics.into_iter().collect();
@@ -236,28 +215,9 @@ impl Membership {
         }
     }
 
-    /// The application entered `poll`: it is alive as long as it stays there. True if that gives the
-    /// driver something to do.
-    pub fn handle_poll_entered(&mut self, now: Instant) -> bool {
-        self.handle_timeout(now);
-        let was_too_slow = self.application.too_slow;
-        self.application = Application {
-            polling: true,
-            last_poll: now,
-            too_slow: false,
-        };
-        was_too_slow
-    }
-
     /// Whether there are topics to be a member for.
     pub fn is_subscribed(&self) -> bool {
         !self.topics.is_empty()
-    }
-
-    /// The application left `poll` and processes.
-    pub fn handle_poll_left(&mut self, now: Instant) {
-        self.application.polling = false;
-        self.application.last_poll = now;
     }
 
     /// The application has finished and committed what was revoked.
@@ -268,20 +228,6 @@ impl Membership {
         self.revoking.clear();
         self.state = MemberState::Unjoined;
         self.retry_at = Some(now);
-    }
-
-    /// The cluster's partition counts changed; the leader rebalances if its group is concerned.
-    pub fn handle_cluster(&mut self, now: Instant, counts: &PartitionCounts) {
-        let (MemberState::Stable { generation_id }, Some(led)) = (self.state, &self.led_counts) else {
-            return;
-        };
-        // A topic that is missing for a moment while a broker restarts has not lost its partitions.
-        let grown = led
-            .iter()
-            .any(|(topic, count)| counts.get(topic).is_some_and(|n| n != count));
-        if grown {
-            self.rebalance(now, generation_id);
-        }
     }
 
     /// Answer to [`GroupAction::FindCoordinator`].
@@ -298,166 +244,6 @@ impl Membership {
         }
     }
 
-    /// Answer to [`GroupAction::Join`].
-    pub fn handle_join(&mut self, now: Instant, attempt: u64, answer: Result<Joined, GroupError>) {
-        if self.state != (MemberState::Joining { attempt }) {
-            return; // A late answer to a join that we gave up.
-        }
-        let joined = match answer {
-            Ok(joined) => joined,
-            Err(error) => return self.handle_rebalance_error(now, error),
-        };
-        self.backoff.reset();
-        self.member_id = joined.member_id;
-        self.protocol_name = joined.protocol_name;
-        self.heartbeat = Heartbeats {
-            next: now + self.config.heartbeat_interval,
-            sent: None,
-            session_until: now + self.config.session_timeout,
-        };
-        let generation_id = joined.generation_id;
-        if joined.leader != self.member_id || joined.skip_assignment {
-            self.led_counts = None;
-            return self.sync(generation_id, Vec::new());
-        }
-        let topics: BTreeSet<Arc<str>> = joined
-            .members
-            .iter()
-            .flat_map(|member| member.subscription.topics.iter())
-            .map(|topic| Arc::from(topic.as_str()))
-            .collect();
-        self.led_members = joined.members;
-        self.state = MemberState::Assigning { generation_id };
-        self.actions.push_back(GroupAction::CountPartitions {
-            generation_id,
-            topics: topics.into_iter().collect(),
-        });
-    }
-
-    /// Answer to [`GroupAction::CountPartitions`]; topics that do not exist are absent.
-    pub fn handle_partition_counts(
-        &mut self,
-        generation_id: i32,
-        counts: Result<PartitionCounts, GroupError>,
-        now: Instant,
-    ) {
-        if self.state != (MemberState::Assigning { generation_id }) {
-            return; // A late answer for a generation we already left.
-        }
-        let counts = match counts {
-            Ok(counts) => counts,
-            Err(error) => return self.handle_rebalance_error(now, error),
-        };
-        let picked = self.config.assignors.iter().find(|a| a.name() == self.protocol_name);
-        let Some(assignor) = picked else {
-            return self.fail(GroupError::Fatal {
-                name: "INCONSISTENT_GROUP_PROTOCOL".into(),
-                message: format!("the coordinator picked {:?}, not offered", self.protocol_name),
-            });
-        };
-        let members = std::mem::take(&mut self.led_members);
-        let assignment = assignor.assign(&counts, &members);
-        self.led_counts = Some(counts);
-        self.sync(generation_id, encoded(&assignment));
-    }
-
-    /// Answer to [`GroupAction::Sync`].
-    pub fn handle_sync(&mut self, now: Instant, generation_id: i32, answer: Result<Bytes, GroupError>) {
-        if self.state != (MemberState::Syncing { generation_id }) {
-            return; // A late answer for a generation we already left.
-        }
-        let assignment = match answer.map(Assignment::decode) {
-            Ok(Ok(assignment)) => assignment,
-            Ok(Err(error)) => {
-                return self.fail(GroupError::Fatal {
-                    name: "INVALID_ASSIGNMENT".into(),
-                    message: error.to_string(),
-                });
-            }
-            Err(error) => return self.handle_rebalance_error(now, error),
-        };
-        self.stats.rebalances += 1;
-        if let Some(started) = self.rebalance_started.take() {
-            self.stats.last_rebalance = now.saturating_duration_since(started);
-        }
-        self.state = MemberState::Stable { generation_id };
-        self.generation_id = Some(generation_id);
-        let partitions: BTreeSet<_> = assignment
-            .partitions
-            .into_iter()
-            .filter(|tp| tp.partition >= 0)
-            .collect();
-        let owned = self.ownership.owned().clone();
-        self.ownership
-            .assign(generation_id, partitions.difference(&owned).cloned().collect());
-        // Only a cooperative member still owns something here; what moved away is revoked now.
-        let moved: BTreeSet<_> = owned.difference(&partitions).cloned().collect();
-        if !moved.is_empty() {
-            self.revoke(now, generation_id, moved);
-        } else if self.topics != self.joined_topics {
-            self.rebalance(now, generation_id);
-        }
-    }
-
-    /// Answer to [`GroupAction::Heartbeat`].
-    pub fn handle_heartbeat(&mut self, now: Instant, generation_id: i32, answer: Result<(), GroupError>) {
-        let sent_at = match self.heartbeat.sent {
-            Some((sent_generation, sent_at)) if sent_generation == generation_id => sent_at,
-            _ => return, // A late answer from a generation we already left.
-        };
-        self.heartbeat.sent = None;
-        if self.generation_in_hand() != Some(generation_id) {
-            return; // The same, and nothing was sent since.
-        }
-        if matches!(answer, Ok(()) | Err(GroupError::RebalanceInProgress)) {
-            // The coordinator renews the session of a member that it tells of a rebalance, too.
-            self.heartbeat.session_until = sent_at + self.config.session_timeout;
-        }
-        let Err(error) = answer else {
-            return;
-        };
-        self.stats.heartbeat_errors += u64::from(error != GroupError::RebalanceInProgress);
-        match error {
-            GroupError::RebalanceInProgress => {
-                // While revoking we know; old brokers also say it to a member that is syncing.
-                if let MemberState::Stable { .. } = self.state {
-                    self.rebalance(now, generation_id);
-                }
-            }
-            GroupError::CoordinatorUnavailable => self.coordinator = None,
-            GroupError::CoordinatorLoading => {}
-            GroupError::UnknownMemberId | GroupError::MemberIdRequired { .. } => {
-                self.member_id.clear();
-                self.lose(now);
-            }
-            GroupError::IllegalGeneration => self.lose(now),
-            GroupError::FencedInstanceId | GroupError::Fatal { .. } => self.fail(error),
-        }
-    }
-
-    /// The coordinator refused a commit under `generation_id` because of the membership. A stale
-    /// owner learns here, before its next heartbeat, that it must stop.
-    pub fn handle_commit_refused(&mut self, now: Instant, generation_id: i32, error: GroupError) {
-        if self.commit_generation() != Some(generation_id) {
-            return; // A late answer from a generation we already left.
-        }
-        match error {
-            GroupError::RebalanceInProgress => {
-                if let MemberState::Stable { .. } = self.state {
-                    self.rebalance(now, generation_id);
-                }
-            }
-            GroupError::UnknownMemberId => {
-                self.member_id.clear();
-                self.lose(now);
-            }
-            GroupError::IllegalGeneration => self.lose(now),
-            GroupError::FencedInstanceId => self.fail(error),
-            GroupError::CoordinatorUnavailable => self.coordinator = None,
-            _ => {}
-        }
-    }
-
     /// Leaves the group for good. Static members only go silent, so that a restart within the
     /// session timeout moves nothing (KIP-345).
     pub fn handle_close(&mut self) {
@@ -465,107 +251,6 @@ impl Membership {
         self.state = MemberState::Left;
         self.ownership = Ownership::default();
         self.revoking.clear();
-    }
-
-    /// Timers that run out without an answer.
-    fn handle_timeout(&mut self, now: Instant) {
-        if self.is_watching_the_application() && now >= self.application.last_poll + self.config.max_poll_interval {
-            self.application.too_slow = true;
-            self.push_leave();
-            if self.config.group_instance_id.is_none() {
-                self.member_id.clear();
-            }
-            return self.lose(now);
-        }
-        if self.generation_in_hand().is_some() && now >= self.heartbeat.session_until {
-            // The coordinator was silent or gone for a whole session; others own our partitions.
-            self.coordinator = None;
-            return self.lose(now);
-        }
-        if let MemberState::Revoking { until, .. } = self.state
-            && now >= until
-        {
-            self.lose(now);
-        }
-    }
-
-    fn handle_rebalance_error(&mut self, now: Instant, error: GroupError) {
-        self.state = MemberState::Unjoined;
-        match error {
-            GroupError::MemberIdRequired { member_id } => {
-                self.member_id = member_id;
-                self.retry_at = Some(now);
-            }
-            GroupError::UnknownMemberId => {
-                self.member_id.clear();
-                self.lose(now);
-            }
-            GroupError::IllegalGeneration => self.lose(now),
-            GroupError::RebalanceInProgress => self.retry_at = Some(now),
-            GroupError::CoordinatorUnavailable => {
-                self.coordinator = None;
-                self.back_off(now);
-            }
-            GroupError::CoordinatorLoading => self.back_off(now),
-            GroupError::FencedInstanceId | GroupError::Fatal { .. } => self.fail(error),
-        }
-    }
-
-    fn join(&mut self, now: Instant, coordinator: i32) -> Join {
-        self.attempts += 1;
-        let attempt = self.attempts;
-        self.state = MemberState::Joining { attempt };
-        self.rebalance_started.get_or_insert(now);
-        self.joined_topics = self.topics.clone();
-        self.led_counts = None;
-        let protocols = self.config.assignors.iter().map(|assignor| {
-            let subscription = Subscription {
-                topics: self.topics.iter().map(|topic| topic.to_string()).collect(),
-                user_data: assignor.user_data(),
-                owned_partitions: self.ownership.owned().iter().cloned().collect(),
-                generation_id: self.generation_id,
-                rack_id: self.config.rack_id.clone(),
-            };
-            (assignor.name().to_owned(), subscription.encode())
-        });
-        Join {
-            attempt,
-            coordinator,
-            member_id: self.member_id.clone(),
-            protocols: protocols.collect(),
-        }
-    }
-
-    fn sync(&mut self, generation_id: i32, assignments: Vec<(String, Bytes)>) {
-        self.state = MemberState::Syncing { generation_id };
-        let Some(coordinator) = self.coordinator else {
-            self.state = MemberState::Unjoined; // A heartbeat found it gone meanwhile.
-            return;
-        };
-        self.actions.push_back(GroupAction::Sync(Sync {
-            identity: self.identity(coordinator, generation_id),
-            protocol_name: self.protocol_name.clone(),
-            assignments,
-        }));
-    }
-
-    fn rebalance(&mut self, now: Instant, generation_id: i32) {
-        let revoked = match self.config.assignors[0].rebalance_protocol() {
-            RebalanceProtocol::Eager => self.ownership.owned().clone(),
-            RebalanceProtocol::Cooperative => BTreeSet::new(),
-        };
-        self.revoke(now, generation_id, revoked);
-    }
-
-    fn revoke(&mut self, now: Instant, generation_id: i32, revoked: BTreeSet<TopicPartition>) {
-        self.retry_at = Some(now);
-        self.state = MemberState::Unjoined;
-        if self.ownership.revoke(generation_id, &revoked) {
-            let until = now + self.config.rebalance_timeout;
-            self.state = MemberState::Revoking { generation_id, until };
-            self.revoking = revoked;
-            self.revocation_seen = false;
-        }
     }
 
     fn lose(&mut self, now: Instant) {
@@ -626,10 +311,6 @@ impl Membership {
             | MemberState::Revoking { generation_id, .. } => Some(generation_id),
             MemberState::Unjoined | MemberState::Joining { .. } | MemberState::Left => None,
         }
-    }
-
-    fn is_watching_the_application(&self) -> bool {
-        !self.application.polling && self.generation_in_hand().is_some()
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{
     backoff::BackoffPolicy,
-    group::assignor::{Assignor, GroupAssignment, range::RangeAssignor},
+    group::{
+        action::{Join, Joined},
+        assignor::{Assignor, GroupAssignment, RebalanceProtocol, range::RangeAssignor},
+        consumer_protocol::{Assignment, Subscription},
+    },
 };
 
 const SESSION: Duration = Duration::from_secs(45);
