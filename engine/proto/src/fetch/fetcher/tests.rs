@@ -13,6 +13,7 @@ use engine_wire::{
 use uuid::Uuid;
 
 use super::*;
+use crate::fetch::lookup::{EARLIEST, Found, LATEST, Lookup, Question};
 
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
 const VERSION: i16 = 12;
