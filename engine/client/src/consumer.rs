@@ -6,6 +6,7 @@
 //!
 //! Never here: decoding of records (the CRC of a batch is the decoder's to check), pipelines.
 
+mod commit;
 mod driver;
 mod error;
 mod event;
@@ -27,18 +28,13 @@ use engine_proto::{
     },
     group::ownership::GroupEvent,
 };
-use engine_wire::error_code::{ErrorClass, ErrorCode};
 use tokio::task::JoinHandle;
 
 use crate::{
     cluster::Cluster,
     config::{ConsumerConfig, IsolationLevel},
     connection::{RequestError, now},
-    offsets::{
-        CommittedOffset, ListedOffset, OffsetsError,
-        committed::{Committer, commit_once, fetch_committed, forget_if_moved},
-        list::list_offsets,
-    },
+    offsets::{CommittedOffset, ListedOffset, OffsetsError, committed::fetch_committed, list::list_offsets},
 };
 use machines::{PollGuard, Shared, State};
 
@@ -191,7 +187,7 @@ impl Consumer {
 
     /// Counters since the start.
     pub fn stats(&self) -> ConsumerStats {
-        ConsumerStats::of(&self.shared.lock())
+        self.shared.lock().stats()
     }
 
     /// The number of partitions of a topic; asks the cluster if it is not known yet.
@@ -227,7 +223,7 @@ impl Consumer {
     /// `poll` says [`Event::Lost`].
     pub async fn commit(&self, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), CommitError> {
         let started = now();
-        let outcome = self.try_commit(offsets).await;
+        let outcome = commit::commit(&self.shared, &self.cluster, offsets).await;
         let mut state = self.shared.lock();
         state
             .commits
@@ -331,98 +327,6 @@ impl Consumer {
                 state.delivered_generation = None;
                 Event::Lost(partitions)
             }
-        }
-    }
-
-    async fn try_commit(&self, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), CommitError> {
-        let group = self.shared.config.group_id.as_deref().ok_or(CommitError::NoGroup)?;
-        let timeout = self.cluster.config().default_api_timeout;
-        let deadline = now() + timeout;
-        let mut open = offsets.to_vec();
-        loop {
-            let committer = self.committer(&open)?;
-            let mut last = ErrorCode::NONE;
-            match commit_once(&self.cluster, group, &committer, &open).await {
-                Ok(codes) => {
-                    for (tp, code) in codes {
-                        if code.is_ok() {
-                            open.retain(|(open, _)| *open != tp);
-                            continue;
-                        }
-                        self.check_commit(group, &committer, &tp, code)?;
-                        last = code;
-                    }
-                }
-                Err(error) if error.is_retriable() => {
-                    self.cluster.forget_coordinator(group);
-                    last = ErrorCode::NETWORK_EXCEPTION;
-                }
-                Err(error) => return Err(CommitError::Request(error)),
-            }
-            if open.is_empty() {
-                return Ok(());
-            }
-            if now() >= deadline {
-                return Err(CommitError::TimedOut { timeout, last });
-            }
-            tokio::time::sleep(self.cluster.config().retry_backoff).await;
-        }
-    }
-
-    /// Under which identity to commit. A member whose application holds another generation than
-    /// the machine is stale already.
-    fn committer(&self, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<Committer, CommitError> {
-        let state = self.shared.lock();
-        let Some(membership) = state.membership.as_ref().filter(|member| member.is_subscribed()) else {
-            return Ok(Committer::outsider());
-        };
-        if let Some((tp, _)) = offsets.iter().find(|(tp, _)| !state.owned.contains(tp)) {
-            return Err(CommitError::NotAssigned { tp: tp.clone() });
-        }
-        match (membership.commit_generation(), state.delivered_generation) {
-            (Some(current), Some(delivered)) if current == delivered => Ok(Committer {
-                member_id: membership.member_id().to_owned(),
-                group_instance_id: self.shared.config.group_instance_id.clone(),
-                generation_id: current,
-            }),
-            _ => Err(CommitError::MembershipLost {
-                code: ErrorCode::ILLEGAL_GENERATION,
-            }),
-        }
-    }
-
-    /// Ok if another attempt may help.
-    fn check_commit(
-        &self,
-        group: &str,
-        committer: &Committer,
-        tp: &TopicPartition,
-        code: ErrorCode,
-    ) -> Result<(), CommitError> {
-        let mut state = self.shared.lock();
-        state.count_error(code.name());
-        let error = group_requests::group_error(code);
-        let is_membership = [
-            ErrorCode::UNKNOWN_MEMBER_ID,
-            ErrorCode::ILLEGAL_GENERATION,
-            ErrorCode::FENCED_INSTANCE_ID,
-            ErrorCode::REBALANCE_IN_PROGRESS,
-        ];
-        if is_membership.contains(&code) {
-            if let Some(membership) = &mut state.membership {
-                membership.handle_commit_refused(now(), committer.generation_id, error);
-            }
-            drop(state);
-            self.shared.wake_driver.notify_one();
-            return Err(match code {
-                ErrorCode::REBALANCE_IN_PROGRESS => CommitError::RebalanceInProgress,
-                code => CommitError::MembershipLost { code },
-            });
-        }
-        forget_if_moved(&self.cluster, group, code);
-        match code.class() {
-            ErrorClass::Retriable | ErrorClass::RefreshMetadata => Ok(()),
-            _ => Err(CommitError::Partition { tp: tp.clone(), code }),
         }
     }
 

@@ -23,7 +23,7 @@ use engine_proto::{
 };
 use tokio::sync::Notify;
 
-use super::stats::CommitStats;
+use super::stats::{CommitStats, ConsumerStats};
 use crate::{
     config::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel},
     connection::now,
@@ -56,6 +56,27 @@ pub(super) struct State {
 impl State {
     pub(super) fn count_error(&mut self, name: &'static str) {
         *self.errors.entry(name).or_default() += 1;
+    }
+
+    pub(super) fn stats(&self) -> ConsumerStats {
+        let fetcher = &self.fetcher;
+        let mut lag: Vec<_> = fetcher
+            .assignment()
+            .filter_map(|tp| Some((tp.clone(), fetcher.lag(tp)?)))
+            .collect();
+        lag.sort();
+        ConsumerStats {
+            fetch: fetcher.stats(),
+            membership: self
+                .membership
+                .as_ref()
+                .map(|member| member.stats())
+                .unwrap_or_default(),
+            commits: self.commits,
+            prefetched_bytes: fetcher.queued_bytes(),
+            lag,
+            errors: self.errors.clone(),
+        }
     }
 }
 

@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::member_state::MembershipStats};
 
-use super::machines::State;
-
 /// Counters since the start, and the state of now.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerStats {
@@ -39,28 +37,5 @@ impl CommitStats {
         self.latency_sum += took;
         self.succeeded += u64::from(succeeded);
         self.failed += u64::from(!succeeded);
-    }
-}
-
-impl ConsumerStats {
-    pub(super) fn of(state: &State) -> ConsumerStats {
-        let fetcher = &state.fetcher;
-        let mut lag: Vec<_> = fetcher
-            .assignment()
-            .filter_map(|tp| Some((tp.clone(), fetcher.lag(tp)?)))
-            .collect();
-        lag.sort();
-        ConsumerStats {
-            fetch: fetcher.stats(),
-            membership: state
-                .membership
-                .as_ref()
-                .map(|member| member.stats())
-                .unwrap_or_default(),
-            commits: state.commits,
-            prefetched_bytes: fetcher.queued_bytes(),
-            lag,
-            errors: state.errors.clone(),
-        }
     }
 }
