@@ -5,29 +5,29 @@
 //! retries) is one task's business, see `producer::sender`.
 //! Never here: decisions about batches (see `engine_proto::producer`).
 
+mod error;
+mod machine;
 mod produce_request;
 mod receipt;
 mod sender;
 
+pub use error::{ProducerError, SendError, TrySendError};
+pub use receipt::{Delivered, Receipt};
+
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use engine_proto::{
     backoff::BackoffPolicy,
     producer::{AppendError, DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
 };
-use engine_wire::{error_code::ErrorCode, record_batch::Header};
+use engine_wire::record_batch::Header;
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    cluster::Cluster,
-    config::{ProducerConfig, PropertyError},
-    connection::{RequestError, now},
-};
-use receipt::BatchReceipt;
-pub use receipt::{Delivered, Receipt};
+use crate::{cluster::Cluster, config::ProducerConfig, connection::now};
+use machine::{Shared, Stopped};
 
 /// One record to send; borrows everything, and is copied once, into its batch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,21 +57,6 @@ pub struct Producer {
 }
 
 #[derive(Debug)]
-struct Shared {
-    config: ProducerConfig,
-    cluster: Cluster,
-    machine: Mutex<ProducerMachine<Arc<BatchReceipt>>>,
-    /// The sender has something to do.
-    wake_sender: Notify,
-    /// Batches were resolved: there is memory, and flushes may be done.
-    resolved: Notify,
-    /// The first failure since the last flush.
-    failure: Mutex<Option<DeliveryError>>,
-    /// Set by the sender when it ends.
-    ended: watch::Sender<bool>,
-}
-
-#[derive(Debug)]
 struct CloseOnDrop(Arc<Shared>);
 
 impl Drop for CloseOnDrop {
@@ -79,63 +64,6 @@ impl Drop for CloseOnDrop {
         self.0.machine().close();
         self.0.wake_sender.notify_one();
     }
-}
-
-/// Why a producer did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ProducerError {
-    /// The settings contradict each other.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Config(Vec<PropertyError>),
-    /// The cluster cannot be reached.
-    #[error("cannot reach the cluster at {servers}")]
-    Connect {
-        /// `bootstrap.servers`.
-        servers: String,
-        /// Of the last attempt.
-        #[source]
-        source: RequestError,
-    },
-}
-
-/// Why a record was not accepted. Records accepted before it are still sent.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// `buffer.memory` stayed full for `max.block.ms`.
-    #[error("{topic}: the buffer stayed full for {} ms", waited.as_millis())]
-    BufferFull {
-        /// The topic.
-        topic: String,
-        /// `max.block.ms`.
-        waited: Duration,
-    },
-    /// No metadata of the topic within `max.block.ms`.
-    #[error("{topic}: not found within {} ms: {reason}", waited.as_millis())]
-    NoMetadata {
-        /// The topic.
-        topic: String,
-        /// `max.block.ms`, or less if waiting cannot help.
-        waited: Duration,
-        /// The last answer.
-        reason: String,
-    },
-    /// The record itself.
-    #[error(transparent)]
-    Record(#[from] AppendError),
-}
-
-/// Why a record was not accepted right now.
-#[derive(Debug, thiserror::Error)]
-pub enum TrySendError {
-    /// The buffer is full, or the topic's metadata is on its way: wait for [`Producer::ready`].
-    #[error("the producer is not ready for a record of {topic}")]
-    Full {
-        /// The topic.
-        topic: String,
-    },
-    /// The record itself.
-    #[error(transparent)]
-    Record(AppendError),
 }
 
 impl Producer {
@@ -327,168 +255,4 @@ impl<'a> ProduceRecord<'a> {
         (self.topic, record)
     }
 }
-
-struct AppendedSome {
-    records: usize,
-    stopped: Stopped,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopped {
-    AtEnd,
-    ToBreathe,
-    Full,
-}
-
-impl Shared {
-    fn machine(&self) -> MutexGuard<'_, ProducerMachine<Arc<BatchReceipt>>> {
-        self.machine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// `None` if the buffer is full.
-    fn append(&self, topic_index: usize, record: &TopicRecord<'_>) -> Result<Option<Receipt>, AppendError> {
-        let mut machine = self.machine();
-        let was_short = machine.is_memory_short();
-        let outcome = match machine.append(topic_index, record, open) {
-            Ok(appended) => {
-                let receipt = Receipt::new(Arc::clone(appended.token), appended.partition, appended.record);
-                (Ok(Some(receipt)), appended.is_news)
-            }
-            // The batches that lingered are due now.
-            Err(AppendError::BufferFull { .. }) => (Ok(None), !was_short),
-            Err(error) => (Err(error), false),
-        };
-        drop(machine);
-        let (outcome, is_news) = outcome;
-        if is_news {
-            self.wake_sender.notify_one();
-        }
-        outcome
-    }
-
-    /// Appends until the iterator ends, the buffer is full or [`APPENDS_PER_LOCK`] are through. A record for
-    /// which there was no room stays in `waiting`.
-    fn append_some<'r>(
-        &self,
-        topic_index: usize,
-        records: &mut impl Iterator<Item = TopicRecord<'r>>,
-        waiting: &mut Option<TopicRecord<'r>>,
-    ) -> Result<AppendedSome, AppendError> {
-        let mut is_news = false;
-        let mut count = 0;
-        let mut machine = self.machine();
-        let was_short = machine.is_memory_short();
-        let outcome = loop {
-            if count == APPENDS_PER_LOCK {
-                break Ok(Stopped::ToBreathe);
-            }
-            let Some(record) = waiting.take().or_else(|| records.next()) else {
-                break Ok(Stopped::AtEnd);
-            };
-            match machine.append(topic_index, &record, open) {
-                Ok(appended) => is_news |= appended.is_news,
-                Err(AppendError::BufferFull { .. }) => {
-                    is_news |= !was_short;
-                    *waiting = Some(record);
-                    break Ok(Stopped::Full);
-                }
-                Err(error) => break Err(error),
-            }
-            count += 1;
-        };
-        drop(machine);
-        if is_news {
-            self.wake_sender.notify_one();
-        }
-        outcome.map(|stopped| AppendedSome {
-            records: count,
-            stopped,
-        })
-    }
-
-    async fn wait_for_room(
-        &self,
-        topic: &str,
-        resolved: impl Future<Output = ()>,
-        deadline: Instant,
-    ) -> Result<(), SendError> {
-        let waited = tokio::time::timeout_at(deadline.into(), resolved).await;
-        waited.map_err(|_| SendError::BufferFull {
-            topic: topic.into(),
-            waited: self.config.block_max,
-        })
-    }
-
-    async fn flush(&self) -> Result<(), DeliveryError> {
-        let mark = self.machine().flush();
-        self.wake_sender.notify_one();
-        loop {
-            let resolved = self.resolved.notified();
-            tokio::pin!(resolved);
-            resolved.as_mut().enable();
-            if self.machine().is_flushed(mark) {
-                break;
-            }
-            resolved.await;
-        }
-        let failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .take();
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// Asks for the topic until it is there, cannot be there, or the deadline passes.
-    async fn find_topic(&self, topic: &str, deadline: Instant) -> Result<usize, SendError> {
-        let started = now();
-        let no_metadata = |reason: String| SendError::NoMetadata {
-            topic: topic.into(),
-            waited: now().saturating_duration_since(started),
-            reason,
-        };
-        let mut ticket = self.cluster.track_topics([topic]);
-        let mut reason = "no answer".to_owned();
-        loop {
-            if let Err(error) = self.cluster.wait_refreshed(ticket, deadline).await {
-                let is_late = now() >= deadline && error.is_retriable();
-                return Err(no_metadata(if is_late && reason != "no answer" {
-                    reason
-                } else {
-                    error.to_string()
-                }));
-            }
-            let metadata = self.cluster.metadata();
-            {
-                let mut machine = self.machine();
-                machine.handle_metadata(&metadata);
-                if let Some(index) = machine.topic_index(topic) {
-                    return Ok(index);
-                }
-            }
-            if let Some(found) = metadata.topic(topic) {
-                reason = found.error.to_string();
-                // A topic that is being created is missing at first.
-                let may_come = found.error.is_retriable() || found.error == ErrorCode::NONE;
-                if !may_come {
-                    return Err(no_metadata(reason));
-                }
-            }
-            if now() >= deadline {
-                return Err(no_metadata(reason));
-            }
-            ticket = self.cluster.refresh_metadata();
-        }
-    }
-}
-
-/// What a batch that opens needs: two clocks and a completion, once per batch.
-fn open() -> (Instant, i64, Arc<BatchReceipt>) {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-    (now(), wall_ms, Arc::default())
-}
-
-/// Records appended before the lock is let go: about 50 µs at 50 ns a record.
-const APPENDS_PER_LOCK: usize = 1_000;
 const READY_POLL: Duration = Duration::from_millis(50);

@@ -26,7 +26,7 @@ use engine_wire::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::{debug, warn};
 
-use super::{Shared, produce_request};
+use super::{machine::Shared, produce_request};
 use crate::{
     cluster::{Cluster, Lane, MetadataChanges, NodeTarget},
     config::Acks,
