@@ -1,4 +1,8 @@
-//! Sends a generator's events through the real client, each producer on a connection of its own.
+//! Sends a generator's events through the real client.
+//!
+//! In real time each producer has a client of its own, and the clock keeps them together. At the highest speed nothing
+//! would: each runs ahead by whatever its buffers hold, minutes of event time, and to a reader with a watermark the
+//! others' events are late. There all producers' events go through one client, in the order of their times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,8 +86,12 @@ pub async fn run_generator(
     stop: watch::Receiver<bool>,
 ) -> Result<GeneratorReport, GeneratorError> {
     config.check()?;
-    let mut producers = Vec::with_capacity(config.producers);
-    for _ in 0..config.producers {
+    let clients = match config.pace {
+        Pace::RealTime => config.producers,
+        Pace::Max => 1,
+    };
+    let mut producers = Vec::with_capacity(clients);
+    for _ in 0..clients {
         let producer = Producer::connect(producer_config.clone()).await;
         producers.push(producer.map_err(|source| GeneratorError::Connect {
             topic: config.topic.clone(),
@@ -99,7 +107,7 @@ pub async fn run_generator(
             producer,
             topic: config.topic.clone(),
             pace: config.pace,
-            stream: EventStream::new(&config, index, start_ns),
+            events: MergedEvents::new(&config, (index..config.producers).step_by(clients), start_ns),
             start_ns,
             started,
             progress: Arc::clone(&progress),
@@ -107,7 +115,7 @@ pub async fn run_generator(
         };
         tasks.spawn(sender.run(stop.clone()));
     }
-    let mut reports = Vec::with_capacity(config.producers);
+    let mut reports = Vec::with_capacity(clients);
     while let Some(ended) = tasks.join_next().await {
         reports.push(ended.map_err(|_| GeneratorError::Stopped {
             topic: config.topic.clone(),
@@ -132,8 +140,8 @@ struct Chunk {
 
 impl Chunk {
     /// Adds the next event and gives its time.
-    fn pull(&mut self, stream: &mut EventStream) -> Option<i64> {
-        let time_ns = stream.next_event(&mut self.keys, &mut self.values)?;
+    fn pull(&mut self, events: &mut MergedEvents) -> Option<i64> {
+        let time_ns = events.next_event(&mut self.keys, &mut self.values)?;
         self.events.push((time_ns, self.keys.len(), self.values.len()));
         Some(time_ns)
     }
@@ -174,11 +182,52 @@ impl Chunk {
     }
 }
 
+/// The events of some producers in the order of their times.
+#[derive(Debug)]
+struct MergedEvents {
+    /// Those that have not ended.
+    streams: Vec<EventStream>,
+    malformed_of_ended: u64,
+}
+
+impl MergedEvents {
+    fn new(config: &GeneratorConfig, producers: impl Iterator<Item = usize>, start_ns: i64) -> Self {
+        MergedEvents {
+            streams: producers
+                .map(|producer| EventStream::new(config, producer, start_ns))
+                .collect(),
+            malformed_of_ended: 0,
+        }
+    }
+
+    fn next_event(&mut self, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<i64> {
+        let mut first: Option<(i64, usize)> = None;
+        let mut index = 0;
+        while index < self.streams.len() {
+            match self.streams[index].next_time_ns() {
+                Some(time_ns) => {
+                    if first.is_none_or(|(earliest_ns, _)| time_ns < earliest_ns) {
+                        first = Some((time_ns, index));
+                    }
+                    index += 1;
+                }
+                // The streams before this one keep their places, so that `first` stays right.
+                None => self.malformed_of_ended += self.streams.remove(index).malformed_events(),
+            }
+        }
+        self.streams[first?.1].next_event(key, value)
+    }
+
+    fn malformed_events(&self) -> u64 {
+        self.malformed_of_ended + self.streams.iter().map(EventStream::malformed_events).sum::<u64>()
+    }
+}
+
 struct Sender {
     producer: Producer,
     topic: String,
     pace: Pace,
-    stream: EventStream,
+    events: MergedEvents,
     start_ns: i64,
     started: Instant,
     progress: Arc<GeneratorProgress>,
@@ -192,7 +241,7 @@ impl Sender {
             // The last event of the chunk may be one that is not due yet.
             let mut waits_until = None;
             while !chunk.is_full() {
-                let Some(time_ns) = chunk.pull(&mut self.stream) else {
+                let Some(time_ns) = chunk.pull(&mut self.events) else {
                     break;
                 };
                 let due = self.due(time_ns);
@@ -217,7 +266,7 @@ impl Sender {
             topic: self.topic,
             source,
         })?;
-        self.report.malformed = self.stream.malformed_events();
+        self.report.malformed = self.events.malformed_events();
         Ok(self.report)
     }
 
@@ -274,8 +323,8 @@ mod tests {
             ..GeneratorConfig::default()
         };
         let mut chunk = Chunk::default();
-        let mut stream = EventStream::new(&config, 0, 1_000_000);
-        while chunk.pull(&mut stream).is_some() {}
+        let mut events = MergedEvents::new(&config, 0..1, 1_000_000);
+        while chunk.pull(&mut events).is_some() {}
         let owned = |records: Vec<TopicRecord<'_>>| -> Vec<_> {
             let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
             records
@@ -295,5 +344,36 @@ mod tests {
         assert_eq!(owned(chunk.records(1, Pace::RealTime)), all[9..]);
         chunk.forget(1);
         assert!(chunk.events.is_empty() && chunk.keys.is_empty() && chunk.values.is_empty());
+    }
+
+    #[test]
+    fn events_of_several_producers_are_merged_by_time_and_none_is_lost() {
+        let config = GeneratorConfig {
+            count: Some(1_000),
+            producers: 3,
+            malformed: 0.1,
+            arrivals: crate::generate::arrivals::Arrivals::Poisson,
+            ..GeneratorConfig::default()
+        };
+        let drain = |producers: std::ops::Range<usize>| {
+            let mut events = MergedEvents::new(&config, producers, 0);
+            let (mut key, mut values, mut times) = (Vec::new(), Vec::new(), Vec::new());
+            let mut last = 0;
+            while let Some(time_ns) = events.next_event(&mut key, &mut values) {
+                times.push((time_ns, values[last..].to_vec()));
+                last = values.len();
+            }
+            (times, events.malformed_events())
+        };
+        let (merged, malformed) = drain(0..3);
+        assert_eq!(merged.len(), 1_000);
+        assert!(merged.is_sorted_by_key(|(time_ns, _)| *time_ns));
+        let mut separate: Vec<_> = (0..3).flat_map(|producer| drain(producer..producer + 1).0).collect();
+        separate.sort_by_key(|(time_ns, _)| *time_ns);
+        assert!(merged == separate, "the same events as from separate producers");
+        assert_eq!(
+            malformed,
+            (0..3).map(|producer| drain(producer..producer + 1).1).sum::<u64>()
+        );
     }
 }

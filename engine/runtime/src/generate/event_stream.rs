@@ -18,6 +18,8 @@ pub struct EventStream {
     content: Content,
     start_ns: i64,
     left: Option<u64>,
+    /// The next event's time after the start, once somebody has asked for it.
+    next_ns: Option<u64>,
     duration_ns: u64,
     malformed: f64,
     damage: ChaCha8Rng,
@@ -66,6 +68,7 @@ impl EventStream {
             content,
             start_ns,
             left: config.count_of(producer),
+            next_ns: None,
             duration_ns: config.duration.map_or(u64::MAX, |duration| {
                 u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
             }),
@@ -76,21 +79,27 @@ impl EventStream {
         }
     }
 
-    /// Appends the next event's key (nothing if it has none) and value, and returns its time in nanoseconds since 1970.
-    /// `None`, and nothing appended, after the last event. Allocates nothing once the buffers have grown.
-    pub fn next_event(&mut self, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<i64> {
+    /// The next event's time, which [`next_event`](Self::next_event) will give. `None` after the last event.
+    pub fn next_time_ns(&mut self) -> Option<i64> {
         if self.left == Some(0) {
             return None;
         }
-        let offset_ns = match &mut self.content {
+        let offset_ns = *self.next_ns.get_or_insert_with(|| match &mut self.content {
             Content::Ads { arrivals, .. } => arrivals.next_ns(),
             Content::Fixed { load, .. } => load.due_ns(self.events),
-        };
+        });
         if offset_ns >= self.duration_ns {
             self.left = Some(0);
             return None;
         }
-        let time_ns = self.start_ns.saturating_add_unsigned(offset_ns);
+        Some(self.start_ns.saturating_add_unsigned(offset_ns))
+    }
+
+    /// Appends the next event's key (nothing if it has none) and value, and returns its time in nanoseconds since 1970.
+    /// `None`, and nothing appended, after the last event. Allocates nothing once the buffers have grown.
+    pub fn next_event(&mut self, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<i64> {
+        let time_ns = self.next_time_ns()?;
+        self.next_ns = None;
         let value_start = value.len();
         match &mut self.content {
             Content::Ads { events, .. } => events.write(time_ns, key, value),
