@@ -182,15 +182,21 @@ impl Running {
         }
     }
 
-    /// SIGKILL, and gone. A run that had ended by itself is a failure.
+    /// A run that has ended by itself is a failure.
     #[track_caller]
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("our own child") {
             panic!(
                 "the run ended by itself ({status}): {:#?}",
                 self.said.try_iter().collect::<Vec<_>>()
             );
         }
+    }
+
+    /// SIGKILL, and gone.
+    #[track_caller]
+    pub(crate) fn kill(mut self) {
+        self.assert_running();
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
     }

@@ -133,7 +133,13 @@ pub(crate) struct EmbeddedBroker {
 impl EmbeddedBroker {
     #[track_caller]
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let arguments = [&["broker", "--listen", "127.0.0.1:0", "--quiet"], arguments].concat();
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// The same on this address, where one may have been before.
+    #[track_caller]
+    pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Self {
+        let arguments = [&["broker", "--listen", listen, "--quiet"], arguments].concat();
         let mut child = command(&arguments)
             .stderr(Stdio::inherit())
             .spawn()
@@ -157,6 +163,11 @@ impl EmbeddedBroker {
     #[track_caller]
     pub(crate) fn engine_with_input(&self, arguments: &[&str], input: &[u8]) -> Ended {
         engine_with_input(&[arguments, &["--bootstrap-servers", &self.address]].concat(), input)
+    }
+
+    /// SIGKILL, and gone.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// SIGTERM, and the exit code.

@@ -102,12 +102,46 @@ impl Drop for Cluster {
     }
 }
 
+/// Runs a Kafka command-line tool on any broker, with this on standard input; `None` means: skip this test.
+#[track_caller]
+pub(crate) fn kafka_tool(test: &str, class: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
+    let required = is_set("ENGINE_REQUIRE_BROKER");
+    if is_set("ENGINE_SKIP_BROKER") && !required {
+        skip(test, "ENGINE_SKIP_BROKER is set");
+        return None;
+    }
+    let output = script_with_input(&[&["cli", class], arguments].concat(), input);
+    let (text, reason) = (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
+    if output.status.success() {
+        return Some(text);
+    }
+    if output.status.code() == Some(MISSING) && !required {
+        skip(test, reason.trim());
+        return None;
+    }
+    panic!("{test}: {class}: {text}{reason}");
+}
+
 fn script(arguments: &[&str]) -> Output {
-    Command::new(repository().join("scripts/kafka"))
+    script_with_input(arguments, b"")
+}
+
+fn script_with_input(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(repository().join("scripts/kafka"))
         .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("scripts/kafka runs")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("scripts/kafka runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    // A tool that ends early closes its input; that is its right.
+    std::thread::spawn(move || stdin.write_all(&input));
+    child.wait_with_output().expect("our own child")
 }
 
 /// The folder that holds `scripts/`, from whichever crate includes this file.
