@@ -18,7 +18,12 @@ pub use error::{CommitError, ConsumerError, NotAssigned};
 pub use event::Event;
 pub use stats::ConsumerStats;
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engine_proto::{
     TopicPartition,
@@ -176,6 +181,12 @@ impl Consumer {
     /// Offsets between the position and the end as of the last fetch.
     pub fn lag(&self, tp: &TopicPartition) -> Option<u64> {
         self.shared.lock().fetcher.lag(tp)
+    }
+
+    /// When a broker last answered where the end is: what [`lag`](Self::lag) says is as old as this.
+    /// At the end of a log an answer comes every `fetch.max.wait.ms`, unless its broker is gone.
+    pub fn end_heard_at(&self, tp: &TopicPartition) -> Option<Instant> {
+        self.shared.lock().fetcher.end_heard_at(tp)
     }
 
     /// Partitions assigned now, in order.

@@ -60,15 +60,25 @@ struct PartitionWatermark {
 }
 
 /// ```text
-///            rows                     silence for idle_timeout, or the end of the log
-/// added ──▶ Active ──────────────────────────────────────────────▶ Idle
-///            ▲  └─ silence begins: Active { silent_since } ────────▶ │
-///            └──────────────────────── rows ────────────────────────┘
+///            rows                     silence for idle_timeout
+/// added ──▶ Active ───────────────────────────────────────────────▶ Idle
+///            ▲ ▲ └─ silence begins: Active { silent_since } ────────▶ │
+///            │ └───────────────────────── rows ──────────────────────┘
+///            │                        the end of the log
+///            └── rows, or silence ◀────────────────────── CaughtUp
 /// ```
+/// A silence ends being caught up: the log holds more now, or nobody can say that it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Active { silent_since: Option<Instant> },
     Idle,
+    CaughtUp,
+}
+
+impl Activity {
+    fn is_active(self) -> bool {
+        matches!(self, Activity::Active { .. })
+    }
 }
 
 impl<K: Ord + Clone> PartitionWatermarks<K> {
@@ -130,15 +140,22 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
 
     /// The caller has looked for rows of this partition and found none, though its log may hold more.
     ///
-    /// Once that has been so for `idle_timeout`, the partition leaves the minimum.
+    /// Once that has been so for `idle_timeout`, the partition leaves the minimum. One that had left it at the end of its
+    /// log comes back until then: rows that wait for us must not find their windows closed.
     pub fn handle_silence(&mut self, partition: &K, now: Instant) {
         let Some(partition) = self.partitions.get_mut(partition) else {
             return;
         };
-        let Activity::Active { silent_since } = &mut partition.activity else {
-            return;
+        let since = match &mut partition.activity {
+            Activity::Active { silent_since } => *silent_since.get_or_insert(now),
+            Activity::CaughtUp => {
+                partition.activity = Activity::Active {
+                    silent_since: Some(now),
+                };
+                now
+            }
+            Activity::Idle => return,
         };
-        let since = *silent_since.get_or_insert(now);
         if self
             .idle_timeout
             .is_some_and(|timeout| now.saturating_duration_since(since) >= timeout)
@@ -153,10 +170,10 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
         let Some(partition) = self.partitions.get_mut(partition) else {
             return;
         };
-        if partition.activity != Activity::Idle {
-            partition.activity = Activity::Idle;
+        if partition.activity.is_active() {
             self.stats.idle_transitions += 1;
         }
+        partition.activity = Activity::CaughtUp;
     }
 
     /// Advances the source's watermark to the minimum over its active partitions and returns it.
@@ -167,7 +184,7 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
         for partition in self
             .partitions
             .values()
-            .filter(|partition| partition.activity != Activity::Idle)
+            .filter(|partition| partition.activity.is_active())
         {
             let Some(watermark) = partition.watermark else {
                 return self.source_watermark;
@@ -197,9 +214,7 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
 
     /// Whether no partition is active.
     pub fn is_idle(&self) -> bool {
-        self.partitions
-            .values()
-            .all(|partition| partition.activity == Activity::Idle)
+        !self.partitions.values().any(|partition| partition.activity.is_active())
     }
 
     /// What has been counted.
@@ -321,6 +336,24 @@ mod tests {
         assert_eq!(w.advance(), Some(100));
         rows(&mut w, 1, &[5], FAR);
         assert_eq!(w.advance(), Some(100));
+    }
+
+    #[test]
+    fn a_caught_up_partition_comes_back_when_its_log_may_hold_more() {
+        let now = Instant::now_for_tests();
+        let mut w = watermarks(0, None);
+        w.add(0, None);
+        w.add(1, None);
+        rows(&mut w, 0, &[100], FAR);
+        rows(&mut w, 1, &[100], FAR);
+        w.handle_caught_up(&1);
+        rows(&mut w, 0, &[200], FAR);
+        assert_eq!(w.advance(), Some(200));
+        w.handle_silence(&1, now);
+        rows(&mut w, 0, &[300], FAR);
+        assert_eq!(w.advance(), Some(200), "rows of partition 1 may be on their way");
+        w.handle_silence(&1, now + Duration::from_secs(30));
+        assert_eq!(w.advance(), Some(300), "for no longer than the idle timeout");
     }
 
     #[test]

@@ -195,6 +195,11 @@ impl Fetcher {
         Some(u64::try_from(behind).unwrap_or(0))
     }
 
+    /// When a broker last answered where the end is: what [`lag`](Self::lag) says is as old as this.
+    pub fn end_heard_at(&self, tp: &TopicPartition) -> Option<Instant> {
+        self.partitions.get(tp)?.end_heard_at
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> FetchStats {
         self.stats

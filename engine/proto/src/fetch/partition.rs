@@ -101,6 +101,8 @@ pub(crate) struct PartitionState {
     /// What the application gets next.
     pub(crate) handed_out: Option<Position>,
     pub(crate) end_offset: Option<i64>,
+    /// When the broker last said where the end is.
+    pub(crate) end_heard_at: Option<Instant>,
 }
 
 impl PartitionState {
@@ -118,6 +120,7 @@ impl PartitionState {
             queued_bytes: 0,
             handed_out: None,
             end_offset: None,
+            end_heard_at: None,
         }
     }
 

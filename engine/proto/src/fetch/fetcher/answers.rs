@@ -94,6 +94,7 @@ impl Fetcher {
             true => data.last_stable_offset,
             false => data.high_watermark,
         });
+        state.end_heard_at = Some(now);
         let preferred = data.preferred_read_replica.0;
         if preferred >= 0 && self.config.rack_id.is_some() {
             state.read_replica = Some((preferred, now + self.config.read_replica_age_max));
