@@ -47,10 +47,11 @@ pub(crate) async fn ensure(pipeline: &Pipeline) -> Result<Cluster, RunError> {
         create(&admin, &missing).await?;
     }
     let topics = appear(&admin, &missing).await?;
+    let written = written_by(pipeline);
     let sources = pipeline
         .sources
         .iter()
-        .map(|source| read_by(&source.topics, &topics))
+        .map(|source| read_by(&source.topics, &topics, &written))
         .collect::<Result<_, _>>()?;
     Ok(Cluster {
         sources,
@@ -124,7 +125,9 @@ fn wanted(pipeline: &Pipeline, existing: &BTreeMap<String, TopicDescription>) ->
         }
     }
     topics.extend(names.into_iter().map(plain));
-    topics.dedup_by(|a, b| a.name == b.name);
+    // Two sources may read the same missing topic; a broker refuses a request that names a topic twice.
+    let mut named = BTreeSet::new();
+    topics.retain(|topic| named.insert(topic.name.clone()));
     Ok(topics)
 }
 
@@ -162,21 +165,36 @@ async fn appear(admin: &Admin, missing: &[NewTopic]) -> Result<BTreeMap<String, 
     )))
 }
 
-fn read_by(selection: &TopicSelection, topics: &BTreeMap<String, TopicDescription>) -> Result<SourceTopics, RunError> {
+/// The topics that the pipeline itself writes, its generators apart.
+fn written_by(pipeline: &Pipeline) -> BTreeSet<String> {
+    let sinks = pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::Kafka(kafka) => Some(kafka.topic.clone()),
+        SinkKind::Parquet(_) => None,
+    });
+    let dead_letter = pipeline.dead_letter.iter().map(|dead_letter| dead_letter.topic.clone());
+    sinks.chain(dead_letter).chain([pipeline.state_topic()]).collect()
+}
+
+/// A pattern never matches what the pipeline writes: it would feed on its own results.
+fn read_by(
+    selection: &TopicSelection,
+    topics: &BTreeMap<String, TopicDescription>,
+    written: &BTreeSet<String>,
+) -> Result<SourceTopics, RunError> {
     let names: Vec<&String> = match selection {
         TopicSelection::Names(names) => names.iter().collect(),
         TopicSelection::Pattern(pattern) => {
             let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| RunError::Topic(error.to_string()))?;
             topics
                 .iter()
-                .filter(|(name, topic)| !topic.is_internal && whole.is_match(name))
+                .filter(|(name, topic)| !topic.is_internal && !written.contains(*name) && whole.is_match(name))
                 .map(|(name, _)| name)
                 .collect()
         }
     };
     if names.is_empty() {
         return Err(RunError::Topic(
-            "topic_pattern matches no topic of the cluster".to_owned(),
+            "topic_pattern matches no topic of the cluster that this pipeline does not write itself".to_owned(),
         ));
     }
     let with_partitions = names.into_iter().map(|name| match topics.get(name) {
@@ -186,4 +204,43 @@ fn read_by(selection: &TopicSelection, topics: &BTreeMap<String, TopicDescriptio
     Ok(SourceTopics {
         topics: with_partitions.collect::<Result<_, _>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(names: &[&str]) -> BTreeMap<String, TopicDescription> {
+        let topic = |name: &&str| TopicDescription {
+            name: (*name).to_owned(),
+            topic_id: None,
+            is_internal: name.starts_with("__"),
+            partitions: Vec::new(),
+        };
+        names.iter().map(|name| ((*name).to_owned(), topic(name))).collect()
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names_but_nothing_that_the_pipeline_writes() {
+        let topics = cluster(&["ads-eu", "ads-us", "ads-results", "ads-state", "old-ads-eu", "__ads-x"]);
+        let written = BTreeSet::from(["ads-results".to_owned(), "ads-state".to_owned()]);
+        let read = |pattern: &str| {
+            let selection = TopicSelection::Pattern(pattern.to_owned());
+            read_by(&selection, &topics, &written).map(|read| read.topics.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(read("ads-.*").unwrap(), ["ads-eu", "ads-us"]);
+        assert!(
+            read("ads-(results|state)")
+                .unwrap_err()
+                .to_string()
+                .contains("matches no topic")
+        );
+    }
+
+    #[test]
+    fn a_named_topic_is_read_also_where_the_pipeline_writes_it() {
+        let selection = TopicSelection::Names(vec!["loop".to_owned()]);
+        let read = read_by(&selection, &cluster(&["loop"]), &BTreeSet::from(["loop".to_owned()])).unwrap();
+        assert!(read.topics.contains_key("loop"));
+    }
 }
