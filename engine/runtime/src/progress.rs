@@ -236,6 +236,24 @@ pub struct RunSummary {
     pub windows: Vec<WindowSummary>,
 }
 
+impl RunSummary {
+    /// Of a run that was asked to stop before it was ready: it has done nothing.
+    pub(crate) fn before_the_start(pipeline: String, elapsed: Duration) -> Self {
+        Self {
+            pipeline,
+            outcome: RunOutcome::Stopped,
+            elapsed,
+            status: RunStatus {
+                phase: RunPhase::Stopping,
+                ..RunStatus::default()
+            },
+            sinks: Vec::new(),
+            stages: Vec::new(),
+            windows: Vec::new(),
+        }
+    }
+}
+
 /// What one sink wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SinkSummary {

@@ -21,12 +21,12 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 pub(crate) use self::context::RunContext;
-pub(crate) use self::control::Control;
+pub(crate) use self::control::{Control, stopped};
 pub use self::error::RunError;
 use self::load::Load;
 use self::observe::{RunObserver, SharedView};
 use crate::config::pipeline::Pipeline;
-use crate::progress::{ProgressReporter, RunOutcome, RunSummary};
+use crate::progress::{ProgressReporter, RunOutcome, RunPhase, RunSummary};
 use crate::server::Server;
 use crate::session::{Session, SessionEnd};
 
@@ -52,7 +52,13 @@ pub async fn run(
     reporter: ProgressReporter,
 ) -> Result<RunSummary, RunError> {
     let started = Instant::now();
-    let context = Arc::new(RunContext::prepare(pipeline, options).await?);
+    let name = pipeline.name.clone();
+    let mut stop_early = stop.clone();
+    let context = tokio::select! {
+        biased;
+        () = stopped(&mut stop_early) => return Ok(RunSummary::before_the_start(name, started.elapsed())),
+        context = RunContext::prepare(pipeline, options) => Arc::new(context?),
+    };
     let load = match context.pipeline.generators.is_empty() {
         true => None,
         false => Some(Load::start(&context.pipeline)),
@@ -94,9 +100,11 @@ pub async fn run(
 
 /// Belongs to the group and owns the partitions whenever they are ours.
 async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
-    let mut group = Consumer::connect(context.group_config.clone())
-        .await
-        .map_err(RunError::connect)?;
+    let mut group = tokio::select! {
+        biased;
+        () = control.stopped() => return Ok(RunOutcome::Stopped),
+        group = Consumer::connect(context.group_config.clone()) => group.map_err(RunError::connect)?,
+    };
     group.subscribe(context.topics()).map_err(RunError::group)?;
     let ended = own(&context, &mut group, &mut control).await;
     // Leaving tells the group at once that the partitions are free; a failed process too has nothing more to say.
@@ -141,7 +149,10 @@ async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Cont
                 info!("The group rebalances; everything up to here is in a checkpoint.");
                 group.revoked_done();
             }
-            SessionEnd::Lost => warn!("The partitions went to another process; work since the last checkpoint is its."),
+            SessionEnd::Lost => {
+                warn!("The partitions went to another process; work since the last checkpoint is its.");
+            }
         }
+        control.report(context, RunPhase::Starting, None);
     }
 }

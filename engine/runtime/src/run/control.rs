@@ -53,10 +53,7 @@ impl Control {
 
     /// Resolves when somebody asks to stop. Safe to drop.
     pub(crate) async fn stopped(&self) {
-        if self.stop.clone().wait_for(|stop| *stop).await.is_err() {
-            // Nobody can ask any more.
-            std::future::pending::<()>().await;
-        }
+        stopped(&mut self.stop.clone()).await;
     }
 
     /// Whether the end of the topics is not known before the generators are done.
@@ -96,5 +93,13 @@ impl Control {
             self.reported = Some(now);
         }
         due
+    }
+}
+
+/// Resolves when somebody asks to stop. Safe to drop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody can ask any more.
+        std::future::pending::<()>().await;
     }
 }
