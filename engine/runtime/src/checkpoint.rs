@@ -36,7 +36,8 @@ impl fmt::Display for CheckpointId {
     }
 }
 
-/// Which process life owned the partitions when it wrote: one more than the epoch found at restore.
+/// Which process life owned the partitions when it wrote: one more than any epoch found at restore, and claimed in the
+/// state topic before anything is processed.
 ///
 /// State keys carry it, so that a paused process that wakes up after its partitions moved writes beside its
 /// successor's state and never over it; the highest epoch is the one that counts.

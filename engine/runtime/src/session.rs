@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
 use self::pace::Pace;
 use self::windows::SessionSource;
@@ -43,8 +44,6 @@ pub(crate) struct Session {
     owner_epoch: OwnerEpoch,
     /// The newest whole checkpoint; 0 before the first.
     checkpoint: CheckpointId,
-    /// Whether state of former owners is still in the state topic.
-    cleared_former_owners: bool,
     state_topic: StateTopic,
     sources: Vec<SessionSource>,
     /// The source of each task.
@@ -56,6 +55,8 @@ pub(crate) struct Session {
     sinks: Arc<SinkSet>,
     pace: Pace,
     gather_started: Option<Instant>,
+    /// Flushes of window results that are under way; the next checkpoint waits for them.
+    deliveries: Vec<JoinHandle<()>>,
     /// Whether anything was processed since the last checkpoint.
     changed: bool,
 }

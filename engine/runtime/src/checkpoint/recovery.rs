@@ -3,9 +3,9 @@
 //! No I/O here, so that every combination is a row of a test. The rule behind all rows: state and offsets come
 //! from the same manifest or the start is refused; a fresh start happens only where nothing was ever kept.
 
+use super::CheckpointId;
 use super::commit_metadata::CommitMetadata;
 use super::manifest::Manifest;
-use super::{CheckpointId, OwnerEpoch};
 
 /// What the group coordinator holds for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,6 @@ pub enum StartPosition {
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
-    /// The epoch under which this process writes.
-    pub owner_epoch: OwnerEpoch,
     /// The checkpoint that is restored, `None` on a fresh start.
     pub restored: Option<CheckpointId>,
     /// The start of each partition, in the order of the facts.
@@ -117,7 +115,6 @@ pub fn decide(partitions: &[PartitionFacts], manifest: Option<&Manifest>) -> Res
         check_nothing_is_abandoned(partitions, manifest)?;
     }
     Ok(Recovery {
-        owner_epoch: OwnerEpoch(manifest.map_or(1, |manifest| manifest.owner_epoch.0 + 1)),
         restored: manifest.map(|manifest| manifest.checkpoint),
         starts,
     })
@@ -188,6 +185,7 @@ fn check_nothing_is_abandoned(partitions: &[PartitionFacts], manifest: &Manifest
 
 #[cfg(test)]
 mod tests {
+    use super::super::OwnerEpoch;
     use super::super::manifest::{MANIFEST_FORMAT, PartitionState, SourceState};
     use super::*;
 
@@ -315,10 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn each_life_of_the_owner_writes_under_a_higher_epoch() {
-        assert_eq!(decide(&[], None).unwrap().owner_epoch, OwnerEpoch(1));
+    fn the_decision_names_the_checkpoint_that_it_restores() {
+        assert_eq!(decide(&[], None).unwrap().restored, None);
         let recovery = decide(&[facts(0, None)], Some(&manifest_at_100())).unwrap();
-        assert_eq!(recovery.owner_epoch, OwnerEpoch(3));
         assert_eq!(recovery.restored, Some(CheckpointId(5)));
     }
 }

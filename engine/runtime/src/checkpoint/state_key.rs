@@ -1,6 +1,7 @@
 //! Keys of the records in the compacted state topic.
 //!
 //! ```text
+//! claim/<owner epoch>                                         -> when a process took the partitions over
 //! manifest/<owner epoch>                                      -> Manifest (JSON)
 //! state/<owner epoch>/<slot>/<source>/<topic>/<partition>/<chunk> -> a piece of the partition's snapshot
 //! ```
@@ -15,6 +16,8 @@ use super::{CheckpointId, OwnerEpoch};
 /// A parsed key of the state topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StateKey {
+    /// A process has taken the partitions over: the epoch is used from now on, also if no checkpoint ever comes.
+    Claim(OwnerEpoch),
     /// The record that completes a checkpoint.
     Manifest(OwnerEpoch),
     /// One piece of one partition's snapshot.
@@ -46,6 +49,7 @@ pub fn slot_of(checkpoint: CheckpointId) -> u8 {
 impl fmt::Display for StateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StateKey::Claim(owner_epoch) => write!(f, "claim/{owner_epoch}"),
             StateKey::Manifest(owner_epoch) => write!(f, "manifest/{owner_epoch}"),
             StateKey::Chunk(key) => write!(
                 f,
@@ -61,6 +65,7 @@ impl StateKey {
     pub fn parse(key: &[u8]) -> Option<StateKey> {
         let mut parts = std::str::from_utf8(key).ok()?.split('/');
         let parsed = match parts.next()? {
+            "claim" => StateKey::Claim(OwnerEpoch(parts.next()?.parse().ok()?)),
             "manifest" => StateKey::Manifest(OwnerEpoch(parts.next()?.parse().ok()?)),
             "state" => StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(parts.next()?.parse().ok()?),
@@ -78,7 +83,7 @@ impl StateKey {
     /// The owner epoch that every key carries.
     pub fn owner_epoch(&self) -> OwnerEpoch {
         match self {
-            StateKey::Manifest(owner_epoch) => *owner_epoch,
+            StateKey::Claim(owner_epoch) | StateKey::Manifest(owner_epoch) => *owner_epoch,
             StateKey::Chunk(key) => key.owner_epoch,
         }
     }
@@ -91,6 +96,7 @@ mod tests {
     #[test]
     fn keys_read_back() {
         for key in [
+            StateKey::Claim(OwnerEpoch(7)),
             StateKey::Manifest(OwnerEpoch(0)),
             StateKey::Manifest(OwnerEpoch(u64::MAX)),
             StateKey::Chunk(ChunkKey {
@@ -112,6 +118,8 @@ mod tests {
             &b""[..],
             b"manifest",
             b"manifest/x",
+            b"claim/-1",
+            b"claim/1/2",
             b"manifest/1/2",
             b"state/1/2/s/t/0/0",
             b"state/1/0/s/t/-1/0",

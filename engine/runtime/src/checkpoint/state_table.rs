@@ -98,6 +98,14 @@ impl StateTable {
         Ok(())
     }
 
+    /// The epoch of a process that takes over now: above all that anybody ever claimed or wrote under. A process that
+    /// owned the partitions but never completed a checkpoint counts too: should it be paused and wake up, it must find
+    /// no other process writing under its keys.
+    pub fn next_owner_epoch(&self) -> OwnerEpoch {
+        let highest = self.records.keys().map(|key| key.owner_epoch().0).max();
+        OwnerEpoch(highest.map_or(1, |highest| highest.saturating_add(1)))
+    }
+
     /// Keys of lives before `owner_epoch`, which its first whole checkpoint makes obsolete.
     pub fn keys_before(&self, owner_epoch: OwnerEpoch) -> Vec<StateKey> {
         let mut keys: Vec<_> = self
@@ -119,7 +127,7 @@ impl StateTable {
             .iter()
             .filter_map(|(key, value)| match key {
                 StateKey::Manifest(owner_epoch) => Some((*owner_epoch, value)),
-                StateKey::Chunk(_) => None,
+                StateKey::Claim(_) | StateKey::Chunk(_) => None,
             })
             .max_by_key(|(owner_epoch, _)| *owner_epoch);
         let Some((_, value)) = newest else {
@@ -275,6 +283,23 @@ mod tests {
         let restored = table(&log).restore().unwrap().unwrap();
         assert_eq!(restored.manifest.owner_epoch, OwnerEpoch(2));
         assert_eq!(snapshot_of(&restored), b"the successor");
+    }
+
+    #[test]
+    fn each_life_of_the_owner_writes_under_an_epoch_that_nobody_used() {
+        assert_eq!(StateTable::default().next_owner_epoch(), OwnerEpoch(1));
+        let mut log = records(1, 4, b"state");
+        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(2));
+        log.push((StateKey::Claim(OwnerEpoch(2)).to_string(), b"paused at once".to_vec()));
+        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(3));
+        log.push(records(3, 5, b"crashed before its manifest").remove(0));
+        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(4));
+        let restored = table(&log).restore().unwrap().unwrap();
+        assert_eq!(
+            restored.manifest.owner_epoch,
+            OwnerEpoch(1),
+            "a claim is not a checkpoint"
+        );
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(crate) struct StateTopic {
     topic: String,
     producer: Producer,
     consumer_config: engine_client::ConsumerConfig,
-    table: StateTable,
+    /// What former owners left; obsolete with our first whole checkpoint.
+    former_keys: Vec<StateKey>,
 }
 
 impl StateTopic {
@@ -37,12 +38,13 @@ impl StateTopic {
             topic: context.pipeline.state_topic(),
             producer: context.state_producer.clone(),
             consumer_config,
-            table: StateTable::default(),
+            former_keys: Vec::new(),
         }
     }
 
-    /// Reads the whole topic and gives the newest whole checkpoint.
-    pub(crate) async fn read(&mut self) -> Result<Option<RestoredState>, RunError> {
+    /// Reads the whole topic: gives the newest whole checkpoint, and the epoch to write under from now on.
+    pub(crate) async fn read(&mut self) -> Result<(Option<RestoredState>, OwnerEpoch), RunError> {
+        let mut table = StateTable::default();
         let mut consumer = Consumer::connect(self.consumer_config.clone())
             .await
             .map_err(|error| self.failed(&error))?;
@@ -75,14 +77,24 @@ impl StateTopic {
                 batch.verify_crc().map_err(|error| self.failed(&error))?;
                 for record in batch.records(&mut decompressor).map_err(|error| self.failed(&error))? {
                     let record = record.map_err(|error| self.failed(&error))?;
-                    let applied = self.table.apply(record.offset, record.key, record.value);
+                    let applied = table.apply(record.offset, record.key, record.value);
                     applied.map_err(|error| self.failed(&error))?;
                 }
             }
             next_offset = fetched.next_offset;
         }
         consumer.close().await;
-        self.table.restore().map_err(|error| self.failed(&error))
+        let owner_epoch = table.next_owner_epoch();
+        self.former_keys = table.keys_before(owner_epoch);
+        let restored = table.restore().map_err(|error| self.failed(&error))?;
+        Ok((restored, owner_epoch))
+    }
+
+    /// Takes an epoch, so that nobody else ever writes under it. `now_ms` is for people.
+    pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), RunError> {
+        self.send(&StateKey::Claim(owner_epoch), Some(now_ms.to_string().as_bytes()))
+            .await?;
+        self.producer.flush().await.map_err(|error| self.failed(&error))
     }
 
     /// Appends one partition's snapshot; returns the number of its pieces.
@@ -120,11 +132,14 @@ impl StateTopic {
     }
 
     /// Deletes what earlier owners wrote. Their newest checkpoint was needed until ours was whole.
-    pub(crate) async fn clear_former_owners(&mut self, owner_epoch: OwnerEpoch) -> Result<(), RunError> {
-        for key in self.table.keys_before(owner_epoch) {
+    pub(crate) async fn clear_former_owners(&mut self) -> Result<(), RunError> {
+        let former_keys = std::mem::take(&mut self.former_keys);
+        if former_keys.is_empty() {
+            return Ok(());
+        }
+        for key in former_keys {
             self.send(&key, None).await?;
         }
-        self.table = StateTable::default();
         self.producer.flush().await.map_err(|error| self.failed(&error))
     }
 

@@ -1,6 +1,6 @@
 //! What happens between two triggers, when nothing is on its way: watermarks advance, windows close, checkpoints.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,8 +33,9 @@ impl Session {
 
     /// Advances the watermarks and emits the windows that they close.
     pub(super) async fn advance(&mut self, now: Instant) -> Result<(), RunError> {
+        let is_full = self.pace.is_full();
         for source in 0..self.sources.len() {
-            if let Some(watermark) = self.sources[source].advance(now) {
+            if let Some(watermark) = self.sources[source].advance(now, is_full) {
                 self.emit_windows(source, Some(watermark)).await?;
             }
         }
@@ -46,18 +47,16 @@ impl Session {
         self.advance(Instant::now()).await?;
         if control.drain {
             for source in 0..self.sources.len() {
-                if let Some(end) = self.emit_windows(source, None).await? {
-                    self.sources[source].raise_watermark(end);
-                    self.changed = true;
-                }
+                let drained = self.emit_windows(source, None).await?;
+                self.sources[source].handle_drained(&drained, self.context.wall_clock_ns());
             }
         }
         self.checkpoint(group).await
     }
 
     /// Takes the closed windows of a source from all workers (all windows without a watermark), merges them and hands
-    /// the rows to the sinks. Returns the watermark that closes the last of them.
-    async fn emit_windows(&mut self, source: usize, watermark: Option<i64>) -> Result<Option<i64>, RunError> {
+    /// the rows to the sinks. Returns the windows, as [`ClosedResults::windows`].
+    async fn emit_windows(&mut self, source: usize, watermark: Option<i64>) -> Result<BTreeSet<(i64, i64)>, RunError> {
         let started = Instant::now();
         for worker in 0..self.workers.count() {
             self.workers.send(worker, Job::TakeWindows { source, watermark });
@@ -70,14 +69,15 @@ impl Session {
                 _ => unreachable!("nothing else was asked for"),
             }
         }
-        let results = self.sources[source].merge(windows).map_err(RunError::process)?;
-        let end = results.end_ns;
+        let mut results = self.sources[source].merge(windows).map_err(RunError::process)?;
+        let windows = std::mem::take(&mut results.windows);
+        // Also where a filter behind the window let nothing through: the state is another now.
+        self.changed |= !windows.is_empty();
         if !results.outputs.is_empty() {
-            self.changed = true;
             self.hand_over(source, results)?;
             self.context.record(Stage::Windows, started.elapsed());
         }
-        Ok(end)
+        Ok(windows)
     }
 
     fn hand_over(&mut self, source: usize, results: ClosedResults) -> Result<(), RunError> {
@@ -94,7 +94,7 @@ impl Session {
         // Results should be with their readers now, not when the producer's linger ends; and the moment the broker
         // has them is the end of their latency.
         let context = Arc::clone(&self.context);
-        self.context.network.spawn(async move {
+        let delivery = self.context.network.spawn(async move {
             for sink in kafka {
                 if sink.flush().await.is_err() {
                     return; // The sink remembers, and the next checkpoint fails with it.
@@ -102,6 +102,8 @@ impl Session {
             }
             context.record_latencies(&results.latest);
         });
+        self.deliveries.retain(|delivery| !delivery.is_finished());
+        self.deliveries.push(delivery);
         Ok(())
     }
 
@@ -124,6 +126,11 @@ impl Session {
         }
         let checkpoint = self.checkpoint.next();
         let started = Instant::now();
+        // A producer tells a failed delivery to one flush only: whichever of them had it must have passed it on to its
+        // sink before ours may find the sink in order.
+        for delivery in std::mem::take(&mut self.deliveries) {
+            let _ = delivery.await;
+        }
         self.sinks.flush().await.map_err(RunError::Sink)?;
         if let Some(dead_letter) = &self.context.dead_letter {
             dead_letter.flush().await.map_err(RunError::Sink)?;
@@ -182,10 +189,7 @@ impl Session {
         self.state_topic.write_manifest(&manifest).await?;
         // From here on the checkpoint is there, whatever happens to the commit: its number must not be used again.
         self.checkpoint = checkpoint;
-        if !self.cleared_former_owners {
-            self.state_topic.clear_former_owners(self.owner_epoch).await?;
-            self.cleared_former_owners = true;
-        }
+        self.state_topic.clear_former_owners().await?;
         let stated = self.lap(Stage::State, staged_at);
         self.sinks.publish(staged).map_err(RunError::Sink)?;
         let published = self.lap(Stage::Publish, stated);

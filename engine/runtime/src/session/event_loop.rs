@@ -5,6 +5,7 @@ use std::time::Instant;
 use engine_client::{Consumer, Event};
 use futures::future::select_all;
 
+use super::pace::Step;
 use super::{Session, SessionEnd};
 use crate::run::{Control, RunError};
 use crate::stage_times::Stage;
@@ -24,22 +25,23 @@ impl Session {
     /// Runs until the end. `group` is polled all the while, so that membership lives on.
     pub(crate) async fn run(&mut self, group: &mut Consumer, control: &mut Control) -> Result<SessionEnd, RunError> {
         loop {
-            let now = Instant::now();
-            if self.outstanding == 0 {
-                if self.pace.trigger_due(now) {
-                    self.dispatch(now);
-                } else if self.is_finished() {
-                    return Ok(if self.finish(group, control).await? {
-                        SessionEnd::Finished
-                    } else {
-                        SessionEnd::Lost
-                    });
-                }
-                if self.outstanding == 0 && self.pace.checkpoint_due(now) && !self.checkpoint(group).await? {
-                    return Ok(SessionEnd::Lost);
+            while self.outstanding == 0 {
+                let now = Instant::now();
+                match self.pace.next_step(now) {
+                    Step::Checkpoint if self.checkpoint(group).await? => {}
+                    Step::Checkpoint => return Ok(SessionEnd::Lost),
+                    Step::Process => self.dispatch(now),
+                    Step::Wait if self.is_finished() => {
+                        return Ok(if self.finish(group, control).await? {
+                            SessionEnd::Finished
+                        } else {
+                            SessionEnd::Lost
+                        });
+                    }
+                    Step::Wait => break,
                 }
             }
-            match self.wait(group, control, now).await? {
+            match self.wait(group, control, Instant::now()).await? {
                 Happened::Reply(reply) => {
                     self.handle_reply(reply)?;
                     if self.outstanding == 0 {
@@ -79,7 +81,7 @@ impl Session {
 
     async fn wait(&mut self, group: &mut Consumer, control: &Control, now: Instant) -> Result<Happened, RunError> {
         let (room, outstanding) = (!self.pace.is_full(), self.outstanding > 0);
-        let wake = self.pace.next_wake(now);
+        let wake = self.pace.next_wake(now, outstanding);
         let Session { sources, replies, .. } = self;
         let fetched = select_all(sources.iter_mut().map(|source| Box::pin(source.fetcher.poll())));
         Ok(tokio::select! {
@@ -120,7 +122,7 @@ impl Session {
         partition.handle_fetched(fetched.batches, fetched.next_offset, log_end);
         let now = Instant::now();
         self.gather_started.get_or_insert(now);
-        self.pace.handle_records(now, records, backlog);
+        self.pace.handle_records(now, records, fetched.bytes, backlog);
     }
 
     /// Sends what was gathered to the workers.

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// The shortest pause between two looks at a pipeline that has nothing to do.
+const WAKE_PAUSE: Duration = Duration::from_millis(10);
+
 /// What the pace is set by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PaceConfig {
@@ -9,6 +12,8 @@ pub(crate) struct PaceConfig {
     pub(crate) trigger_interval: Duration,
     /// Records that make a micro-batch full.
     pub(crate) trigger_records_max: usize,
+    /// Bytes that make a micro-batch full, however few records they are.
+    pub(crate) trigger_bytes_max: usize,
     /// Time between two checkpoints.
     pub(crate) checkpoint_interval: Duration,
 }
@@ -22,8 +27,20 @@ pub(crate) struct Pace {
     config: PaceConfig,
     gathering_since: Option<Instant>,
     gathered_records: usize,
+    gathered_bytes: usize,
     backlog: bool,
     last_checkpoint: Instant,
+}
+
+/// What the session does while its workers are idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Take a checkpoint.
+    Checkpoint,
+    /// Process what was gathered.
+    Process,
+    /// Wait for something to happen.
+    Wait,
 }
 
 impl Pace {
@@ -33,41 +50,57 @@ impl Pace {
             config,
             gathering_since: None,
             gathered_records: 0,
+            gathered_bytes: 0,
             backlog: false,
             last_checkpoint: now,
         }
     }
 
     /// Records came in. `backlog` says that the broker has more behind them.
-    pub(crate) fn handle_records(&mut self, now: Instant, records: usize, backlog: bool) {
+    pub(crate) fn handle_records(&mut self, now: Instant, records: usize, bytes: usize, backlog: bool) {
         self.gathering_since.get_or_insert(now);
         self.gathered_records = self.gathered_records.saturating_add(records);
+        self.gathered_bytes = self.gathered_bytes.saturating_add(bytes);
         self.backlog |= backlog;
+    }
+
+    /// What comes next while the workers are idle. A checkpoint comes before the next micro-batch: with a backlog there is
+    /// always a next one, and the checkpoint would never find the workers idle again.
+    pub(crate) fn next_step(&self, now: Instant) -> Step {
+        if self.checkpoint_due(now) {
+            Step::Checkpoint
+        } else if self.trigger_due(now) {
+            Step::Process
+        } else {
+            Step::Wait
+        }
     }
 
     /// Whether what was gathered should be processed. With a backlog there is no reason to wait: the next micro-batch
     /// is gathered while this one is processed.
-    pub(crate) fn trigger_due(&self, now: Instant) -> bool {
+    fn trigger_due(&self, now: Instant) -> bool {
         let Some(since) = self.gathering_since else {
             return false;
         };
         self.backlog || self.is_full() || now.saturating_duration_since(since) >= self.config.trigger_interval
     }
 
-    /// Whether no more records should be taken from the consumer for now.
+    /// Whether no more records should be taken from the consumer for now. What may pass the bounds is one fetch answer's
+    /// share of one partition.
     pub(crate) fn is_full(&self) -> bool {
-        self.gathered_records >= self.config.trigger_records_max
+        self.gathered_records >= self.config.trigger_records_max || self.gathered_bytes >= self.config.trigger_bytes_max
     }
 
     /// What was gathered went to the workers.
     pub(crate) fn handle_triggered(&mut self) {
         self.gathering_since = None;
         self.gathered_records = 0;
+        self.gathered_bytes = 0;
         self.backlog = false;
     }
 
     /// Whether the checkpoint interval has passed.
-    pub(crate) fn checkpoint_due(&self, now: Instant) -> bool {
+    fn checkpoint_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_checkpoint) >= self.config.checkpoint_interval
     }
 
@@ -77,11 +110,18 @@ impl Pace {
     }
 
     /// When to look again if nothing happens: the trigger's or the checkpoint's time, whichever is first, and at least
-    /// once per trigger interval for idleness.
-    pub(crate) fn next_wake(&self, now: Instant) -> Instant {
-        let trigger = self.gathering_since.unwrap_or(now) + self.config.trigger_interval;
+    /// once per trigger interval for idleness. While the workers are busy (`busy`) nothing can be due before they answer,
+    /// and an answer wakes by itself. Never in the past: that would be a busy loop.
+    pub(crate) fn next_wake(&self, now: Instant, busy: bool) -> Instant {
+        let idle = now + self.config.trigger_interval.max(WAKE_PAUSE);
+        if busy {
+            return idle;
+        }
+        let trigger = self
+            .gathering_since
+            .map_or(idle, |since| since + self.config.trigger_interval);
         let checkpoint = self.last_checkpoint + self.config.checkpoint_interval;
-        trigger.min(checkpoint.max(now + Duration::from_millis(1)))
+        trigger.min(checkpoint).clamp(now + Duration::from_millis(1), idle)
     }
 }
 
@@ -95,6 +135,7 @@ mod tests {
             PaceConfig {
                 trigger_interval: Duration::from_millis(100),
                 trigger_records_max: 10,
+                trigger_bytes_max: 1_000,
                 checkpoint_interval: Duration::from_secs(1),
             },
         )
@@ -108,11 +149,11 @@ mod tests {
             !pace.trigger_due(start + Duration::from_secs(9)),
             "there is nothing to process"
         );
-        pace.handle_records(start, 1, false);
-        pace.handle_records(start + Duration::from_millis(90), 1, false);
+        pace.handle_records(start, 1, 1, false);
+        pace.handle_records(start + Duration::from_millis(90), 1, 1, false);
         assert!(!pace.trigger_due(start + Duration::from_millis(99)));
         assert!(pace.trigger_due(start + Duration::from_millis(100)));
-        assert_eq!(pace.next_wake(start), start + Duration::from_millis(100));
+        assert_eq!(pace.next_wake(start, false), start + Duration::from_millis(100));
         pace.handle_triggered();
         assert!(!pace.trigger_due(start + Duration::from_secs(9)));
     }
@@ -121,9 +162,9 @@ mod tests {
     fn a_full_micro_batch_does_not_wait() {
         let start = Instant::now();
         let mut pace = pace(start);
-        pace.handle_records(start, 9, false);
+        pace.handle_records(start, 9, 1, false);
         assert!(!pace.is_full() && !pace.trigger_due(start));
-        pace.handle_records(start, 1, false);
+        pace.handle_records(start, 1, 1, false);
         assert!(pace.is_full() && pace.trigger_due(start));
     }
 
@@ -131,10 +172,10 @@ mod tests {
     fn a_backlog_does_not_wait() {
         let start = Instant::now();
         let mut pace = pace(start);
-        pace.handle_records(start, 1, true);
+        pace.handle_records(start, 1, 1, true);
         assert!(pace.trigger_due(start));
         pace.handle_triggered();
-        pace.handle_records(start, 1, false);
+        pace.handle_records(start, 1, 1, false);
         assert!(
             !pace.trigger_due(start),
             "the backlog is forgotten with its micro-batch"
@@ -152,9 +193,50 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_checkpoint_does_not_spin() {
+    fn a_backlog_does_not_starve_checkpoints() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+        pace.handle_records(start, 10, 10, true);
+        assert_eq!(pace.next_step(start), Step::Process);
+        let due = start + Duration::from_secs(1);
+        assert_eq!(pace.next_step(due), Step::Checkpoint);
+        pace.handle_checkpoint(due);
+        assert_eq!(pace.next_step(due), Step::Process);
+        pace.handle_triggered();
+        assert_eq!(pace.next_step(due), Step::Wait);
+    }
+
+    #[test]
+    fn a_few_huge_records_are_full_too() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+        pace.handle_records(start, 1, 999, false);
+        assert!(!pace.is_full());
+        pace.handle_records(start, 1, 1, false);
+        assert!(pace.is_full() && pace.trigger_due(start));
+        pace.handle_triggered();
+        assert!(!pace.is_full());
+    }
+
+    #[test]
+    fn what_is_overdue_does_not_spin() {
         let start = Instant::now();
         let late = start + Duration::from_secs(60);
-        assert!(pace(start).next_wake(late) > late);
+        let mut pace = pace(start);
+        assert!(pace.next_wake(late, false) > late, "an overdue checkpoint");
+        pace.handle_records(start, 1, 1, false);
+        assert_eq!(
+            pace.next_wake(late, true),
+            late + Duration::from_millis(100),
+            "a micro-batch that waits for slow workers"
+        );
+    }
+
+    #[test]
+    fn a_tiny_trigger_interval_does_not_spin_while_there_is_nothing_to_do() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+        pace.config.trigger_interval = Duration::from_nanos(1);
+        assert_eq!(pace.next_wake(start, false), start + WAKE_PAUSE);
     }
 }

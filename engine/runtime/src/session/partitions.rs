@@ -13,6 +13,10 @@ use engine_wire::record_batch::RawBatch;
 /// partitions could run ahead and make its next rows late.
 const CAUGHT_UP_AFTER: Duration = Duration::from_millis(500);
 
+/// How old the broker's word on the end of a log may be to count. At the end of a log it comes every `fetch.max.wait.ms`
+/// (500 ms by default); when its broker is gone it comes no more, and rows may wait there that nobody tells us of.
+const END_HEARD_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// One partition of one source, as the session sees it.
 #[derive(Debug)]
 pub(crate) struct Partition {
@@ -36,6 +40,8 @@ pub(crate) struct Partition {
     pub(crate) pending: Vec<RawBatch>,
     /// Whether a job is at the worker.
     pub(crate) in_flight: bool,
+    /// When the broker last said where the end is.
+    pub(crate) end_heard_at: Option<Instant>,
     /// Since when it has stood at the end of its log.
     caught_up_since: Option<Instant>,
 }
@@ -47,7 +53,7 @@ pub(crate) enum Quiet {
     Busy,
     /// All rows up to the end of its log have been processed.
     CaughtUp,
-    /// We looked and found nothing, though its log may hold more.
+    /// We looked and found nothing, though its log may hold more, or its broker is silent too.
     Silent,
 }
 
@@ -65,6 +71,7 @@ impl Partition {
             leader_epoch: None,
             pending: Vec::new(),
             in_flight: false,
+            end_heard_at: None,
             caught_up_since: None,
         }
     }
@@ -112,7 +119,8 @@ impl Partition {
 
     /// Records between the position and the end of the log; `None` before the first fetch.
     pub(crate) fn lag(&self) -> Option<i64> {
-        self.log_end_offset.map(|end| (end - self.processed_offset).max(0))
+        self.log_end_offset
+            .map(|end| end.saturating_sub(self.processed_offset).max(0))
     }
 
     /// What can be said of it between two triggers.
@@ -123,11 +131,16 @@ impl Partition {
         if self.is_finished() {
             return Quiet::CaughtUp;
         }
-        if self.lag() != Some(0) {
+        let heard = self
+            .end_heard_at
+            .filter(|heard| now.saturating_duration_since(*heard) <= END_HEARD_WITHIN);
+        let (Some(heard), Some(0)) = (heard, self.lag()) else {
+            self.caught_up_since = None;
             return Quiet::Silent;
-        }
-        let since = *self.caught_up_since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= CAUGHT_UP_AFTER {
+        };
+        // From answer to answer: time in which the broker was not asked shows nothing.
+        let since = *self.caught_up_since.get_or_insert(heard);
+        if heard.saturating_duration_since(since) >= CAUGHT_UP_AFTER {
             Quiet::CaughtUp
         } else {
             Quiet::Busy
@@ -179,10 +192,12 @@ mod tests {
         let (mut partition, now) = (partition(), Instant::now());
         for offset in 11..100 {
             let now = now + CAUGHT_UP_AFTER * offset;
+            partition.end_heard_at = Some(now);
             partition.handle_fetched(vec![], i64::from(offset), i64::from(offset));
             partition.take_pending();
             partition.handle_processed(i64::from(offset));
             assert_eq!(partition.quiet(now), Quiet::Busy);
+            partition.end_heard_at = Some(now + CAUGHT_UP_AFTER / 2);
             assert_eq!(partition.quiet(now + CAUGHT_UP_AFTER / 2), Quiet::Busy);
         }
     }
@@ -192,10 +207,17 @@ mod tests {
         let (mut partition, now) = (partition(), Instant::now());
         assert_eq!(partition.quiet(now), Quiet::Silent, "nothing is known of its log yet");
         partition.handle_fetched(vec![], 12, 12);
+        partition.end_heard_at = Some(now);
         partition.take_pending();
         assert_eq!(partition.quiet(now), Quiet::Busy);
         partition.handle_processed(12);
         assert_eq!(partition.quiet(now), Quiet::Busy, "it has only just come to the end");
+        assert_eq!(
+            partition.quiet(now + CAUGHT_UP_AFTER),
+            Quiet::Busy,
+            "the broker has not said so since"
+        );
+        partition.end_heard_at = Some(now + CAUGHT_UP_AFTER);
         assert_eq!(partition.quiet(now + CAUGHT_UP_AFTER), Quiet::CaughtUp);
         partition.handle_fetched(vec![], 12, 20);
         assert_eq!(
@@ -203,5 +225,23 @@ mod tests {
             Quiet::Silent,
             "the log has more than was delivered"
         );
+    }
+
+    #[test]
+    fn a_partition_whose_broker_is_silent_is_not_at_its_end() {
+        let (mut partition, now) = (partition(), Instant::now());
+        partition.log_end_offset = Some(10);
+        partition.end_heard_at = Some(now);
+        assert_eq!(partition.quiet(now), Quiet::Busy);
+        partition.end_heard_at = Some(now + CAUGHT_UP_AFTER);
+        assert_eq!(partition.quiet(now + END_HEARD_WITHIN), Quiet::CaughtUp);
+        let later = now + CAUGHT_UP_AFTER + END_HEARD_WITHIN + Duration::from_millis(1);
+        assert_eq!(
+            partition.quiet(later),
+            Quiet::Silent,
+            "rows may wait at a broker that is gone"
+        );
+        partition.end_heard_at = Some(later);
+        assert_eq!(partition.quiet(later), Quiet::Busy, "it begins anew");
     }
 }

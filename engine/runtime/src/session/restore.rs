@@ -26,6 +26,10 @@ use crate::sink::set::{NamedSink, SinkSet, SinkWriter};
 use crate::source::task::PartitionTask;
 use crate::worker::{Job, Workers};
 
+/// Bytes that one micro-batch gathers over all partitions and sources, as they came from the brokers; beyond it no more
+/// is taken from the fetchers, which stop fetching at their own bound.
+const TRIGGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 impl Session {
     /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching.
     pub(crate) async fn begin(
@@ -51,9 +55,12 @@ impl Session {
             }
         }
         let mut state_topic = StateTopic::open(&context);
-        let restored = state_topic.read().await?;
+        let (restored, owner_epoch) = state_topic.read().await?;
         let manifest = restored.as_ref().map(|restored| &restored.manifest);
         let recovery = recovery::decide(&facts, manifest).map_err(RunError::Recovery)?;
+        state_topic
+            .claim(owner_epoch, context.wall_clock_ns() / 1_000_000)
+            .await?;
 
         let sinks = Arc::new(open_sinks(&context, manifest)?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
@@ -64,13 +71,13 @@ impl Session {
             PaceConfig {
                 trigger_interval: pipeline.trigger.interval,
                 trigger_records_max: pipeline.trigger.records_max.get(),
+                trigger_bytes_max: TRIGGER_BYTES_MAX,
                 checkpoint_interval: pipeline.checkpoint.interval,
             },
         );
         let mut session = Session {
-            owner_epoch: recovery.owner_epoch,
+            owner_epoch,
             checkpoint: recovery.restored.unwrap_or(CheckpointId(0)),
-            cleared_former_owners: false,
             state_topic,
             sources: Vec::new(),
             tasks: HashMap::new(),
@@ -80,7 +87,13 @@ impl Session {
             sinks,
             pace,
             gather_started: None,
-            changed: false,
+            deliveries: Vec::new(),
+            // Where reading begins is worth a checkpoint of its own: with `latest`, records that come while the pipeline
+            // is stopped would be passed over if nothing was kept of a first, silent run.
+            changed: !recovery
+                .starts
+                .iter()
+                .all(|start| matches!(start, StartPosition::Restored { .. })),
             context,
         };
         for source in 0..session.context.sources.len() {

@@ -1,8 +1,8 @@
 //! One source within a session: its partitions, its watermark, and the windows that the watermark closes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_client::{Consumer, TopicPartition};
 use engine_stream::event_time::EventTimes;
@@ -84,8 +84,8 @@ pub(crate) struct ClosedResults {
     pub(crate) outputs: Vec<Output>,
     /// (window start in ns, timestamp in ms of the latest record of its span), over all windows of the plan.
     pub(crate) latest: Vec<(i64, i64)>,
-    /// The latest end of these windows, in nanoseconds, the allowed lateness included.
-    pub(crate) end_ns: Option<i64>,
+    /// The windows themselves: (start, the watermark that closes it), in nanoseconds.
+    pub(crate) windows: BTreeSet<(i64, i64)>,
 }
 
 impl SessionSource {
@@ -113,8 +113,9 @@ impl SessionSource {
         }
     }
 
-    /// All partitions have been looked at: advances the watermark. Returns it if it may close windows.
-    pub(crate) fn advance(&mut self, now: Instant) -> Option<i64> {
+    /// All partitions have been looked at, unless the micro-batch `is_full`: advances the watermark. Returns it if it may
+    /// close windows.
+    pub(crate) fn advance(&mut self, now: Instant, is_full: bool) -> Option<i64> {
         let watermarks = self.watermarks.as_mut()?;
         for (task, partition) in &mut self.partitions {
             // An empty partition never delivers; what the broker says of its end is known all the same.
@@ -122,9 +123,12 @@ impl SessionSource {
             if let (Some(position), Some(lag)) = (self.fetcher.position(&name), self.fetcher.lag(&name)) {
                 partition.log_end_offset = Some(position.offset.saturating_add_unsigned(lag));
             }
+            partition.end_heard_at = self.fetcher.end_heard_at(&name);
             match partition.quiet(now) {
                 Quiet::Busy => {}
                 Quiet::CaughtUp => watermarks.handle_caught_up(task),
+                // While there is no room for more rows, nobody looks for any.
+                Quiet::Silent if is_full => {}
                 Quiet::Silent => watermarks.handle_silence(task, now),
             }
         }
@@ -146,6 +150,11 @@ impl SessionSource {
         let mut latest: BTreeMap<(usize, i64), i64> = BTreeMap::new();
         let mut closed = Vec::new();
         for of_partition in windows {
+            for windows in &of_partition.closed {
+                let span = self.window_spans[windows.window];
+                let windows = windows.starts_ns().map(|start| (start, span.closed_at(start)));
+                results.windows.extend(windows);
+            }
             closed.extend(of_partition.closed);
             for (window, starts) in of_partition.latest.into_iter().enumerate() {
                 for (start, timestamp) in starts {
@@ -154,10 +163,6 @@ impl SessionSource {
                 }
             }
         }
-        results.end_ns = latest
-            .keys()
-            .map(|(window, start)| self.window_spans[*window].closed_at(*start))
-            .max();
         results.latest = latest
             .into_iter()
             .map(|((_, start), timestamp)| (start, timestamp))
@@ -167,12 +172,30 @@ impl SessionSource {
     }
 
     /// After a drain: what was emitted stays closed, also for the next run.
-    pub(crate) fn raise_watermark(&mut self, watermark_ns: i64) {
-        if let Some(watermarks) = &mut self.watermarks {
-            watermarks.raise(watermark_ns);
-            watermarks.advance();
+    ///
+    /// Windows that begin too far in the future to advance the watermark do not advance it here either: one wrong
+    /// timestamp would make everything late that comes after the drain.
+    pub(crate) fn handle_drained(&mut self, windows: &BTreeSet<(i64, i64)>, wall_clock_ns: i64) {
+        let Some(watermarks) = &mut self.watermarks else { return };
+        let skew = self
+            .source
+            .plan
+            .watermark
+            .as_ref()
+            .and_then(|spec| spec.config.max_future_skew);
+        if let Some(end) = drained_up_to(windows, skew, wall_clock_ns) {
+            watermarks.raise(end);
+            self.closed_up_to = self.closed_up_to.max(Some(end));
         }
     }
+}
+
+fn drained_up_to(windows: &BTreeSet<(i64, i64)>, skew: Option<Duration>, wall_clock_ns: i64) -> Option<i64> {
+    let limit = skew.map_or(i64::MAX, |skew| {
+        wall_clock_ns.saturating_add(i64::try_from(skew.as_nanos()).unwrap_or(i64::MAX))
+    });
+    let near = windows.iter().take_while(|(start, _)| *start <= limit);
+    near.map(|(_, end)| *end).max()
 }
 
 impl WindowSpan {
@@ -211,5 +234,15 @@ mod tests {
         }
         assert_eq!(span.closed_at(0), 13);
         assert_eq!(span.closed_at(i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn a_drain_closes_what_it_emitted_but_not_all_time_up_to_a_wrong_timestamp() {
+        let windows = BTreeSet::from([(0, 13), (10, 23), (1_000_000, 1_000_013)]);
+        let skew = Some(Duration::from_nanos(50));
+        assert_eq!(drained_up_to(&windows, skew, 15), Some(23));
+        assert_eq!(drained_up_to(&windows, skew, 2_000_000), Some(1_000_013));
+        assert_eq!(drained_up_to(&windows, None, 15), Some(1_000_013));
+        assert_eq!(drained_up_to(&BTreeSet::new(), None, 15), None);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::TimestampNanosecondType;
 
 use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
@@ -35,6 +36,14 @@ pub struct ClosedWindows {
     pub window: usize,
     /// Their state, for [`WindowOutput::merge`].
     pub state: RecordBatch,
+}
+
+impl ClosedWindows {
+    /// The start of each row's window, in nanoseconds since 1970.
+    pub fn starts_ns(&self) -> impl Iterator<Item = i64> + '_ {
+        let starts = self.state.column(0).as_primitive::<TimestampNanosecondType>();
+        starts.values().iter().copied()
+    }
 }
 
 /// The operators and the state of one source partition. `Send`, so that it can live on any worker thread.
