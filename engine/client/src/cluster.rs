@@ -8,12 +8,14 @@
 
 mod coordinator;
 mod metadata_task;
+mod pool;
 mod slot;
 
+pub(crate) use pool::{Lane, NodeTarget};
+
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -24,79 +26,19 @@ use engine_proto::{
 };
 use engine_wire::messages::{ApiKey, Request};
 use fastrand::Rng;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::sync::watch;
 
 use crate::{
     config::ClientConfig,
     connection::{Connection, DialOptions, RawResponse, RequestError, api_key_of, now},
 };
-use coordinator::Coordinators;
-use slot::Slot;
-
-/// Whom a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NodeTarget<'a> {
-    /// This broker.
-    Broker(i32),
-    /// Whichever broker answers.
-    Any,
-    /// The controller (KRaft brokers name any broker, which forwards).
-    Controller,
-    /// The coordinator of this group; found and remembered until
-    /// [`Cluster::forget_coordinator`].
-    GroupCoordinator(&'a str),
-}
-
-/// What a connection is used for; lanes never wait for each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Lane {
-    /// Metadata, offsets, admin: quick answers.
-    Control,
-    /// Produce requests.
-    Produce,
-    /// Fetch requests, which may wait at the broker.
-    Fetch,
-    /// JoinGroup and SyncGroup, which wait for the other members.
-    Group,
-    /// Heartbeats and commits, which must not wait behind a JoinGroup.
-    Heartbeat,
-}
+use pool::{Inner, Published};
+use slot::lock;
 
 /// Handle on the pool; clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {
     inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: ClientConfig,
-    dial: DialOptions,
-    slots: Mutex<HashMap<(Endpoint, Lane), Arc<Slot>>>,
-    coordinators: Mutex<Coordinators>,
-    refresh: Mutex<MetadataRefresh>,
-    refresh_wake: Arc<Notify>,
-    published: watch::Sender<Published>,
-    closed: watch::Sender<bool>,
-    rng: Mutex<Rng>,
-    metadata_task: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Endpoint {
-    Node(i32),
-    Bootstrap(usize),
-}
-
-/// What the metadata task last told.
-#[derive(Debug, Clone, Default)]
-struct Published {
-    metadata: Arc<ClusterMetadata>,
-    /// Of the last refresh, if it failed.
-    error: Option<RequestError>,
 }
 
 impl Cluster {
@@ -160,8 +102,7 @@ impl Cluster {
         request: R,
         timeout: Duration,
     ) -> Result<R::Response, RequestError> {
-        let raw = self.request_raw(target, lane, None, |_| request, timeout).await?;
-        raw.decode(api_key_of::<R>())
+        self.request_with(target, lane, None, |_| request, timeout).await
     }
 
     /// As [`Cluster::request`], for a request whose content depends on the version, or whose versions
@@ -309,130 +250,4 @@ impl MetadataChanges {
             std::future::pending().await
         }
     }
-}
-
-impl Inner {
-    async fn connection(&self, target: NodeTarget<'_>, lane: Lane) -> Result<Arc<Connection>, RequestError> {
-        match target {
-            NodeTarget::Broker(node_id) => self.node_connection(node_id, lane).await,
-            NodeTarget::Any => self.any_connection(lane).await,
-            NodeTarget::Controller => {
-                let controller_id = self.published.borrow().metadata.controller_id();
-                match controller_id {
-                    Some(node_id) => self.node_connection(node_id, lane).await,
-                    None => self.any_connection(lane).await,
-                }
-            }
-            NodeTarget::GroupCoordinator(group) => {
-                let node_id = self.find_coordinator(group).await?;
-                self.node_connection(node_id, lane).await
-            }
-        }
-    }
-
-    async fn node_connection(&self, node_id: i32, lane: Lane) -> Result<Arc<Connection>, RequestError> {
-        let known = self.published.borrow().metadata.broker(node_id).map(|broker| {
-            let host = &broker.host;
-            // An IPv6 address needs brackets before a port.
-            if host.contains(':') {
-                format!("[{host}]:{}", broker.port)
-            } else {
-                format!("{host}:{}", broker.port)
-            }
-        });
-        let address = known
-            .map(Arc::from)
-            .or_else(|| lock(&self.coordinators).address_of(node_id));
-        let address = address.ok_or_else(|| RequestError::UnknownNode {
-            api_key: ApiKey::Metadata,
-            target: format!("broker {node_id}"),
-        })?;
-        self.slot(Endpoint::Node(node_id), lane)
-            .connection(&address, &self.dial)
-            .await
-    }
-
-    /// A broker that is connected already, else the known ones in random order, else the bootstrap
-    /// servers (KIP-899). Fails with the last error when none can be reached.
-    async fn any_connection(&self, lane: Lane) -> Result<Arc<Connection>, RequestError> {
-        let mut nodes: Vec<i32> = self
-            .published
-            .borrow()
-            .metadata
-            .brokers()
-            .map(|broker| broker.node_id)
-            .collect();
-        let mut bootstrap: Vec<usize> = (0..self.config.bootstrap_servers.len()).collect();
-        {
-            let mut rng = lock(&self.rng);
-            rng.shuffle(&mut nodes);
-            rng.shuffle(&mut bootstrap);
-        }
-        let endpoints = nodes.iter().copied().map(Endpoint::Node);
-        let endpoints: Vec<Endpoint> = endpoints
-            .chain(bootstrap.into_iter().map(Endpoint::Bootstrap))
-            .collect();
-        for endpoint in &endpoints {
-            if let Some(connection) = self.open_slot(*endpoint, lane) {
-                return Ok(connection);
-            }
-        }
-        let mut failure = None;
-        for endpoint in endpoints {
-            let outcome = match endpoint {
-                Endpoint::Node(node_id) => self.node_connection(node_id, lane).await,
-                Endpoint::Bootstrap(index) => {
-                    let address: Arc<str> = self.config.bootstrap_servers[index].as_str().into();
-                    self.slot(endpoint, lane).connection(&address, &self.dial).await
-                }
-            };
-            match outcome {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| RequestError::UnknownNode {
-            api_key: ApiKey::Metadata,
-            target: "any broker".into(),
-        }))
-    }
-
-    fn open_slot(&self, endpoint: Endpoint, lane: Lane) -> Option<Arc<Connection>> {
-        let slots = lock(&self.slots);
-        slots.get(&(endpoint, lane))?.open()
-    }
-
-    fn slot(&self, endpoint: Endpoint, lane: Lane) -> Arc<Slot> {
-        let mut slots = lock(&self.slots);
-        let slot = slots.entry((endpoint, lane)).or_insert_with(|| {
-            let policy = BackoffPolicy {
-                initial: self.config.reconnect_backoff,
-                max: self.config.reconnect_backoff_max,
-            };
-            Arc::new(Slot::new(policy, lock(&self.rng).u64(..)))
-        });
-        Arc::clone(slot)
-    }
-
-    fn close(&self) {
-        self.closed.send_replace(true);
-        if let Some(task) = lock(&self.metadata_task).take() {
-            task.abort();
-        }
-        for (_, slot) in lock(&self.slots).drain() {
-            slot.close();
-        }
-        // Whoever waits for metadata looks at `closed` again.
-        self.published.send_modify(|_| {});
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

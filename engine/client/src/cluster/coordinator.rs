@@ -1,14 +1,13 @@
 //! Which broker coordinates a group.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use engine_wire::{
     error_code::ErrorCode,
     messages::{ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes},
 };
 
-use super::{Inner, Lane, lock};
-use crate::connection::RequestError;
+use crate::connection::{Connection, RequestError};
 
 /// Groups and their coordinators, as far as asked for.
 #[derive(Debug, Default)]
@@ -19,6 +18,15 @@ pub(super) struct Coordinators {
 }
 
 impl Coordinators {
+    pub(super) fn node_of(&self, group: &str) -> Option<i32> {
+        self.nodes.get(group).copied()
+    }
+
+    pub(super) fn remember(&mut self, group: &str, found: &FoundCoordinator) {
+        self.nodes.insert(group.into(), found.node_id);
+        self.addresses.insert(found.node_id, Arc::clone(&found.address));
+    }
+
     pub(super) fn address_of(&self, node_id: i32) -> Option<Arc<str>> {
         self.addresses.get(&node_id).cloned()
     }
@@ -28,41 +36,44 @@ impl Coordinators {
     }
 }
 
-impl Inner {
-    /// The group's coordinator, asked for if not remembered.
-    pub(super) async fn find_coordinator(&self, group: &str) -> Result<i32, RequestError> {
-        if let Some(node_id) = lock(&self.coordinators).nodes.get(group) {
-            return Ok(*node_id);
-        }
-        let connection = self.any_connection(Lane::Control).await?;
-        let version = connection.version(ApiKey::FindCoordinator, None)?;
-        let key = StrBytes::from_string(group.into());
-        let request = FindCoordinatorRequest::default();
-        let request = if version >= FIRST_BATCHED {
-            request.with_coordinator_keys(vec![key])
-        } else {
-            request.with_key(key)
-        };
-        let answer = connection.submit(version, &request, self.config.request_timeout)?;
-        let answer: FindCoordinatorResponse = answer.await?.decode(ApiKey::FindCoordinator)?;
-        let (error_code, node_id, host, port) = match answer.coordinators.first() {
-            Some(found) => (found.error_code, found.node_id, &found.host, found.port),
-            None => (answer.error_code, answer.node_id, &answer.host, answer.port),
-        };
-        let code = ErrorCode::from(error_code);
-        if code != ErrorCode::NONE {
-            return Err(RequestError::Coordinator {
-                group: group.into(),
-                code,
-            });
-        }
-        let mut coordinators = lock(&self.coordinators);
-        coordinators.nodes.insert(group.into(), node_id.0);
-        coordinators
-            .addresses
-            .insert(node_id.0, format!("{host}:{port}").into());
-        Ok(node_id.0)
+/// What FindCoordinator said.
+#[derive(Debug)]
+pub(super) struct FoundCoordinator {
+    pub(super) node_id: i32,
+    address: Arc<str>,
+}
+
+/// Asks the broker behind `connection` for the group's coordinator.
+pub(super) async fn ask_for_coordinator(
+    connection: &Connection,
+    group: &str,
+    timeout: Duration,
+) -> Result<FoundCoordinator, RequestError> {
+    let version = connection.version(ApiKey::FindCoordinator, None)?;
+    let key = StrBytes::from_string(group.into());
+    let request = FindCoordinatorRequest::default();
+    let request = if version >= FIRST_BATCHED {
+        request.with_coordinator_keys(vec![key])
+    } else {
+        request.with_key(key)
+    };
+    let answer = connection.submit(version, &request, timeout)?;
+    let answer: FindCoordinatorResponse = answer.await?.decode(ApiKey::FindCoordinator)?;
+    let (error_code, node_id, host, port) = match answer.coordinators.first() {
+        Some(found) => (found.error_code, found.node_id, &found.host, found.port),
+        None => (answer.error_code, answer.node_id, &answer.host, answer.port),
+    };
+    let code = ErrorCode::from(error_code);
+    if code != ErrorCode::NONE {
+        return Err(RequestError::Coordinator {
+            group: group.into(),
+            code,
+        });
     }
+    Ok(FoundCoordinator {
+        node_id: node_id.0,
+        address: format!("{host}:{port}").into(),
+    })
 }
 
 /// From version 4 on, one request asks for several groups (KIP-699).

@@ -11,7 +11,10 @@ use engine_wire::{
 };
 use tracing::debug;
 
-use super::{Inner, Lane, lock};
+use super::{
+    pool::{Inner, Lane},
+    slot::lock,
+};
 use crate::connection::{RequestError, now};
 
 /// Runs until the last handle on the cluster is gone.

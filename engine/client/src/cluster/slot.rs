@@ -1,13 +1,12 @@
 //! The place of one connection: open, or waiting to be opened again.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
 
 use engine_proto::backoff::{Backoff, BackoffPolicy};
 
-use super::lock;
 use crate::connection::{Connection, DialOptions, RequestError, dial, now};
 
 #[derive(Debug)]
@@ -110,4 +109,8 @@ impl Slot {
         self.close();
         None
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
