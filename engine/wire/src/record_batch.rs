@@ -10,13 +10,14 @@ mod builder;
 mod control;
 mod header;
 mod records;
+mod sealed;
+mod short_varint;
 mod split;
 
 pub use append::{ProducedBatchError, RecordCheck, check_produced_batch, place_batch};
-pub use builder::{
-    AppendError, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, ProducerStamp, RECORD_OVERHEAD_BYTES_MAX, SealedBatch,
-};
+pub use builder::{AppendError, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX};
 pub use control::{ControlRecord, ControlRecordError};
 pub use header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, TimestampType, sequence_after};
 pub use records::{Header, Headers, Record, RecordError, RecordIter};
+pub use sealed::{ProducerStamp, SealedBatch};
 pub use split::{Batches, RawBatch, split_batches};

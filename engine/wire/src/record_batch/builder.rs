@@ -5,13 +5,13 @@
 //! and CRC when the batch is about to leave, and again for a retry that needs others.
 //! Never here: when a batch is full or due, which is the accumulator's business.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::compression::{Codec, CompressError, Compression, Compressor};
-use crate::record_batch::header::{
-    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader, CONTROL_FLAG, CRC_AT, CRC_START, TRANSACTIONAL_FLAG,
-};
+use crate::record_batch::header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader};
 use crate::record_batch::records::Header;
+use crate::record_batch::sealed::SealedBatch;
+use crate::record_batch::short_varint::ShortVarint;
 use crate::varint;
 
 /// The most a record costs beyond its key, value and headers: length (5), attributes (1),
@@ -276,57 +276,11 @@ impl BatchBuilder {
             uncompressed_bytes,
         })
     }
-}
 
-impl BatchBuilder {
     /// The arena, for [`reusing`](Self::reusing); whatever was appended is dropped.
     #[must_use]
     pub fn into_buffer(self) -> Vec<u8> {
         self.arena
-    }
-}
-
-/// One or several varints of at most three bytes each, in a register.
-///
-/// They are stored eight bytes at once: storing single bytes and copying them together makes the
-/// copy wait for the stores, which took half of the time (`bench/src/bin/codec.rs`).
-#[derive(Clone, Copy)]
-struct ShortVarint {
-    register: u64,
-    bytes: u32,
-}
-
-impl ShortVarint {
-    /// Values below take at most three bytes.
-    const LIMIT: u64 = 1 << 21;
-
-    #[inline]
-    fn new(value: u32) -> Self {
-        let value = u64::from(value);
-        let (register, bytes) = if value < 0x80 {
-            (value, 1)
-        } else if value < 0x4000 {
-            (value & 0x7f | value << 1 & 0x7f00 | 0x80, 2)
-        } else {
-            (value & 0x7f | value << 1 & 0x7f00 | value << 2 & 0x7f_0000 | 0x8080, 3)
-        };
-        Self { register, bytes }
-    }
-
-    /// Both, if they take at most eight bytes together.
-    #[inline]
-    fn then(self, next: Self) -> Self {
-        Self {
-            register: self.register | next.register << (8 * self.bytes),
-            bytes: self.bytes + next.bytes,
-        }
-    }
-
-    #[inline]
-    fn put(self, arena: &mut Vec<u8>) {
-        let end = arena.len() + self.bytes as usize;
-        arena.extend_from_slice(&self.register.to_le_bytes());
-        arena.truncate(end);
     }
 }
 
@@ -343,96 +297,4 @@ fn header_size(header: Header<'_>) -> usize {
         + header.key.len()
         + varint::size_u32(length_zigzag(header.value))
         + header.value.map_or(0, <[u8]>::len)
-}
-
-/// Who sends a batch, in which place of the sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerStamp {
-    /// -1 without idempotence.
-    pub producer_id: i64,
-    /// -1 without idempotence.
-    pub producer_epoch: i16,
-    /// Sequence of the first record, -1 without idempotence.
-    pub base_sequence: i32,
-    /// Whether the batch belongs to a transaction.
-    pub is_transactional: bool,
-}
-
-impl ProducerStamp {
-    /// Neither idempotent nor transactional.
-    pub const NONE: Self = Self {
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        is_transactional: false,
-    };
-}
-
-/// A compressed batch that lacks only its stamp.
-#[derive(Debug, Clone)]
-pub struct SealedBatch {
-    header: BatchHeader,
-    bytes: Bytes,
-    uncompressed_bytes: usize,
-}
-
-impl SealedBatch {
-    /// Writes producer id, epoch, sequence and flags, then the CRC, and returns the batch ready
-    /// to be sent. A retry with the same stamp needs no second call; one with another may call
-    /// again, which copies the batch if an earlier result is still alive.
-    pub fn stamp(&mut self, stamp: ProducerStamp) -> Bytes {
-        self.header.producer_id = stamp.producer_id;
-        self.header.producer_epoch = stamp.producer_epoch;
-        self.header.base_sequence = stamp.base_sequence;
-        self.header.attributes &= !TRANSACTIONAL_FLAG;
-        if stamp.is_transactional {
-            self.header.attributes |= TRANSACTIONAL_FLAG;
-        }
-        self.write_header();
-        self.bytes.clone()
-    }
-
-    /// As [`stamp`](Self::stamp), for the batch a transaction coordinator writes.
-    pub(crate) fn stamp_control(&mut self, stamp: ProducerStamp) -> Bytes {
-        self.header.attributes |= CONTROL_FLAG;
-        self.stamp(stamp)
-    }
-
-    fn write_header(&mut self) {
-        let mut bytes = match std::mem::take(&mut self.bytes).try_into_mut() {
-            Ok(bytes) => bytes,
-            Err(shared) => BytesMut::from(&shared[..]),
-        };
-        let raw = bytes.first_chunk_mut::<BATCH_HEADER_BYTES>();
-        self.header.write(raw.expect("a sealed batch starts with its header"));
-        self.header.crc = crc32c::crc32c(&bytes[CRC_START..]);
-        bytes[CRC_AT..][..4].copy_from_slice(&self.header.crc.to_be_bytes());
-        self.bytes = bytes.freeze();
-    }
-
-    /// The header as last stamped.
-    #[must_use]
-    pub fn header(&self) -> &BatchHeader {
-        &self.header
-    }
-
-    /// Size on the wire.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Size before compression, header included.
-    #[must_use]
-    pub fn uncompressed_bytes(&self) -> usize {
-        self.uncompressed_bytes
-    }
-
-    /// The buffer for the next batch, if nothing else holds on to the bytes.
-    #[must_use]
-    pub fn into_buffer(self) -> Option<Vec<u8>> {
-        let mut bytes = self.bytes.try_into_mut().ok()?;
-        bytes.clear();
-        Some(Vec::from(bytes))
-    }
 }

@@ -7,8 +7,9 @@
 use bytes::Bytes;
 
 use crate::compression::{Compression, Compressor};
-use crate::record_batch::builder::{BatchBuilder, ProducerStamp};
+use crate::record_batch::builder::BatchBuilder;
 use crate::record_batch::records::Record;
+use crate::record_batch::sealed::ProducerStamp;
 
 /// What a control record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
