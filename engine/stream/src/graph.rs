@@ -3,14 +3,17 @@
 
 pub(crate) mod check;
 pub(crate) mod error;
+pub(crate) mod needed;
 pub(crate) mod order;
 pub(crate) mod plan;
+pub(crate) mod planner;
 pub(crate) mod spec;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 
 pub use error::{GraphError, GraphPart, ProcessError};
-pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan, plan};
+pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
+pub use planner::plan;
 pub use spec::{GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
 pub use task::{ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};

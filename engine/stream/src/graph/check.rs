@@ -357,3 +357,8 @@ fn unknown_column(part: &GraphPart, option: &str, name: &str, columns: &Schema) 
         ..GraphError::new(part, option, message)
     }
 }
+
+/// The value of something that [`check`] has found without mistakes.
+pub(crate) fn checked<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("checked before: {error}"))
+}
