@@ -55,6 +55,7 @@
 //! ```
 
 mod config;
+mod decision;
 mod encode;
 mod layout;
 mod open_file;
@@ -67,12 +68,11 @@ mod writer;
 mod writer_id;
 
 pub use config::{Compression, CompressionError, LakeConfig, PartitionBy, TimestampPrecision};
+pub use decision::{CommittedFile, RecoveryAction, RecoveryConflict, RecoveryFacts, decide};
 pub use open_file::FileError;
 pub use partition::{PartitionError, SplitError};
 pub use publish::{PublishError, Published, publish};
-pub use recovery::{
-    CommittedFile, RecoverError, Recovered, RecoveryAction, RecoveryConflict, RecoveryFacts, decide, recover,
-};
+pub use recovery::{RecoverError, Recovered, recover};
 pub use staged::{StagedFile, StagedFiles, StagedFilesError};
 pub use store::{LakeStore, StoreError};
 pub use writer::{LakeStats, LakeWriter, OpenError, StageError, WriteError};

@@ -1,7 +1,7 @@
 //! Letting readers see the files of a committed checkpoint.
 
+use crate::decision::{RecoveryAction, RecoveryConflict, RecoveryFacts, committed_files, decide};
 use crate::layout;
-use crate::recovery::{RecoveryAction, RecoveryConflict, RecoveryFacts, committed_files, decide};
 use crate::staged::StagedFiles;
 use crate::store::{LakeStore, StoreError};
 
