@@ -5,6 +5,8 @@
 //! by which protocol its members rebalance.
 //! Never here: who is leader, and when a group rebalances (see `group::membership`).
 
+#[cfg(test)]
+mod agreement;
 pub mod range;
 pub mod round_robin;
 pub mod single_owner;
