@@ -53,7 +53,7 @@ pub enum SendError {
 /// Why a record was not accepted right now.
 #[derive(Debug, thiserror::Error)]
 pub enum TrySendError {
-    /// The buffer is full, or the topic's metadata is on its way: wait for [`Producer::ready`].
+    /// The buffer is full, or the topic's metadata is on its way: wait for [`Producer::ready`](super::Producer::ready).
     #[error("the producer is not ready for a record of {topic}")]
     Full {
         /// The topic.
