@@ -1,0 +1,67 @@
+//! Where a figure was measured: without it the figure means nothing.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// The machine, and how busy it was before the first run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fingerprint {
+    cores: usize,
+    model: String,
+    kernel: String,
+    load_average: String,
+    memory: String,
+}
+
+impl Fingerprint {
+    /// Reads it from `/proc` (Linux).
+    pub(crate) fn read() -> Result<Fingerprint> {
+        let read = |path: &str| std::fs::read_to_string(path);
+        let value = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_once(':'))
+                .map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+        };
+        let load = read("/proc/loadavg")?;
+        Ok(Fingerprint {
+            cores: std::thread::available_parallelism()?.get(),
+            model: value(&read("/proc/cpuinfo")?, "model name"),
+            kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            load_average: load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+            memory: value(&read("/proc/meminfo")?, "MemTotal"),
+        })
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "machine: {} x {}, {}, Linux {}, load average before the first run {}",
+            self.cores, self.model, self.memory, self.kernel, self.load_average
+        )
+    }
+}
+
+/// User and system time of this process so far, ended threads included, in seconds.
+pub(crate) fn cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name in parentheses may hold spaces; user and system ticks are the 12th and 13th after it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
+    Ok(ticks as f64 / 100.0)
+}
+
+/// The most memory that this process has had resident, in bytes.
+pub(crate) fn peak_resident_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    Ok(kilobytes.unwrap_or(0) * 1024)
+}
