@@ -356,8 +356,9 @@ proptest! {
         let accepted = decoder(&[]).push(&payload).is_ok();
         let expected = match serde_json::from_slice::<serde_json::Value>(&payload) {
             Ok(value) => value.is_object(),
-            // It also refuses what only its own numbers cannot hold.
-            Err(error) => error.to_string().starts_with("number out of range"),
+            // What its own numbers cannot hold it refuses half-way, before it has seen the rest.
+            Err(error) if error.to_string().starts_with("number out of range") => return Ok(()),
+            Err(_) => false,
         };
         prop_assert_eq!(accepted, expected, "{}", String::from_utf8_lossy(&payload));
     }
