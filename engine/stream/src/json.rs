@@ -5,6 +5,7 @@ pub(crate) mod decoder;
 pub(crate) mod encoder;
 pub(crate) mod error;
 pub(crate) mod number;
+mod quotes;
 pub(crate) mod scanner;
 
 pub use decoder::JsonDecoder;

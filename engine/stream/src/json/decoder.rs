@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 
 use super::column::ColumnBuilder;
 use super::error::{RowError, RowErrorKind};
+use super::quotes::Quotes;
 use super::scanner::{RawValue, ScanError, Scanner, unescape};
 use crate::schema::Field;
 
@@ -37,6 +38,7 @@ pub struct JsonDecoder {
     /// The keys of the last record in their order, in quotes, and which of `keys` they are.
     remembered: Vec<(Box<[u8]>, Option<usize>)>,
     values: Vec<RawValue>,
+    quotes: Quotes,
     scratch: String,
     length: usize,
 }
@@ -64,6 +66,7 @@ impl JsonDecoder {
             values: vec![RawValue::Missing; keys.len()],
             keys,
             remembered: Vec::new(),
+            quotes: Quotes::default(),
             scratch: String::new(),
             length: 0,
         }
@@ -163,8 +166,16 @@ impl JsonDecoder {
 
     /// Fills `values`.
     fn scan(&mut self, text: &str) -> Result<(), RowError> {
+        let mut quotes = std::mem::take(&mut self.quotes);
+        quotes.fill(text.as_bytes());
+        let scanned = self.scan_record(Scanner::with_quotes(text, JsonDecoder::DEPTH_MAX, &quotes), text);
+        self.quotes = quotes;
+        scanned
+    }
+
+    #[inline]
+    fn scan_record(&mut self, mut scanner: Scanner<'_>, text: &str) -> Result<(), RowError> {
         self.values.fill(RawValue::Missing);
-        let mut scanner = Scanner::new(text, JsonDecoder::DEPTH_MAX);
         scanner.skip_space();
         match scanner.peek() {
             Some(b'{') => {}

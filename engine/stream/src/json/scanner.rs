@@ -1,7 +1,13 @@
 //! A strict JSON scanner (RFC 8259): says where values begin and end, and builds none of them.
 //!
-//! It reads eight bytes at a time where that pays: in strings and digits. Everything it passes over is
-//! checked, also what nobody asked for: a record is either JSON to its last byte or malformed.
+//! It reads eight bytes at a time where that pays: in strings, keys and digits, and finds the strings' ends through
+//! [`Quotes`] where a record is plain. Everything it passes over is checked, also what nobody asked for: a record is
+//! either JSON to its last byte or malformed.
+
+use super::quotes::Quotes;
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// A value as it stands in the text; strings without their quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,8 @@ pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     position: usize,
     depth_max: usize,
+    /// The quotes of a plain record.
+    quotes: Option<&'a Quotes>,
 }
 
 impl<'a> Scanner<'a> {
@@ -50,6 +58,15 @@ impl<'a> Scanner<'a> {
             bytes: text.as_bytes(),
             position: 0,
             depth_max,
+            quotes: None,
+        }
+    }
+
+    /// As [`new`](Self::new), with the quotes of this text.
+    pub(crate) fn with_quotes(text: &'a str, depth_max: usize, quotes: &'a Quotes) -> Self {
+        Scanner {
+            quotes: quotes.is_plain().then_some(quotes),
+            ..Scanner::new(text, depth_max)
         }
     }
 
@@ -83,11 +100,11 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn eat(&mut self, bytes: &[u8]) -> bool {
         let end = self.position + bytes.len();
-        if self.bytes.get(self.position..end) == Some(bytes) {
+        let is_next = self.bytes.get(self.position..end).is_some_and(|next| same(next, bytes));
+        if is_next {
             self.position = end;
-            return true;
         }
-        false
+        is_next
     }
 
     /// Nothing but space may follow.
@@ -139,8 +156,13 @@ impl<'a> Scanner<'a> {
     /// Moves to the next quote, backslash or control character.
     #[inline]
     fn skip_plain(&mut self) {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGHS: u64 = 0x8080_8080_8080_8080;
+        match self.quotes {
+            Some(quotes) => self.position = quotes.next(self.position).unwrap_or(self.bytes.len()),
+            None => self.skip_words(),
+        }
+    }
+
+    fn skip_words(&mut self) {
         let mut rest = &self.bytes[self.position..];
         while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
             // The lowest marked byte is exact: a subtraction borrows only from bytes above one that is marked itself.
@@ -260,9 +282,19 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn skip_digits(&mut self) {
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.position += 1;
+        let mut rest = &self.bytes[self.position..];
+        while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
+            // As in `skip_words`, the lowest marked byte is exact: only a byte that is marked itself carries.
+            let word = u64::from_le_bytes(*chunk) ^ (ONES * b'0' as u64);
+            let marks = (word.wrapping_add(ONES * (0x80 - 10)) | word) & HIGHS;
+            if marks != 0 {
+                self.position = self.bytes.len() - rest.len() + (marks.trailing_zeros() / 8) as usize;
+                return;
+            }
+            rest = after;
         }
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.position = self.bytes.len() - rest.len() + digits;
     }
 
     /// An object or a list, with a stack of one bit per level instead of recursion.
@@ -352,6 +384,19 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
+
+/// Whether two texts of one length are the same: for keys, which are too short for a call of `memcmp` to pay.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let (Some((one_last, other_last)), true) = (one.last_chunk::<8>().zip(other.last_chunk::<8>()), one.len() <= 32)
+    else {
+        return one == other;
+    };
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let chunks = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    // The last eight bytes may overlap the chunk before.
+    word(one_last) == word(other_last) && chunks.into_iter().all(|(one, other)| word(one) == word(other))
 }
 
 /// Which of the open containers are objects: one bit each.
