@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::process::{Ended, command, engine, wait};
+use crate::process::{Ended, command, engine, wait_at_most};
+
+/// A million events, compressed with gzip on a busy machine, take more than a minute.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 const PIPELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/ad-campaigns-kafka.toml");
 
@@ -58,18 +61,7 @@ impl Job {
     /// `engine generate ads ARGUMENTS…` into the job's source, to its end; the report.
     #[track_caller]
     pub(crate) fn generate(&self, arguments: &[&str]) -> Value {
-        let topic = self.topic("events");
-        let fixed = [
-            "generate",
-            "ads",
-            "--topic",
-            &topic,
-            "-b",
-            &self.servers,
-            "-q",
-            "--json",
-        ];
-        let report = engine(&[&fixed, arguments].concat()).success();
+        let report = wait_at_most(TIMEOUT, self.start_generating(arguments), &["generate"]).success();
         serde_json::from_str(&report).expect("a report in JSON")
     }
 
@@ -104,7 +96,7 @@ impl Job {
             .command(arguments)
             .spawn()
             .expect("the binary of this package runs");
-        Run(wait(child, &["run"]))
+        Run(wait_at_most(TIMEOUT, child, &["run"]))
     }
 
     /// `engine run` in the background, with what it says on standard error.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No command of a test may take longer.
+/// No command of a test may take longer, unless it says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a command ended.
@@ -82,10 +82,16 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 
 /// Waits for a started command, at most a minute.
 #[track_caller]
-pub(crate) fn wait(mut child: Child, arguments: &[&str]) -> Ended {
+pub(crate) fn wait(child: Child, arguments: &[&str]) -> Ended {
+    wait_at_most(TIMEOUT, child, arguments)
+}
+
+/// Waits for a started command that may take longer than others.
+#[track_caller]
+pub(crate) fn wait_at_most(timeout: Duration, mut child: Child, arguments: &[&str]) -> Ended {
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().expect("our own child") {
             break status;
