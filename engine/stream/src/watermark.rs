@@ -178,15 +178,20 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
 
     /// Advances the source's watermark to the minimum over its active partitions and returns it.
     ///
-    /// It stays where it is while a partition has no watermark yet, and while no partition is active.
+    /// It stays where it is while an active partition has no watermark yet. While no partition is active, the minimum is
+    /// over all that ever delivered rows: it must not matter which of several partitions was found at its end first.
     pub fn advance(&mut self) -> Option<i64> {
+        let is_idle = self.is_idle();
         let mut minimum = None;
         for partition in self
             .partitions
             .values()
-            .filter(|partition| partition.activity.is_active())
+            .filter(|partition| is_idle || partition.activity.is_active())
         {
             let Some(watermark) = partition.watermark else {
+                if is_idle {
+                    continue;
+                }
                 return self.source_watermark;
             };
             minimum = Some(minimum.map_or(watermark, |minimum: i64| minimum.min(watermark)));
@@ -266,6 +271,21 @@ mod tests {
         w.add(1, None);
         rows(&mut w, 0, &[100], FAR);
         w.handle_caught_up(&1);
+        assert_eq!(w.advance(), Some(90));
+    }
+
+    #[test]
+    fn partitions_that_reach_their_end_together_do_not_pin_the_watermark() {
+        let mut w = watermarks(10, None);
+        for partition in 0..3 {
+            w.add(partition, None);
+        }
+        rows(&mut w, 0, &[100], FAR);
+        rows(&mut w, 1, &[200], FAR);
+        assert_eq!(w.advance(), None, "partition 2 has not been heard");
+        for partition in 0..3 {
+            w.handle_caught_up(&partition);
+        }
         assert_eq!(w.advance(), Some(90));
     }
 
