@@ -109,7 +109,7 @@ pub enum RecoveryError {
 pub fn decide(partitions: &[PartitionFacts], manifest: Option<&Manifest>) -> Result<Recovery, RecoveryError> {
     let starts = partitions
         .iter()
-        .map(|facts| start_of(facts, manifest))
+        .map(|facts| start_of(facts, partitions, manifest))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(manifest) = manifest {
         check_nothing_is_abandoned(partitions, manifest)?;
@@ -120,11 +120,16 @@ pub fn decide(partitions: &[PartitionFacts], manifest: Option<&Manifest>) -> Res
     })
 }
 
-fn start_of(facts: &PartitionFacts, manifest: Option<&Manifest>) -> Result<StartPosition, RecoveryError> {
+fn start_of(
+    facts: &PartitionFacts,
+    all: &[PartitionFacts],
+    manifest: Option<&Manifest>,
+) -> Result<StartPosition, RecoveryError> {
     let state = manifest.and_then(|manifest| manifest.partition(&facts.source, &facts.topic, facts.partition));
     let committed = facts
         .committed
         .as_ref()
+        .filter(|_| !manifest.is_some_and(|manifest| is_of_another_source(facts, all, manifest)))
         .map(|(offset, metadata)| (*offset, CommitMetadata::parse(metadata)));
     match (committed, manifest, state) {
         (Some((offset, Some(metadata))), manifest, state)
@@ -155,6 +160,19 @@ fn start_of(facts: &PartitionFacts, manifest: Option<&Manifest>) -> Result<Start
         (None, Some(manifest), None) if reads_topic(manifest, facts) => Ok(StartPosition::Earliest),
         (None, _, _) => Ok(StartPosition::Reset),
     }
+}
+
+/// Whether what the group committed for a partition says nothing of this source: the source is new to the pipeline, and
+/// one that it had before reads the partition too.
+fn is_of_another_source(facts: &PartitionFacts, all: &[PartitionFacts], manifest: &Manifest) -> bool {
+    let is_new = manifest.sources.iter().all(|source| source.source != facts.source);
+    let same_partition = |other: &&PartitionFacts| other.topic == facts.topic && other.partition == facts.partition;
+    is_new
+        && all.iter().filter(same_partition).any(|other| {
+            manifest
+                .partition(&other.source, &other.topic, other.partition)
+                .is_some()
+        })
 }
 
 fn reads_topic(manifest: &Manifest, facts: &PartitionFacts) -> bool {
@@ -289,6 +307,22 @@ mod tests {
     fn a_partition_added_to_a_known_topic_is_read_from_its_beginning() {
         let recovery = decide(&[facts(0, None), facts(1, None)], Some(&manifest_at_100())).unwrap();
         assert_eq!(recovery.starts[1], StartPosition::Earliest);
+    }
+
+    #[test]
+    fn a_source_added_to_a_topic_that_is_read_already_starts_as_configured() {
+        let manifest = manifest_at_100();
+        let committed = ours(5);
+        let mut added = facts(0, Some((100, &committed)));
+        added.source = "again".into();
+        let known = facts(0, Some((100, &committed)));
+        let recovery = decide(&[known, added.clone()], Some(&manifest)).unwrap();
+        assert_eq!(recovery.starts[1], StartPosition::Reset);
+        let renamed = decide(&[added], Some(&manifest));
+        assert!(
+            matches!(renamed, Err(RecoveryError::StateMissing { .. })),
+            "a source that took another one's place is no fresh start: {renamed:?}"
+        );
     }
 
     #[test]

@@ -162,17 +162,16 @@ impl Session {
         }
         let closed_up_to = watermarks.as_ref().and_then(PartitionWatermarks::source_watermark);
         let (mut partitions, mut by_name) = (BTreeMap::new(), HashMap::new());
-        for (tp, (offset, _)) in starts {
+        for (tp, (offset, leader_epoch)) in starts {
             let task = context.next_task_id();
             let worker = self.tasks.len() % self.workers.count();
             if let Some(watermarks) = &mut watermarks {
                 let kept = manifest.and_then(|manifest| manifest.partition(&source.name, &tp.topic, tp.partition));
                 watermarks.add(task, kept.and_then(|kept| kept.watermark_ns));
             }
-            partitions.insert(
-                task,
-                Partition::new(Arc::clone(&tp.topic), tp.partition, worker, offset),
-            );
+            let mut partition = Partition::new(Arc::clone(&tp.topic), tp.partition, worker, offset);
+            partition.leader_epoch = leader_epoch;
+            partitions.insert(task, partition);
             by_name.insert(tp, task);
             self.tasks.insert(task, index);
         }
