@@ -1,6 +1,6 @@
 //! The one place where Kafka and operators meet: a pipeline file becomes a running pipeline.
 //!
-//! [`config`] reads the file, [`explain`] shows its plan, [`run`] runs it:
+//! [`config`] reads the file, [`explain`] shows its plan, [`run()`] runs it:
 //!
 //! ```text
 //!  network runtime             coordinator thread                  worker threads        lake threads
