@@ -27,6 +27,7 @@ use engine_proto::{
 use engine_wire::messages::{ApiKey, Request};
 use fastrand::Rng;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::{
     config::ClientConfig,
@@ -34,6 +35,9 @@ use crate::{
 };
 use pool::{Inner, Published};
 use slot::lock;
+
+/// A first connection that takes longer is told of, so that nobody watches a silent terminal.
+const SILENT_CONNECT: Duration = Duration::from_secs(1);
 
 /// Handle on the pool; clones share everything.
 #[derive(Debug, Clone)]
@@ -76,13 +80,33 @@ impl Cluster {
         let first = cluster.refresh_metadata();
         let task = tokio::spawn(metadata_task::run(Arc::downgrade(&cluster.inner)));
         *lock(&cluster.inner.metadata_task) = Some(task);
-        let started = now();
-        let refreshed = cluster.wait_refreshed(first, started + config.connection_setup_timeout);
-        match refreshed.await {
+        let timeout = config.connection_setup_timeout;
+        let refreshed = {
+            let mut refreshed = std::pin::pin!(cluster.wait_refreshed(first, now() + timeout));
+            match tokio::time::timeout(SILENT_CONNECT, &mut refreshed).await {
+                Ok(refreshed) => refreshed,
+                Err(_) => {
+                    warn!(
+                        servers = config.bootstrap_servers.join(","),
+                        trying_for_seconds = timeout.as_secs_f64(),
+                        "No bootstrap server has answered yet."
+                    );
+                    refreshed.await
+                }
+            }
+        };
+        match refreshed {
             Ok(()) => Ok(cluster),
             Err(error) => {
                 cluster.close();
-                Err(error)
+                Err(if error.is_retriable() {
+                    RequestError::NoBootstrapServer {
+                        timeout,
+                        source: Arc::new(error),
+                    }
+                } else {
+                    error
+                })
             }
         }
     }

@@ -23,6 +23,15 @@ pub enum RequestError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// None of the bootstrap servers answered in time.
+    #[error("no bootstrap server answered within {} s", timeout.as_secs_f64())]
+    NoBootstrapServer {
+        /// How long they were tried: `socket.connection.setup.timeout.ms`.
+        timeout: Duration,
+        /// What happened to the last attempt.
+        #[source]
+        source: Arc<RequestError>,
+    },
     /// The peer does not answer as a Kafka broker would.
     #[error("{address} is reachable but its greeting failed")]
     Handshake {
@@ -118,6 +127,7 @@ impl RequestError {
     pub fn is_retriable(&self) -> bool {
         match self {
             RequestError::Connect { .. }
+            | RequestError::NoBootstrapServer { .. }
             | RequestError::Disconnected { .. }
             | RequestError::TimedOut { .. }
             | RequestError::UnknownNode { .. }
