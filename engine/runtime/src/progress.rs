@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 /// Connects a run with its observer.
@@ -149,6 +149,7 @@ pub struct RunStatus {
     /// The sources' watermark in milliseconds since 1970; `None` before the first row.
     pub watermark_ms: Option<i64>,
     /// How far the watermark is behind the wall clock.
+    #[serde(rename = "watermark_delay_seconds", serialize_with = "optional_seconds")]
     pub watermark_delay: Option<Duration>,
     /// The last completed checkpoint.
     pub checkpoint: Option<CheckpointStatus>,
@@ -162,8 +163,10 @@ pub struct CheckpointStatus {
     /// Its id.
     pub checkpoint_id: u64,
     /// Time since it was completed.
+    #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub age: Duration,
     /// How long it took.
+    #[serde(rename = "duration_seconds", serialize_with = "seconds")]
     pub duration: Duration,
 }
 
@@ -173,16 +176,22 @@ pub struct LatencySummary {
     /// How many durations were recorded.
     pub count: u64,
     /// Their mean.
+    #[serde(rename = "average_seconds", serialize_with = "seconds")]
     pub average: Duration,
     /// The 50th percentile.
+    #[serde(rename = "p50_seconds", serialize_with = "seconds")]
     pub p50: Duration,
     /// The 90th percentile.
+    #[serde(rename = "p90_seconds", serialize_with = "seconds")]
     pub p90: Duration,
     /// The 99th percentile.
+    #[serde(rename = "p99_seconds", serialize_with = "seconds")]
     pub p99: Duration,
     /// The 99.9th percentile.
+    #[serde(rename = "p99.9_seconds", serialize_with = "seconds")]
     pub p999: Duration,
     /// The longest.
+    #[serde(rename = "max_seconds", serialize_with = "seconds")]
     pub max: Duration,
 }
 
@@ -225,6 +234,7 @@ pub struct RunSummary {
     /// Why it ended.
     pub outcome: RunOutcome,
     /// From the start to the end.
+    #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
     /// The final totals.
     pub status: RunStatus,
@@ -283,9 +293,33 @@ pub struct WindowSummary {
     pub latency: LatencySummary,
 }
 
+/// Durations are numbers of seconds for machines, as in `/metrics`.
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn optional_seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_read_durations_as_seconds() {
+        let status = RunStatus {
+            watermark_delay: Some(Duration::from_millis(2_500)),
+            checkpoint: Some(CheckpointStatus::default()),
+            ..RunStatus::default()
+        };
+        let json = serde_json::to_value(status).unwrap();
+        assert_eq!(json["watermark_delay_seconds"], 2.5);
+        assert_eq!(json["checkpoint"]["age_seconds"], 0.0);
+    }
 
     #[tokio::test]
     async fn an_observer_sees_the_banner_and_the_newest_snapshot() {
