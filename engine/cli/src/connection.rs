@@ -47,6 +47,11 @@ pub(crate) fn producer_config(options: &GlobalOptions, ours: &[(&str, &str)]) ->
 pub(crate) async fn admin(options: &GlobalOptions) -> anyhow::Result<Admin> {
     let properties = properties(options, &[]);
     let config = ClientConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))?;
+    connect_admin(config).await
+}
+
+/// Connects for administration with options that are resolved already.
+pub(crate) async fn connect_admin(config: ClientConfig) -> anyhow::Result<Admin> {
     let servers = config.bootstrap_servers.join(",");
     Admin::connect(config)
         .await

@@ -2,7 +2,7 @@
 
 use engine_runtime::error_chain;
 
-use crate::output::OutputError;
+use crate::output::{OutputError, notice};
 
 /// Exit code: done.
 pub(crate) const DONE: u8 = 0;
@@ -43,11 +43,11 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> u8 {
     };
     let text = error_chain::describe(error.as_ref());
     if json {
-        eprintln!("{}", serde_json::json!({ "error": text, "exit_code": code }));
+        notice(serde_json::json!({ "error": text, "exit_code": code }));
     } else if error.is::<FileMistakes>() {
-        eprintln!("{}", text.trim_end());
+        notice(text.trim_end());
     } else {
-        eprintln!("error: {text}");
+        notice(format_args!("error: {text}"));
     }
     code
 }

@@ -18,6 +18,8 @@ pub(crate) fn start(options: &GlobalOptions) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // Its own complaint about a full standard error would go there too, and panic.
+        .log_internal_errors(false)
         .with_target(options.verbose > 1)
         .with_ansi(io::stderr().is_terminal());
     match options.log {

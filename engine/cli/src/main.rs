@@ -27,11 +27,12 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // `--help` and `--version` are "errors" that go to standard output and succeed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                failure::USAGE
-            } else {
-                failure::DONE
+            let printed = error.print();
+            let is_lost = |cause: &std::io::Error| cause.kind() != std::io::ErrorKind::BrokenPipe;
+            return ExitCode::from(match (error.use_stderr(), printed) {
+                (true, _) => failure::USAGE,
+                (false, Err(cause)) if is_lost(&cause) => failure::FAILED,
+                (false, _) => failure::DONE,
             });
         }
     };

@@ -19,6 +19,12 @@ impl OutputError {
     }
 }
 
+/// Tells a person something, on standard error. If that is full or gone there is nobody to tell, which is no reason to
+/// stop: `eprintln!` would panic.
+pub(crate) fn notice(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Where results go.
 pub(crate) struct Output<W: Write = StdoutLock<'static>> {
     writer: BufWriter<W>,

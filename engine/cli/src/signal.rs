@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::failure::INTERRUPTED;
+use crate::{failure::INTERRUPTED, output::notice};
 
 /// Tells that a signal came. Clones see the same signal.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl StopSignal {
                     _ = terminate.recv() => {}
                 }
                 if !first {
-                    eprintln!("interrupted again, giving up at once");
+                    notice("interrupted again, giving up at once");
                     std::process::exit(INTERRUPTED.into());
                 }
                 sender.send_replace(true);

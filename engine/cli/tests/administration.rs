@@ -3,7 +3,9 @@
 #[path = "process/engine.rs"]
 mod process;
 
-use process::EmbeddedBroker;
+use std::io::{BufRead, BufReader};
+
+use process::{EmbeddedBroker, command, engine, signal};
 use serde_json::{Value, json};
 
 #[test]
@@ -99,6 +101,50 @@ fn groups_are_described_reset_and_deleted() {
     broker
         .engine(&["groups", "reset-offsets", "new", "--to", "end", "--topic", "t"])
         .success();
+}
+
+#[test]
+fn offsets_are_not_reset_under_living_members() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    broker.engine_with_input(&["produce", "t"], b"v\n").success();
+    let arguments = ["consume", "t", "--group", "g", "--bootstrap-servers", &broker.address];
+    let mut member = command(&arguments).spawn().unwrap();
+    // Its first line says that it owns the partition.
+    let mut line = String::new();
+    BufReader::new(member.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let reset = ["groups", "reset-offsets", "g", "--topic", "t", "--to", "end"];
+    let stderr = broker.engine(&reset).failure(1);
+    assert!(stderr.contains("group g is Stable with 1 members"), "{stderr}");
+    signal(&member, "TERM");
+    assert_eq!(member.wait().unwrap().code(), Some(130));
+    broker.engine(&reset).success();
+}
+
+#[test]
+fn a_load_at_the_highest_speed_has_100_000_events_a_second_of_event_time() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    let generate = ["generate", "ads", "--topic", "ads", "--count", "1000", "--rate", "max"];
+    broker.engine(&generate).success();
+    let events = broker.engine(&["consume", "ads", "--until-end"]).success();
+    let times: Vec<i64> = events
+        .lines()
+        .map(|line| object(line)["event_time_ns"].as_i64().unwrap())
+        .collect();
+    let span_ns = times.iter().max().unwrap() - times.iter().min().unwrap();
+    assert!((9_000_000..=11_000_000).contains(&span_ns), "{span_ns} ns");
+}
+
+#[test]
+fn client_options_reach_the_creation_of_a_load_s_topic() {
+    let broker = EmbeddedBroker::start(&[]);
+    let servers = format!("bootstrap.servers={}", broker.address);
+    engine(&[
+        "generate", "ads", "--topic", "ads", "--count", "10", "--rate", "max", "-X", &servers,
+    ])
+    .success();
+    assert_eq!(broker.engine(&["topics", "list"]).success(), "ads\n");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #[path = "process/engine.rs"]
 mod process;
 
-use process::{EmbeddedBroker, engine};
+use process::{EmbeddedBroker, command, engine};
 
 #[test]
 fn help_goes_to_standard_output_and_names_every_command() {
@@ -92,9 +92,35 @@ fn a_broker_that_cannot_be_reached_is_named() {
     ])
     .failure(1);
     assert!(
-        stderr.starts_with("error: ") && stderr.contains("127.0.0.1:1"),
+        stderr.starts_with("error: ") && stderr.contains("127.0.0.1:1") && stderr.contains("within 0.5 s"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_broker_that_is_slow_to_appear_is_told_of_before_the_end() {
+    let stderr = engine(&[
+        "topics",
+        "list",
+        "--bootstrap-servers",
+        "127.0.0.1:1",
+        "-X",
+        "socket.connection.setup.timeout.ms=1500",
+    ])
+    .failure(1);
+    assert!(
+        stderr.contains("No bootstrap server has answered yet") && stderr.contains("trying_for_seconds=1.5"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_full_standard_error_is_no_crash() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut run = command(&["validate", "no-such-file.toml"]);
+    assert_eq!(run.stderr(full()).status().unwrap().code(), Some(2));
+    let mut help = command(&["--help"]);
+    assert_eq!(help.stdout(full()).status().unwrap().code(), Some(1));
 }
 
 #[test]

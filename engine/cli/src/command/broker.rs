@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use engine_broker::{Broker, BrokerConfig};
 
-use crate::{global_options::GlobalOptions, output::Output, signal::StopSignal};
+use crate::{
+    global_options::GlobalOptions,
+    output::{Output, notice},
+    signal::StopSignal,
+};
 
 /// Runs the embedded broker: one node, in memory or on disk, for first runs, development and tests.
 /// Production is Apache Kafka. Prints its address on standard output when it accepts connections.
@@ -56,10 +60,10 @@ pub(crate) async fn run(arguments: BrokerArguments, global: &GlobalOptions) -> a
     }
     output.flush()?;
     if !global.quiet {
-        eprintln!(
+        notice(format_args!(
             "engine broker {}: listening on {address}, topics {place}; Ctrl-C stops",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
     }
     stop.requested().await;
     broker.shutdown().await;

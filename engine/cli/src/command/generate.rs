@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use engine_client::admin::NewTopic;
+use engine_client::{ClientConfig, admin::NewTopic};
 use engine_runtime::generate::{
     Arrivals, FixedLoad, GeneratorConfig, GeneratorKind, GeneratorProgress, KeyField, Mmpp, Pace, run_generator,
 };
@@ -12,11 +12,19 @@ use tokio::sync::watch;
 
 use super::topics::all;
 use crate::{
-    connection, failure::UsageError, global_options::GlobalOptions, output::Output, quantity, signal::StopSignal,
+    connection,
+    failure::UsageError,
+    global_options::GlobalOptions,
+    output::{Output, notice},
+    quantity,
+    signal::StopSignal,
 };
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Events per second of event time in a run as fast as possible: high enough that windows hold many events.
+const MAX_PACE_EVENT_RATE: f64 = 100_000.0;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GenerateCommand {
@@ -35,7 +43,8 @@ pub(crate) struct AdsArguments {
     #[arg(long, value_enum, default_value_t, value_name = "PROCESS")]
     arrivals: ArrivalsArgument,
 
-    /// Events per second, all producers together, or `max` for as fast as the broker takes them
+    /// Events per second, all producers together, or `max` for as fast as the broker takes them (their event times
+    /// are then 100,000 a second)
     #[arg(long, value_name = "N|max", default_value = "666.7", value_parser = rate)]
     rate: Rate,
 
@@ -143,7 +152,7 @@ pub(crate) async fn run(command: GenerateCommand, global: &GlobalOptions) -> any
     };
     config.check().map_err(|error| UsageError(error.to_string()))?;
     let producer_config = connection::producer_config(global, &[("compression.type", "lz4"), ("linger.ms", "5")])?;
-    create_topic(&load, global).await?;
+    create_topic(&load, &producer_config.client).await?;
     let mut stop = StopSignal::listen()?;
     let (stop_sender, stopped) = watch::channel(false);
     let progress = Arc::new(GeneratorProgress::default());
@@ -160,7 +169,7 @@ pub(crate) async fn run(command: GenerateCommand, global: &GlobalOptions) -> any
                 stop_sender.send_replace(true);
             }
             _ = told.tick() => if !global.quiet {
-                eprintln!("{} events", quantity::grouped(progress.events()));
+                notice(format_args!("{} events", quantity::grouped(progress.events())));
             }
         }
     };
@@ -188,7 +197,7 @@ fn ads(arguments: AdsArguments) -> Result<(LoadArguments, GeneratorConfig), Usag
     let default = GeneratorConfig::default();
     let (rate, pace) = match arguments.rate {
         Rate::PerSecond(rate) => (rate, Pace::RealTime),
-        Rate::Max => (default.rate, Pace::Max),
+        Rate::Max => (MAX_PACE_EVENT_RATE, Pace::Max),
     };
     let key = match arguments.key {
         KeyArgument::None => KeyField::None,
@@ -242,19 +251,14 @@ fn bounded(load: &LoadArguments) -> Result<GeneratorConfig, UsageError> {
     })
 }
 
-async fn create_topic(load: &LoadArguments, global: &GlobalOptions) -> anyhow::Result<()> {
+async fn create_topic(load: &LoadArguments, client: &ClientConfig) -> anyhow::Result<()> {
     let topic = NewTopic {
         name: load.topic.clone(),
         partitions: load.partitions,
         replication_factor: None,
         configs: std::collections::BTreeMap::new(),
     };
-    // Only the addresses matter here: `-X` holds a producer's options.
-    let admin = connection::admin(&GlobalOptions {
-        property: Vec::new(),
-        ..global.clone()
-    })
-    .await?;
+    let admin = connection::connect_admin(client.clone()).await?;
     let mut outcomes = admin
         .create_topics(&[topic])
         .await

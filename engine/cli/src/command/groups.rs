@@ -189,6 +189,7 @@ async fn reset(admin: &Admin, arguments: &ResetArguments, json: bool, output: &m
         offsets.push((tp, committed));
     }
     if !arguments.dry_run {
+        refuse_with_members(admin, &arguments.group).await?;
         all("reset", admin.alter_group_offsets(&arguments.group, &offsets).await?)?;
     }
     if json {
@@ -208,6 +209,20 @@ async fn reset(admin: &Admin, arguments: &ResetArguments, json: bool, output: &m
         })
         .collect();
     output.table(&["TOPIC", "PARTITION", "COMMITTED"], &rows)?;
+    Ok(())
+}
+
+/// A broker refuses to reset under living members with UNKNOWN_MEMBER_ID for each partition; say it in one sentence.
+async fn refuse_with_members(admin: &Admin, group: &str) -> anyhow::Result<()> {
+    for (_, described) in admin.describe_groups(&[group]).await? {
+        // A group that does not exist yet may be given offsets.
+        let Ok(described) = described else { continue };
+        let (state, members) = (&described.state, described.members.len());
+        anyhow::ensure!(
+            members == 0,
+            "group {group} is {state} with {members} members; its offsets can be reset when they have left"
+        );
+    }
     Ok(())
 }
 

@@ -10,7 +10,11 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    connection, failure::Interrupted, global_options::GlobalOptions, output::Output, signal::StopSignal,
+    connection,
+    failure::Interrupted,
+    global_options::GlobalOptions,
+    output::{Output, notice},
+    signal::StopSignal,
     time_argument::PositionArgument,
 };
 
@@ -63,12 +67,17 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     if results.without_column > 0 && !global.quiet {
-        eprintln!(
+        notice(format_args!(
             "{} records without a time in column {}",
             results.without_column, arguments.column
-        );
+        ));
     }
     let report = results.latencies.report();
+    anyhow::ensure!(
+        report.overall.count + report.overall.negative > 0,
+        "{} has no results to measure",
+        arguments.topic
+    );
     let mut output = Output::stdout();
     if global.json {
         output.json(&report)?;
@@ -76,11 +85,6 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
         output.line(report.to_string().trim_end())?;
     }
     output.flush()?;
-    anyhow::ensure!(
-        report.overall.count + report.overall.negative > 0,
-        "{} has no results to measure",
-        arguments.topic
-    );
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::{
     connection,
     failure::{Interrupted, UsageError},
     global_options::{GlobalOptions, key_value},
+    output::notice,
     quantity,
     signal::StopSignal,
 };
@@ -85,12 +86,12 @@ pub(crate) async fn run(arguments: ProduceArguments, global: &GlobalOptions) -> 
         .await
         .with_context(|| format!("not everything arrived in {}", arguments.topic))?;
     if !global.quiet {
-        eprintln!(
+        notice(format_args!(
             "{} records to {} in {}",
             quantity::grouped(records),
             arguments.topic,
             quantity::duration(started.elapsed())
-        );
+        ));
     }
     if interrupted { Err(Interrupted.into()) } else { Ok(()) }
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
             () = stop.requested(), if listening => {
                 listening = false;
                 if !global.quiet {
-                    eprintln!("stopping: finishing the checkpoint; a second signal forces the end");
+                    live::stopping(global);
                 }
                 stop_sender.send_replace(true);
             }

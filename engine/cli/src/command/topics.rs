@@ -265,8 +265,9 @@ pub(super) fn confirm_on_terminal(question: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Ok(());
     }
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    let mut terminal = std::io::stderr();
+    let asked = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());
+    asked.context("cannot ask on standard error")?;
     let mut answer = String::new();
     std::io::stdin()
         .read_line(&mut answer)

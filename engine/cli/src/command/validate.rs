@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine_runtime::config::{self, Loaded, Surroundings};
 
-use crate::{failure::FileMistakes, global_options::GlobalOptions, output::Output};
+use crate::{
+    failure::FileMistakes,
+    global_options::GlobalOptions,
+    output::{Output, notice},
+};
 
 /// Checks a pipeline file and reports every mistake at once, each with its line and what was expected.
 #[derive(Debug, Args)]
@@ -46,7 +50,7 @@ impl PipelineFile {
         let loaded = config::load(&self.path, &surroundings).map_err(|error| FileMistakes(error.to_string()))?;
         if !global.quiet {
             for warning in &loaded.warnings {
-                eprintln!("{warning}");
+                notice(warning);
             }
         }
         Ok(loaded)

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::banner;
 use crate::{
     global_options::{GlobalOptions, LogFormat},
+    output::notice,
     quantity,
 };
 
@@ -26,7 +27,7 @@ pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, options
     if as_json {
         log(&serde_json::json!({ "event": "started", "run": started }));
     } else if !options.quiet {
-        eprintln!("{}", banner::text(&started, embedded));
+        notice(banner::text(&started, embedded));
     }
     if options.quiet {
         return;
@@ -56,14 +57,23 @@ pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, options
                 "event": "status", "records_in_per_second": records_in, "records_out_per_second": records_out, "run": status,
             }));
         } else {
-            eprintln!("{}", text(&status, records_in, records_out));
+            notice(text(&status, records_in, records_out));
         }
     }
     line.finish_and_clear();
 }
 
+/// Says that a signal was understood.
+pub(super) fn stopping(options: &GlobalOptions) {
+    if options.log == LogFormat::Json {
+        log(&serde_json::json!({ "event": "stopping" }));
+    } else {
+        notice("stopping: finishing the checkpoint; a second signal forces the end");
+    }
+}
+
 fn log(fields: &serde_json::Value) {
-    eprintln!("{fields}");
+    notice(fields);
 }
 
 struct Rates {
