@@ -27,7 +27,7 @@ impl Membership {
         self.application.last_poll = now;
     }
 
-    /// Answer to [`GroupAction::Heartbeat`].
+    /// Answer to [`GroupAction::Heartbeat`](crate::group::action::GroupAction::Heartbeat).
     pub fn handle_heartbeat(&mut self, now: Instant, generation_id: i32, answer: Result<(), GroupError>) {
         let sent_at = match self.heartbeat.sent {
             Some((sent_generation, sent_at)) if sent_generation == generation_id => sent_at,
