@@ -12,7 +12,6 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
-mod exchange;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -28,22 +27,21 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
-mod supported;
 mod sync_group;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::ApiKey;
 use engine_wire::request::{RequestHeader, decode_request_body};
 use engine_wire::response::encode_response;
 
-use self::exchange::Asker;
-pub(crate) use self::exchange::{Answer, AnswerError};
-use self::supported::SUPPORTED;
+use crate::exchange::{Answer, AnswerError, Asker};
 use crate::fault::FaultAction;
 use crate::node::Node;
+use crate::supported::SUPPORTED;
 
 /// Answers one request, if need be after the fault that a test injected.
 pub(crate) async fn answer(
@@ -76,7 +74,7 @@ async fn dispatch(
     peer: IpAddr,
     header: &RequestHeader,
     body: Bytes,
-    fault: Option<engine_wire::error_code::ErrorCode>,
+    fault: Option<ErrorCode>,
 ) -> Result<Answer, AnswerError> {
     let RequestHeader {
         api_key,

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::config::BrokerConfig;
 use crate::connection::{self, ConnectionError};
 use crate::fault::{Fault, Faults};
 use crate::node::Node;
+use crate::start_error::StartError;
 
 /// How often time bounds and compaction are looked after.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
@@ -157,34 +157,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Why a broker could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The listener could not be bound.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The data directory could not be opened or read, or is damaged.
-    #[error("cannot use data directory {path}")]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system, or recovery, said.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process uses the data directory.
-    #[error("data directory {path} is in use by another broker")]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-    },
 }

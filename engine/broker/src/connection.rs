@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::api::{Answer, AnswerError, answer};
+use crate::api::answer;
+use crate::exchange::{Answer, AnswerError};
 use crate::node::Node;
 
 /// Free space that is made before the socket is read.

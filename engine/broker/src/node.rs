@@ -17,7 +17,6 @@ use engine_wire::error_code::ErrorCode;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::broker::StartError;
 use crate::config::{BrokerConfig, FsyncPolicy};
 use crate::coordinator::Coordinator;
 use crate::fault::Faults;
@@ -26,6 +25,7 @@ use crate::journal::fact::Fact;
 use crate::log::Log;
 use crate::node::storage::lock_directory;
 use crate::partition::Partition;
+use crate::start_error::StartError;
 use crate::topic::{Topic, Topics, is_valid_name};
 use crate::topic_config::TopicConfig;
 

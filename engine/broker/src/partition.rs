@@ -7,6 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engine_wire::error_code::ErrorCode;
 use tokio::sync::Notify;
 
 use crate::batch::IncomingBatch;
@@ -84,6 +85,16 @@ impl Partition {
             self.wake_waiting();
         }
         appended
+    }
+
+    /// Compares what a client knows about the leader with what is; -1 asks for no comparison (KIP-320).
+    pub(crate) fn check_leader_epoch(&self, known: i32) -> Result<(), ErrorCode> {
+        match known {
+            -1 => Ok(()),
+            known if known < self.leader_epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
+            known if known > self.leader_epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+            _ => Ok(()),
+        }
     }
 
     /// Looks into the log.

@@ -43,6 +43,28 @@ pub(crate) enum ConfigType {
     List = 7,
 }
 
+/// A setting as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) config_type: ConfigType,
+    pub(crate) value: String,
+    pub(crate) source: ConfigSource,
+}
+
+/// Where a value in force comes from (`config_source` of DescribeConfigs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigSource {
+    /// Set on the topic.
+    Topic = 1,
+    /// Fixed when the broker started.
+    StaticBroker = 4,
+    Default = 5,
+}
+
+/// Resource type of topics in the requests about configuration.
+pub(crate) const TOPIC_RESOURCE: i8 = 2;
+
 /// Name, type, Kafka's default.
 type Known = (&'static str, ConfigType, &'static str);
 
@@ -102,8 +124,8 @@ impl TopicConfig {
         &self.explicit
     }
 
-    /// Every known setting: name, type, value in force, whether it was set explicitly.
-    pub(crate) fn describe(&self, broker: &BrokerConfig) -> Vec<(&'static str, ConfigType, String, bool)> {
+    /// Every known setting and its value in force.
+    pub(crate) fn describe(&self, broker: &BrokerConfig) -> Vec<Setting> {
         let describe = |(name, config_type, default): &Known| {
             let explicit = self.explicit.get(*name);
             let default = || match *name {
@@ -116,12 +138,12 @@ impl TopicConfig {
                     .map_or("-1".to_owned(), |bytes| bytes.to_string()),
                 _ => (*default).to_owned(),
             };
-            (
-                *name,
-                *config_type,
-                explicit.cloned().unwrap_or_else(default),
-                explicit.is_some(),
-            )
+            Setting {
+                name,
+                config_type: *config_type,
+                source: explicit.map_or(ConfigSource::Default, |_| ConfigSource::Topic),
+                value: explicit.cloned().unwrap_or_else(default),
+            }
         };
         KNOWN.iter().map(describe).collect()
     }

@@ -6,8 +6,8 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::api_versions_response::ApiVersion;
 use engine_wire::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
-use crate::api::exchange::Asker;
-use crate::api::supported::SUPPORTED;
+use crate::exchange::Asker;
+use crate::supported::SUPPORTED;
 use crate::node::Node;
 
 pub(super) fn handle(_: &Arc<Node>, _: Asker<'_>, _: ApiVersionsRequest) -> ApiVersionsResponse {

@@ -7,7 +7,7 @@ use engine_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use engine_wire::messages::create_partitions_response::CreatePartitionsTopicResult;
 use engine_wire::messages::{CreatePartitionsRequest, CreatePartitionsResponse, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, _: Asker<'_>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {

@@ -9,10 +9,9 @@ use engine_wire::messages::create_topics_response::{CreatableTopicConfigs, Creat
 use engine_wire::messages::{CreateTopicsRequest, CreateTopicsResponse, StrBytes};
 use uuid::Uuid;
 
-use crate::api::describe_configs::{DEFAULT_CONFIG, TOPIC_CONFIG};
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{Setting, TopicConfig};
 
 /// What was created, or would have been.
 struct Created {
@@ -107,11 +106,11 @@ fn respond(
             .with_error_code(code.code())
             .with_error_message(Some(StrBytes::from_string(message))),
         Ok(created) => {
-            let config = |(name, _, value, is_explicit): (&'static str, _, String, bool)| {
+            let config = |setting: Setting| {
                 CreatableTopicConfigs::default()
-                    .with_name(StrBytes::from_static_str(name))
-                    .with_value(Some(StrBytes::from_string(value)))
-                    .with_config_source(if is_explicit { TOPIC_CONFIG } else { DEFAULT_CONFIG })
+                    .with_name(StrBytes::from_static_str(setting.name))
+                    .with_value(Some(StrBytes::from_string(setting.value)))
+                    .with_config_source(setting.source as i8)
             };
             let result = match asker.version {
                 7.. => result.with_topic_id(created.id),

@@ -6,7 +6,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::delete_groups_response::DeletableGroupResult;
 use engine_wire::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::Group;
 use crate::journal::fact::Fact;
 use crate::node::Node;

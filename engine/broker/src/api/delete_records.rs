@@ -7,7 +7,7 @@ use engine_wire::messages::delete_records_request::{DeleteRecordsPartition, Dele
 use engine_wire::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use engine_wire::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::log::Log;
 use crate::node::Node;
 

@@ -7,7 +7,7 @@ use engine_wire::messages::delete_topics_request::DeleteTopicState;
 use engine_wire::messages::delete_topics_response::DeletableTopicResult;
 use engine_wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse, StrBytes, TopicName};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {

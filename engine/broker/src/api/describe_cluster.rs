@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine_wire::messages::describe_cluster_response::DescribeClusterBroker;
 use engine_wire::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeClusterRequest) -> DescribeClusterResponse {

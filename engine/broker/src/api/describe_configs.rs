@@ -9,20 +9,11 @@ use engine_wire::messages::describe_configs_response::{
 };
 use engine_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
-use crate::topic_config::ConfigType;
+use crate::topic_config::{ConfigSource, ConfigType, Setting, TOPIC_RESOURCE};
 
-pub(super) const TOPIC_RESOURCE: i8 = 2;
 const BROKER_RESOURCE: i8 = 4;
-
-/// Where a value comes from: set on the topic, the broker's start, the default.
-pub(super) const TOPIC_CONFIG: i8 = 1;
-const STATIC_BROKER_CONFIG: i8 = 4;
-pub(super) const DEFAULT_CONFIG: i8 = 5;
-
-/// Name, type, value, source.
-type Setting = (&'static str, ConfigType, String, i8);
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let with_synonyms = request.include_synonyms;
@@ -39,7 +30,7 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeConfig
             .with_resource_name(resource.resource_name.clone());
         match settings {
             Ok(settings) => {
-                let asked = settings.into_iter().filter(|(name, ..)| is_asked(name));
+                let asked = settings.into_iter().filter(|setting| is_asked(setting.name));
                 result.with_configs(asked.map(|setting| describe(asker, setting, with_synonyms)).collect())
             }
             Err((code, message)) => result
@@ -59,11 +50,7 @@ fn settings(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Setti
                 .topics
                 .find(name)
                 .ok_or_else(|| (unknown, unknown.message().to_owned()))?;
-            let source = |is_explicit| if is_explicit { TOPIC_CONFIG } else { DEFAULT_CONFIG };
-            let settings = topic.config().describe(&node.config).into_iter();
-            Ok(settings
-                .map(|(name, config_type, value, explicit)| (name, config_type, value, source(explicit)))
-                .collect())
+            Ok(topic.config().describe(&node.config))
         }
         BROKER_RESOURCE if name.is_empty() => Ok(Vec::new()), // Dynamic defaults, of which there are none.
         BROKER_RESOURCE if name == node.config.node_id.to_string() => Ok(broker_settings(node)),
@@ -118,27 +105,30 @@ fn broker_settings(node: &Node) -> Vec<Setting> {
             config.frame_bytes_max.to_string(),
         ),
     ];
-    settings
-        .into_iter()
-        .map(|(name, config_type, value)| (name, config_type, value, STATIC_BROKER_CONFIG))
-        .collect()
+    let setting = |(name, config_type, value)| Setting {
+        name,
+        config_type,
+        value,
+        source: ConfigSource::StaticBroker,
+    };
+    settings.into_iter().map(setting).collect()
 }
 
 fn describe(asker: Asker<'_>, setting: Setting, with_synonyms: bool) -> DescribeConfigsResourceResult {
-    let (name, config_type, value, source) = setting;
-    let (name, value) = (StrBytes::from_static_str(name), StrBytes::from_string(value));
+    let name = StrBytes::from_static_str(setting.name);
+    let value = Some(StrBytes::from_string(setting.value));
     let synonym = DescribeConfigsSynonym::default()
         .with_name(name.clone())
-        .with_value(Some(value.clone()))
-        .with_source(source);
+        .with_value(value.clone())
+        .with_source(setting.source as i8);
     let described = DescribeConfigsResourceResult::default()
         .with_name(name)
-        .with_value(Some(value))
-        .with_read_only(source == STATIC_BROKER_CONFIG)
-        .with_config_source(source)
+        .with_value(value)
+        .with_read_only(setting.source == ConfigSource::StaticBroker)
+        .with_config_source(setting.source as i8)
         .with_synonyms(if with_synonyms { vec![synonym] } else { Vec::new() });
     match asker.version {
-        3.. => described.with_config_type(config_type as i8),
+        3.. => described.with_config_type(setting.config_type as i8),
         _ => described,
     }
 }

@@ -6,7 +6,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use engine_wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::GroupView;
 use crate::group::member::Member;
 use crate::node::Node;

@@ -15,10 +15,9 @@ use engine_wire::messages::FetchRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::api::fetch::response::ResponseWriter;
 use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted, WantedPartition};
-use crate::api::list_offsets::check_leader_epoch;
 use crate::log::read::LogSlice;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -83,7 +82,7 @@ fn resolve(node: &Node, asker: Asker<'_>, request: FetchRequest, fault: Option<E
                 let partition = topic
                     .partition(wanted.partition)
                     .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+                partition.check_leader_epoch(wanted.current_leader_epoch)?;
                 Ok(partition)
             });
             WantedPartition {

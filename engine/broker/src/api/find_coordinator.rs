@@ -6,7 +6,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::find_coordinator_response::Coordinator;
 use engine_wire::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 const GROUP: i8 = 0;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::{HeartbeatRequest, HeartbeatResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: HeartbeatRequest) -> HeartbeatResponse {

@@ -7,10 +7,9 @@ use engine_wire::messages::incremental_alter_configs_request::{AlterConfigsResou
 use engine_wire::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use engine_wire::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, StrBytes};
 
-use crate::api::describe_configs::TOPIC_RESOURCE;
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{TOPIC_RESOURCE, TopicConfig};
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: InitProducerIdRequest) -> InitProducerIdResponse {

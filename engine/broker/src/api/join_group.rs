@@ -10,7 +10,7 @@ use engine_wire::messages::{JoinGroupRequest, JoinGroupResponse, StrBytes};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::{JoinAnswer, JoinRequest, JoinedMember};
 use crate::node::{Node, random_id};
 

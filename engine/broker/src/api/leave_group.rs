@@ -7,7 +7,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::leave_group_response::MemberResponse;
 use engine_wire::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: LeaveGroupRequest) -> LeaveGroupResponse {

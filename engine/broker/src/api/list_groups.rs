@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine_wire::messages::list_groups_response::ListedGroup;
 use engine_wire::messages::{GroupId, ListGroupsRequest, ListGroupsResponse, StrBytes};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::Group;
 use crate::node::Node;
 

@@ -10,7 +10,7 @@ use engine_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use engine_wire::record_batch::RawBatch;
 use tracing::warn;
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::log::Log;
 use crate::log::read::LogSlice;
 use crate::node::Node;
@@ -77,7 +77,7 @@ fn find(topic: &Topic, wanted: &ListOffsetsPartition) -> Result<(Found, i32), Er
     let partition = topic
         .partition(wanted.partition_index)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+    partition.check_leader_epoch(wanted.current_leader_epoch)?;
     let found = match wanted.timestamp {
         LATEST => Found {
             offset: partition.look(Log::next_offset),
@@ -114,16 +114,6 @@ fn find(topic: &Topic, wanted: &ListOffsetsPartition) -> Result<(Found, i32), Er
         },
     };
     Ok((found, partition.leader_epoch))
-}
-
-/// Compares what a client knows about the leader with what is; -1 asks for no comparison (KIP-320).
-pub(super) fn check_leader_epoch(partition: &Partition, known: i32) -> Result<(), ErrorCode> {
-    match known {
-        -1 => Ok(()),
-        known if known < partition.leader_epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
-        known if known > partition.leader_epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
-        _ => Ok(()),
-    }
 }
 
 fn slice(entry: &crate::log::Entry) -> LogSlice {

@@ -11,7 +11,7 @@ use engine_wire::messages::metadata_response::{
 use engine_wire::messages::{BrokerId, MetadataRequest, MetadataResponse, StrBytes, TopicName};
 use uuid::Uuid;
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::node::Node;
 use crate::topic::Topic;
 

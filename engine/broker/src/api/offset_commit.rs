@@ -8,7 +8,7 @@ use engine_wire::messages::offset_commit_request::{OffsetCommitRequestPartition,
 use engine_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use engine_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::Group;
 use crate::group::offsets::CommittedOffset;
 use crate::journal::fact::Fact;

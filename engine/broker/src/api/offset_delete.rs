@@ -7,7 +7,7 @@ use engine_wire::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use engine_wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use engine_wire::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::journal::fact::Fact;
 use crate::node::Node;
 

@@ -11,7 +11,7 @@ use engine_wire::messages::offset_fetch_response::{
 };
 use engine_wire::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, StrBytes, TopicName};
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::offsets::CommittedOffset;
 use crate::node::Node;
 

@@ -7,8 +7,7 @@ use engine_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPart
 use engine_wire::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use engine_wire::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use crate::api::exchange::Asker;
-use crate::api::list_offsets::check_leader_epoch;
+use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(
@@ -41,7 +40,7 @@ fn find(node: &Node, topic: &str, wanted: &OffsetForLeaderPartition) -> Result<(
     let partition = topic
         .partition(wanted.partition)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+    partition.check_leader_epoch(wanted.current_leader_epoch)?;
     let end = partition.look(|log| log.end_offset_of_epoch(wanted.leader_epoch, partition.leader_epoch));
     Ok(end.unwrap_or((-1, -1)))
 }

@@ -1,9 +1,7 @@
 //! Produce: batches are checked, given their offsets and kept.
 //!
-//! The request is read by hand (see `produce::request`), so that a batch goes from the socket to the log as it is.
+//! The request is read by hand (see `produce_request`), so that a batch goes from the socket to the log as it is.
 //! With one replica every acknowledgement is the same, so acks=1 and acks=all differ in nothing.
-
-pub(super) mod request;
 
 use std::sync::Arc;
 
@@ -14,12 +12,12 @@ use engine_wire::messages::{ProduceResponse, StrBytes, TopicName};
 use engine_wire::record_batch::{BatchError, ProducedBatchError};
 use tracing::debug;
 
-use crate::api::exchange::{AnswerError, Asker};
-use crate::api::produce::request::{PartitionData, ProduceRequest, TopicKey};
 use crate::batch::{BatchRefused, BatchRules, IncomingBatch};
+use crate::exchange::{AnswerError, Asker};
 use crate::log::producer_state::SequenceError;
 use crate::node::{Node, now_ms};
 use crate::partition::{AppendError, Appended, Partition};
+use crate::produce_request::{PartitionData, ProduceRequest, TopicKey};
 use crate::topic::Topic;
 
 /// A code, and the sentence for versions that have room for one.

@@ -8,7 +8,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::{StrBytes, SyncGroupRequest, SyncGroupResponse};
 use tokio::sync::oneshot;
 
-use crate::api::exchange::Asker;
+use crate::exchange::Asker;
 use crate::group::{SyncAnswer, SyncRequest};
 use crate::node::Node;
 

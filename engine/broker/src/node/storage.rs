@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::broker::StartError;
 use crate::group::offsets::CommittedOffset;
 use crate::journal::Journal;
 use crate::journal::fact::Fact;
@@ -24,6 +23,7 @@ use crate::log::Log;
 use crate::log::disk::DiskLog;
 use crate::node::Node;
 use crate::partition::Partition;
+use crate::start_error::StartError;
 use crate::topic::Topic;
 use crate::topic_config::TopicConfig;
 

@@ -13,30 +13,30 @@ const TOPIC_IDS: i16 = 13;
 
 /// A whole request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ProduceRequest {
-    pub(super) transactional_id: Option<Bytes>,
-    pub(super) acks: i16,
-    pub(super) topics: Vec<TopicData>,
+pub(crate) struct ProduceRequest {
+    pub(crate) transactional_id: Option<Bytes>,
+    pub(crate) acks: i16,
+    pub(crate) topics: Vec<TopicData>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TopicData {
-    pub(super) topic: TopicKey,
-    pub(super) partitions: Vec<PartitionData>,
+pub(crate) struct TopicData {
+    pub(crate) topic: TopicKey,
+    pub(crate) partitions: Vec<PartitionData>,
 }
 
 /// How a request names a topic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum TopicKey {
+pub(crate) enum TopicKey {
     Name(String),
     Id(Uuid),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PartitionData {
-    pub(super) index: i32,
+pub(crate) struct PartitionData {
+    pub(crate) index: i32,
     /// Empty if null.
-    pub(super) records: Bytes,
+    pub(crate) records: Bytes,
 }
 
 /// The request ends before it should, or has a length that cannot be.
@@ -48,7 +48,7 @@ pub(crate) struct ProduceRequestError {
 }
 
 impl ProduceRequest {
-    pub(super) fn decode(version: i16, body: Bytes) -> Result<Self, ProduceRequestError> {
+    pub(crate) fn decode(version: i16, body: Bytes) -> Result<Self, ProduceRequestError> {
         let mut reader = Reader {
             is_flexible: version >= FLEXIBLE,
             rest: body,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use engine_wire::request::EncodeError;
 
-use crate::api::produce::request::ProduceRequestError;
+use crate::produce_request::ProduceRequestError;
 
 /// Who asks, and how.
 #[derive(Debug, Clone, Copy)]
