@@ -9,7 +9,7 @@
 pub(crate) mod fact;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,7 @@ use tracing::warn;
 use crate::journal::fact::Fact;
 
 const FILE_NAME: &str = "journal.log";
+const NEW_FILE_NAME: &str = "journal.new";
 /// The first bytes of a journal: a name and a format version.
 const MAGIC: &[u8; 8] = b"ENGJRNL1";
 /// Below this size a journal is not worth rewriting.
@@ -41,6 +42,10 @@ struct JournalFile {
     size: u64,
     live: BTreeMap<Vec<u8>, Vec<u8>>,
     live_size: u64,
+    /// After a rewrite that failed: not again before the file has this size.
+    rewrite_at: u64,
+    /// A failed write left bytes that could not be cut off; what came behind them would be lost with them.
+    has_torn_tail: bool,
 }
 
 impl Journal {
@@ -68,7 +73,7 @@ impl Journal {
             })?;
             facts.push(fact);
         }
-        let file = JournalFile::rewrite(directory.to_owned(), live)?;
+        let file = JournalFile::create(directory.to_owned(), live)?;
         Ok((
             Self {
                 file: Some(Mutex::new(file)),
@@ -122,32 +127,36 @@ impl Change {
 }
 
 impl JournalFile {
-    /// Writes `live` to a new file and puts it in the place of the old one.
-    fn rewrite(directory: PathBuf, live: BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<Self> {
-        let mut bytes = MAGIC.to_vec();
-        live.iter()
-            .for_each(|(key, value)| put_entry(&mut bytes, key, Some(value)));
-        let (path, new_path) = (directory.join(FILE_NAME), directory.join("journal.new"));
-        let mut file = File::create(&new_path)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new_path, &path)?;
-        File::open(&directory)?.sync_all()?;
-        let file = OpenOptions::new().append(true).open(&path)?;
-        let size = bytes.len() as u64;
+    /// A file that holds `live` and nothing else.
+    fn create(directory: PathBuf, live: BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<Self> {
+        let (file, size) = write_new(&directory, &live)?;
         Ok(Self {
             directory,
             file,
             size,
             live,
             live_size: size,
+            rewrite_at: 0,
+            has_torn_tail: false,
         })
     }
 
+    /// Puts a file that holds only what is live in the place of this one.
+    fn rewrite(&mut self) -> io::Result<()> {
+        (self.file, self.size) = write_new(&self.directory, &self.live)?;
+        self.live_size = self.size;
+        self.rewrite_at = 0;
+        self.has_torn_tail = false;
+        Ok(())
+    }
+
     fn apply(&mut self, change: Change, sync: bool) -> io::Result<()> {
+        if self.has_torn_tail {
+            self.rewrite()?;
+        }
         let written = self.file.write_all(&change.bytes);
         if let Err(error) = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) }) {
-            self.file.set_len(self.size)?;
+            self.has_torn_tail = self.file.set_len(self.size).is_err();
             return Err(error);
         }
         self.size += change.bytes.len() as u64;
@@ -160,11 +169,36 @@ impl JournalFile {
             let gone = replaced.map_or(0, |value| key_size + value.len() as u64);
             self.live_size = (self.live_size + added).saturating_sub(gone);
         }
-        if self.size > REWRITE_BYTES_MIN.max(self.live_size * REWRITE_RATIO) {
-            *self = Self::rewrite(self.directory.clone(), std::mem::take(&mut self.live))?;
+        // The change itself is safe: a rewrite that fails, for want of space perhaps, is tried again later.
+        if self.size
+            > REWRITE_BYTES_MIN
+                .max(self.live_size * REWRITE_RATIO)
+                .max(self.rewrite_at)
+            && let Err(error) = self.rewrite()
+        {
+            warn!(directory = %self.directory.display(), %error, "The journal could not be made smaller.");
+            self.rewrite_at = self.size * 2;
         }
         Ok(())
     }
+}
+
+/// Writes `live` to a new file and puts it in the place of the old one; on error the old one is as it was.
+fn write_new(directory: &Path, live: &BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<(File, u64)> {
+    let mut bytes = MAGIC.to_vec();
+    live.iter()
+        .for_each(|(key, value)| put_entry(&mut bytes, key, Some(value)));
+    let new_path = directory.join(NEW_FILE_NAME);
+    let mut file = File::create(&new_path)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&new_path, directory.join(FILE_NAME))?;
+    // The new file is the journal from here on, whether or not the folder's entry is on the disk yet: appending
+    // to the old one would be lost.
+    if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
+        warn!(directory = %directory.display(), %error, "The data directory was not synced.");
+    }
+    Ok((file, bytes.len() as u64))
 }
 
 /// Entry: length and CRC-32C of the rest, then 1 for put or 0 for remove, key length, key, value.
@@ -256,6 +290,33 @@ mod tests {
         fs::write(&path, &bytes[..bytes.len() - 3]).expect("a shorter journal");
         let (_, facts) = Journal::open(directory.path(), false).expect("a torn journal");
         assert_eq!(facts, [log_start(0, 5)]);
+    }
+
+    #[test]
+    fn a_rewrite_that_fails_loses_nothing_and_is_made_up_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (journal, _) = Journal::open(directory.path(), false).expect("a new journal");
+        journal.record(&[log_start(7, 7)]).expect("recorded");
+        // A folder in the place of the new file: it cannot be created.
+        let in_the_way = directory.path().join(NEW_FILE_NAME);
+        fs::create_dir(&in_the_way).expect("a folder");
+        let facts: Vec<_> = (0..1_000).map(|offset| log_start(0, offset)).collect();
+        let size = || {
+            fs::metadata(directory.path().join(FILE_NAME))
+                .expect("the journal")
+                .len()
+        };
+        while size() < REWRITE_BYTES_MIN + REWRITE_BYTES_MIN / 2 {
+            journal.record(&facts).expect("recorded although the rewrite fails");
+        }
+        fs::remove_dir(&in_the_way).expect("gone");
+        while size() > REWRITE_BYTES_MIN {
+            assert!(size() < 4 * REWRITE_BYTES_MIN, "never rewritten again");
+            journal.record(&facts).expect("recorded");
+        }
+        drop(journal);
+        let (_, facts) = Journal::open(directory.path(), false).expect("an old journal");
+        assert_eq!(facts, [log_start(0, 999), log_start(7, 7)]);
     }
 
     #[test]
