@@ -124,10 +124,7 @@ impl Group {
         instance_id: Option<&str>,
         generation_id: i32,
     ) -> Result<(), ErrorCode> {
-        self.check_member(member_id, instance_id)?;
-        if generation_id != self.generation_id {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
+        self.check_generation(member_id, instance_id, generation_id)?;
         let member = self.members.get_mut(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         member.touch(now);
         match self.state {
@@ -148,10 +145,7 @@ impl Group {
         if generation_id < 0 && self.members.is_empty() {
             return Ok(()); // A consumer with its own assignment, or an administrator.
         }
-        self.check_member(member_id, instance_id)?;
-        if generation_id != self.generation_id {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
+        self.check_generation(member_id, instance_id, generation_id)?;
         if let Some(member) = self.members.get_mut(member_id) {
             member.touch(now);
         }
@@ -235,6 +229,20 @@ impl Group {
     /// Whether members of this group, which consume with subscriptions, read `topic`.
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         self.protocol_type == "consumer" && self.members.values().any(|member| member.may_read(topic))
+    }
+
+    /// A member must be known, and speak of the present generation.
+    fn check_generation(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation_id: i32,
+    ) -> Result<(), ErrorCode> {
+        self.check_member(member_id, instance_id)?;
+        match generation_id == self.generation_id {
+            true => Ok(()),
+            false => Err(ErrorCode::ILLEGAL_GENERATION),
+        }
     }
 
     /// A member must be known; with an instance id, it must be the instance's present member.

@@ -146,15 +146,15 @@ impl Group {
             .cloned()
     }
 
-    /// The longest any member wants to be waited for.
+    /// The longest any member wants to be waited for. Never zero: a group of absent static members waits for them
+    /// from one timeout to the next.
     fn rebalance_timeout(&self) -> Duration {
-        self.members
-            .values()
-            .map(|member| member.rebalance_timeout)
-            .max()
-            .unwrap_or_default()
+        let wanted = self.members.values().map(|member| member.rebalance_timeout);
+        wanted.max().unwrap_or_default().max(REBALANCE_TIMEOUT_MIN)
     }
 }
+
+const REBALANCE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Generations never become negative, which is how clients without one are told apart.
 fn next_generation(generation_id: i32) -> i32 {

@@ -78,10 +78,11 @@ impl Group {
     }
 
     fn check_sync(&self, request: &SyncRequest) -> Result<(), ErrorCode> {
-        self.check_member(&request.member_id, request.instance_id.as_deref())?;
-        if request.generation_id != self.generation_id {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
+        self.check_generation(
+            &request.member_id,
+            request.instance_id.as_deref(),
+            request.generation_id,
+        )?;
         let differs =
             |sent: &Option<String>, ours: Option<&str>| sent.as_deref().is_some_and(|sent| Some(sent) != ours);
         match self.state {
