@@ -1,16 +1,18 @@
 //! The broker's state, without its sockets: topics and their logs, groups, producer ids, the journal.
 //!
-//! Request handlers share one [`Node`]. Locks are small and never nested but in this order: topic table, group
-//! table, group, journal; a partition's lock is taken alone.
+//! Request handlers share one [`Node`]. Locks are small and never nested but in this order: changing topics, topic
+//! table, group table, group, journal; a partition's lock is taken alone.
 
 mod retention;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_wire::error_code::ErrorCode;
@@ -50,6 +52,8 @@ pub(crate) struct Node {
     /// Of all partitions.
     total_bytes: Arc<AtomicU64>,
     is_trimming: AtomicBool,
+    /// Held while topics are made, grown, configured or deleted, so that the journal tells the same story.
+    changing_topics: Mutex<()>,
     /// Held as long as the data directory is used.
     _lock_file: Option<File>,
 }
@@ -71,6 +75,7 @@ impl Node {
             producer_ids_below: Mutex::new(0),
             total_bytes: Arc::default(),
             is_trimming: AtomicBool::new(false),
+            changing_topics: Mutex::new(()),
             _lock_file: None,
             config,
         };
@@ -82,13 +87,15 @@ impl Node {
         Ok(node)
     }
 
-    /// Makes a topic. Answers with the reason in Kafka's terms and words.
+    /// Makes a topic, known after a restart before anybody can write to it. Answers with the reason in Kafka's
+    /// terms and words.
     pub(crate) fn create_topic(
         &self,
         name: &str,
         partitions: i32,
         configs: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, (ErrorCode, String)> {
+        let _changing = self.change_topics();
         let config = self.check_new_topic(name, partitions, configs)?;
         let id = Uuid::from_u128(random_id());
         let new_partition = |index| self.open_partition(name, id, index, 0);
@@ -96,13 +103,6 @@ impl Node {
         let explicit = config.explicit().clone();
         let topic = opened.map(|opened| Arc::new(Topic::new(Arc::from(name), id, opened, config)));
         let topic = topic.map_err(|error| self.storage_failed("create the topic's logs", &error))?;
-        if !self.topics.insert(Arc::clone(&topic)) {
-            self.delete_files(&topic);
-            return Err((
-                ErrorCode::TOPIC_ALREADY_EXISTS,
-                format!("Topic '{name}' already exists."),
-            ));
-        }
         let fact = Fact::Topic {
             name: name.to_owned(),
             id,
@@ -110,9 +110,10 @@ impl Node {
             configs: explicit,
         };
         if let Err(error) = self.journal.record(&[fact]) {
-            self.topics.remove(name);
+            self.delete_files(&topic);
             return Err(self.storage_failed("record the topic", &error));
         }
+        self.topics.insert(Arc::clone(&topic));
         Ok(topic)
     }
 
@@ -147,7 +148,7 @@ impl Node {
         TopicConfig::parse(configs).map_err(|error| (ErrorCode::INVALID_CONFIG, error.to_string()))
     }
 
-    pub(crate) fn check_partition_count(&self, partitions: i32) -> Result<(), (ErrorCode, String)> {
+    fn check_partition_count(&self, partitions: i32) -> Result<(), (ErrorCode, String)> {
         let bound = self.config.partitions_max;
         match partitions {
             1.. if partitions <= bound => Ok(()),
@@ -158,8 +159,10 @@ impl Node {
         }
     }
 
-    /// Grows a topic to `count` partitions.
+    /// Grows a topic to `count` partitions, which must be more than it has.
     pub(crate) fn add_partitions(&self, topic: &Topic, count: i32) -> Result<(), (ErrorCode, String)> {
+        let _changing = self.change_topics();
+        self.check_growth(topic, count)?;
         let new_partition = |index| self.open_partition(&topic.name, topic.id, index, 0);
         let opened: io::Result<Vec<_>> = (topic.partition_count()..count).map(new_partition).collect();
         let opened = opened.map_err(|error| self.storage_failed("create the partitions' logs", &error))?;
@@ -171,7 +174,21 @@ impl Node {
         Ok(())
     }
 
+    /// All checks of [`add_partitions`](Self::add_partitions), without adding them.
+    pub(crate) fn check_growth(&self, topic: &Topic, count: i32) -> Result<(), (ErrorCode, String)> {
+        self.check_partition_count(count)?;
+        let (name, present) = (&topic.name, topic.partition_count());
+        match count > present {
+            true => Ok(()),
+            false => Err((
+                ErrorCode::INVALID_PARTITIONS,
+                format!("Topic {name} has {present} partitions, {count} would not be an increase."),
+            )),
+        }
+    }
+
     pub(crate) fn set_topic_config(&self, topic: &Topic, config: TopicConfig) -> Result<(), (ErrorCode, String)> {
+        let _changing = self.change_topics();
         let changed = self.topic_fact(topic, topic.partition_count(), &config);
         self.journal
             .record(&[changed])
@@ -188,6 +205,7 @@ impl Node {
                 "This server does not host this topic.".to_owned(),
             )
         };
+        let _changing = self.change_topics();
         let topic = self.topics.remove(name).ok_or_else(unknown)?;
         let mut forgotten = vec![self.topic_fact(&topic, 0, &topic.config())];
         for partition in topic.partitions() {
@@ -241,10 +259,7 @@ impl Node {
     /// A producer id that nobody has had before.
     pub(crate) fn allocate_producer_id(&self) -> io::Result<i64> {
         let id = self.next_producer_id.fetch_add(1, Ordering::Relaxed);
-        let mut below = self
-            .producer_ids_below
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut below = self.producer_ids_below.lock().unwrap_or_else(PoisonError::into_inner);
         if id >= *below {
             self.journal.record(&[Fact::ProducerIdsBelow(id + PRODUCER_ID_BLOCK)])?;
             *below = id + PRODUCER_ID_BLOCK;
@@ -278,6 +293,10 @@ impl Node {
             ErrorCode::KAFKA_STORAGE_ERROR,
             format!("Could not {operation}: {error}."),
         )
+    }
+
+    fn change_topics(&self) -> MutexGuard<'_, ()> {
+        self.changing_topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn topic_fact(&self, topic: &Topic, partitions: i32, config: &TopicConfig) -> Fact {

@@ -91,15 +91,15 @@ impl Topics {
         self.read().by_name.len()
     }
 
-    /// Adds a topic; if one of that name was there, nothing changes and `false` is returned.
-    pub(crate) fn insert(&self, topic: Arc<Topic>) -> bool {
+    /// Adds a topic, whose name must be free.
+    pub(crate) fn insert(&self, topic: Arc<Topic>) {
         let mut tables = self.write();
-        if tables.by_name.contains_key(&topic.name) {
-            return false;
-        }
         tables.by_id.insert(topic.id, Arc::clone(&topic));
-        tables.by_name.insert(Arc::clone(&topic.name), topic);
-        true
+        let before = tables.by_name.insert(Arc::clone(&topic.name), topic);
+        assert!(
+            before.is_none(),
+            "topics are made one at a time, after a look at the name"
+        );
     }
 
     pub(crate) fn remove(&self, name: &str) -> Option<Arc<Topic>> {

@@ -31,15 +31,8 @@ fn grow(node: &Node, wanted: &CreatePartitionsTopic, validate_only: bool) -> Res
         .topics
         .find(&wanted.name)
         .ok_or_else(|| (unknown, unknown.message().to_owned()))?;
-    let present = topic.partition_count();
-    node.check_partition_count(wanted.count)?;
-    if wanted.count <= present {
-        let (name, count) = (&topic.name, wanted.count);
-        let reason = format!("Topic {name} has {present} partitions, {count} would not be an increase.");
-        return Err((ErrorCode::INVALID_PARTITIONS, reason));
-    }
     match validate_only {
-        true => Ok(()),
+        true => node.check_growth(&topic, wanted.count),
         false => node.add_partitions(&topic, wanted.count),
     }
 }

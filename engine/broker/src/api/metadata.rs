@@ -59,9 +59,10 @@ fn find(node: &Node, wanted: MetadataRequestTopic, may_create: bool) -> Metadata
         false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         true => match node.create_topic(&name, node.config.default_partitions, BTreeMap::new()) {
             Ok(topic) => return describe(node, &topic),
-            // Created by somebody else at the same moment.
-            Err((ErrorCode::TOPIC_ALREADY_EXISTS, _)) => ErrorCode::LEADER_NOT_AVAILABLE,
-            Err((code, _)) => code,
+            Err((code, _)) => match node.topics.find(&name) {
+                Some(topic) => return describe(node, &topic), // Created by somebody else at the same moment.
+                None => code,
+            },
         },
     };
     missing(name, Uuid::nil(), code)
