@@ -104,7 +104,7 @@ async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Recei
         let node = Arc::clone(&node);
         async move { node.coordinator.keep_time().await }
     });
-    keepers.spawn(clean(Arc::clone(&node)));
+    let cleaning = tokio::spawn(clean(Arc::clone(&node), stopped.clone()));
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
@@ -115,6 +115,10 @@ async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Recei
     drop(listener);
     connections.shutdown().await;
     keepers.shutdown().await;
+    // Not aborted: a pass on its own thread would go on, and keep the data directory locked.
+    if let Err(error) = cleaning.await {
+        warn!(%error, "The cleaning of logs did not end well.");
+    }
 }
 
 async fn accept(node: &Arc<Node>, connections: &mut JoinSet<()>, accepted: io::Result<(TcpStream, SocketAddr)>) {
@@ -141,10 +145,13 @@ async fn accept(node: &Arc<Node>, connections: &mut JoinSet<()>, accepted: io::R
     });
 }
 
-async fn clean(node: Arc<Node>) {
-    loop {
-        tokio::time::sleep(CLEAN_INTERVAL).await;
-        node.clean();
+/// Cleans the logs now and then, away from the threads that serve connections.
+async fn clean(node: Arc<Node>, mut stopped: watch::Receiver<()>) {
+    while tokio::time::timeout(CLEAN_INTERVAL, stopped.changed()).await.is_err() {
+        let node = Arc::clone(&node);
+        if let Err(error) = tokio::task::spawn_blocking(move || node.clean()).await {
+            warn!(%error, "The logs were not cleaned.");
+        }
     }
 }
 

@@ -245,12 +245,24 @@ impl Log {
         true
     }
 
-    /// Removes the batches at `base_offsets` (ordered), leaving gaps as compaction does. Memory only.
+    /// Removes the batches at `base_offsets` (ordered), leaving gaps as compaction does. On disk they go with
+    /// their segment, once every batch of it is to go; until then they stay.
     pub(crate) fn remove(&mut self, base_offsets: &[i64]) {
-        assert!(self.disk.is_none(), "batches in segment files are never removed singly");
+        let is_listed = |entry: &Entry| base_offsets.binary_search(&entry.base_offset).is_ok();
+        let deleted = self.disk.as_mut().map(|disk| {
+            disk.delete_segments(|span| {
+                let from = self.entries.partition_point(|entry| entry.base_offset < span.start);
+                let to = self.entries.partition_point(|entry| entry.base_offset < span.end);
+                self.entries.range(from..to).all(is_listed)
+            })
+        });
+        let is_gone = |entry: &Entry| match &deleted {
+            Some(spans) => spans.iter().any(|span| span.contains(&entry.base_offset)),
+            None => is_listed(entry),
+        };
         let mut removed = 0;
         self.entries.retain(|entry| {
-            let gone = base_offsets.binary_search(&entry.base_offset).is_ok();
+            let gone = is_gone(entry);
             removed += if gone { entry.cost() } else { 0 };
             !gone
         });
@@ -261,10 +273,6 @@ impl Log {
     /// What was left by the last [`remove`](Self::remove).
     pub(crate) fn bytes_after_compaction(&self) -> u64 {
         self.bytes_after_compaction
-    }
-
-    pub(crate) fn is_durable(&self) -> bool {
-        self.disk.is_some()
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {

@@ -7,8 +7,8 @@ use engine_wire::messages::api_versions_response::ApiVersion;
 use engine_wire::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::exchange::Asker;
-use crate::supported::SUPPORTED;
 use crate::node::Node;
+use crate::supported::SUPPORTED;
 
 pub(super) fn handle(_: &Arc<Node>, _: Asker<'_>, _: ApiVersionsRequest) -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(SUPPORTED.iter().map(api_version).collect())

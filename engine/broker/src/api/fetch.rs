@@ -15,9 +15,9 @@ use engine_wire::messages::FetchRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::exchange::Asker;
 use crate::api::fetch::response::ResponseWriter;
 use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted, WantedPartition};
+use crate::exchange::Asker;
 use crate::log::read::LogSlice;
 use crate::node::Node;
 use crate::partition::Partition;

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +29,9 @@ pub(crate) struct DiskLog {
     segment_bytes: u64,
     /// Never empty; the last one is written to.
     segments: VecDeque<Segment>,
+    /// A failed write left bytes that could not be cut off. Nothing is appended behind them; the next start cuts
+    /// them as a torn tail.
+    has_torn_tail: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl DiskLog {
                 directory,
                 segment_bytes,
                 segments: VecDeque::new(),
+                has_torn_tail: false,
             },
             entries: VecDeque::new(),
             producers: ProducerStates::default(),
@@ -83,6 +88,12 @@ impl DiskLog {
         rest: &[u8],
         sync: bool,
     ) -> io::Result<(Arc<File>, u64)> {
+        if self.has_torn_tail {
+            let path = self.active().path.display();
+            return Err(io::Error::other(format!(
+                "a write to {path} failed half-way; restart the broker"
+            )));
+        }
         let size = (head.len() + rest.len()) as u64;
         if self.active().size > 0 && self.active().size + size > self.segment_bytes {
             self.active().file.sync_data()?;
@@ -97,7 +108,7 @@ impl DiskLog {
             written
         };
         if let Err(error) = written {
-            active.file.set_len(position)?;
+            self.has_torn_tail = active.file.set_len(position).is_err();
             return Err(error);
         }
         active.size += size;
@@ -110,10 +121,24 @@ impl DiskLog {
             let Some(segment) = self.segments.pop_front() else {
                 break;
             };
-            if let Err(error) = fs::remove_file(&segment.path) {
-                warn!(path = %segment.path.display(), %error, "A segment file was not deleted.");
-            }
+            segment.delete();
         }
+    }
+
+    /// Deletes the segments for whose offsets `is_gone` says so, and tells which offsets those were; the active
+    /// one stays.
+    pub(crate) fn delete_segments(&mut self, is_gone: impl Fn(&Range<i64>) -> bool) -> Vec<Range<i64>> {
+        let starts: Vec<i64> = self.segments.iter().map(|segment| segment.base_offset).collect();
+        let spans = starts.windows(2).map(|pair| pair[0]..pair[1]);
+        let gone: Vec<Range<i64>> = spans.filter(is_gone).collect();
+        self.segments.retain(|segment| {
+            let stays = gone.iter().all(|span| span.start != segment.base_offset);
+            if !stays {
+                segment.delete();
+            }
+            stays
+        });
+        gone
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -185,6 +210,12 @@ impl Segment {
             file: Arc::new(file),
             size: 0,
         })
+    }
+
+    fn delete(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "A segment file was not deleted.");
+        }
     }
 }
 

@@ -1,0 +1,155 @@
+//! Cutting and compacting, in memory and on disk.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use engine_wire::compression::{Codec, Compression, Compressor};
+use engine_wire::record_batch::{BatchBuilder, ProducerStamp, split_batches};
+
+use super::*;
+use crate::batch::{BatchRules, IncomingBatch};
+use crate::config::BrokerConfig;
+
+fn node_with(setting: (&str, &str)) -> Node {
+    node_on(BrokerConfig::default(), setting)
+}
+
+fn node_on(config: BrokerConfig, setting: (&str, &str)) -> Node {
+    let node = Node::open(config, "localhost".to_owned(), 1).expect("a node");
+    let configs = BTreeMap::from([(setting.0.to_owned(), setting.1.to_owned())]);
+    node.create_topic("t", 1, configs).expect("a topic");
+    node
+}
+
+fn append(node: &Node, timestamp: i64, records: &[(&str, &[u8])]) {
+    let mut builder = BatchBuilder::with_capacity(100);
+    for (key, value) in records {
+        builder
+            .append(timestamp, Some(key.as_bytes()), Some(value), [])
+            .expect("room");
+    }
+    let compression = Compression {
+        codec: Codec::Lz4,
+        level: None,
+    };
+    let mut sealed = builder
+        .seal(compression, &mut Compressor::new(), Vec::new())
+        .expect("sealed");
+    let rules = BatchRules {
+        message_bytes_max: 1 << 20,
+        is_compacted: true,
+        log_append_time: None,
+    };
+    let batch = IncomingBatch::check(sealed.stamp(ProducerStamp::NONE), rules).expect("a batch");
+    let topic = node.topics.find("t").expect("the topic");
+    let partition = topic.partition(0).expect("the partition");
+    partition.append(&batch, false).expect("appended");
+    node.keep_bounds(&topic, &partition);
+}
+
+fn records(node: &Node) -> Vec<(i64, String)> {
+    let partition = node
+        .topics
+        .find("t")
+        .and_then(|topic| topic.partition(0))
+        .expect("the partition");
+    let slice = partition.look(|log| log.read(0, usize::MAX, true));
+    let mut decompressor = Decompressor::default();
+    let mut keys = Vec::new();
+    for batch in split_batches(slice.into_bytes().unwrap_or_else(|_| Bytes::new())) {
+        let batch = batch.expect("a batch");
+        for record in batch.records(&mut decompressor).expect("records") {
+            let record = record.expect("a record");
+            keys.push((
+                record.offset,
+                String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned(),
+            ));
+        }
+    }
+    keys
+}
+
+/// Bytes that no codec makes smaller.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.u8(..)).take(10_000).collect()
+}
+
+#[test]
+fn compaction_removes_overwritten_batches_and_keeps_the_latest_of_each_key() {
+    let node = node_with(("cleanup.policy", "compact"));
+    append(&node, 1, &[("only-here", &noise(0))]);
+    for index in 0..300 {
+        append(
+            &node,
+            1,
+            &[(if index % 2 == 0 { "even" } else { "odd" }, &noise(index))],
+        );
+    }
+    append(&node, 1, &[("even", b"small")]);
+    node.clean();
+    let left = [(0, "only-here"), (300, "odd"), (301, "even")];
+    assert_eq!(records(&node), left.map(|(offset, key)| (offset, key.to_owned())));
+    let end = node
+        .topics
+        .find("t")
+        .and_then(|topic| topic.partition(0))
+        .expect("there")
+        .look(Log::next_offset);
+    assert_eq!(end, 302, "offsets go on");
+}
+
+#[test]
+fn on_disk_compaction_deletes_segments_whose_every_batch_is_overwritten() {
+    let data = tempfile::tempdir().expect("a directory");
+    let config = BrokerConfig {
+        data: Some(data.path().to_owned()),
+        segment_bytes: 200_000,
+        ..BrokerConfig::default()
+    };
+    let node = node_on(config.clone(), ("cleanup.policy", "compact"));
+    append(&node, 1, &[("only-here", &noise(0))]);
+    for index in 1..300 {
+        append(&node, 1, &[("often", &noise(index))]);
+    }
+    node.clean();
+    let left = records(&node);
+    assert_eq!(left.first(), Some(&(0, "only-here".to_owned())), "its segment stays");
+    assert_eq!(left.last(), Some(&(299, "often".to_owned())));
+    assert!(left.len() < 50, "{} batches are left", left.len());
+    drop(node);
+    let node = Node::open(config, "localhost".to_owned(), 1).expect("a node that was there");
+    assert_eq!(records(&node), left, "a restart finds the same, gaps and all");
+    append(&node, 1, &[("often", b"next")]);
+    assert_eq!(records(&node).last(), Some(&(300, "often".to_owned())));
+}
+
+#[test]
+fn a_small_compacted_topic_is_left_alone() {
+    let node = node_with(("cleanup.policy", "compact"));
+    append(&node, 1, &[("k", b"1")]);
+    append(&node, 1, &[("k", b"2")]);
+    node.clean();
+    assert_eq!(records(&node).len(), 2);
+}
+
+#[test]
+fn batches_older_than_retention_ms_go() {
+    let node = node_with(("retention.ms", "60000"));
+    append(&node, now_ms() - 100_000, &[("old", b"1")]);
+    append(&node, now_ms(), &[("new", b"2")]);
+    node.clean();
+    assert_eq!(records(&node), [(1, "new".to_owned())]);
+}
+
+#[test]
+fn retention_bytes_cut_the_oldest_but_never_the_newest() {
+    let node = node_with(("retention.bytes", "25000"));
+    for index in 0..10 {
+        append(&node, 1, &[("k", &noise(index))]);
+    }
+    assert_eq!(records(&node).first().map(|(offset, _)| *offset), Some(8));
+    let node = node_with(("retention.bytes", "1"));
+    append(&node, 1, &[("k", &noise(1))]);
+    assert_eq!(records(&node).len(), 1);
+}
