@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::property::{
-    Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, read, socket_buffer,
+    Property, PropertyError, Schema, bytes_positive, complete, millis, millis_positive, one_of, properties,
+    socket_buffer,
 };
 
 /// Connection settings, also those of the admin client.
@@ -98,11 +99,8 @@ impl ClientConfig {
             tables: &[CLIENT],
             elsewhere: &[],
         };
-        let (_, mut errors) = read(&mut config, &schema, properties);
-        if errors.is_empty() {
-            errors = config.validate();
-        }
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        schema.read(&mut config, properties)?;
+        complete(config.clone(), config.validate())
     }
 
     /// What contradicts or is missing, whichever way the struct was made.
@@ -160,82 +158,28 @@ const CLIENT: &[Property<ClientConfig>] = &client_properties();
 
 /// The table of connection properties, for any role.
 pub(super) const fn client_properties<C: HasClient>() -> [Property<C>; 15] {
-    [
-        Property {
-            name: "bootstrap.servers",
-            set: |c, v| set(&mut c.client().bootstrap_servers, servers(v)),
-        },
-        Property {
-            name: "client.id",
-            set: |c, v| set(&mut c.client().client_id, Ok(v.into())),
-        },
-        Property {
-            name: "request.timeout.ms",
-            set: |c, v| set(&mut c.client().request_timeout, millis_positive(v)),
-        },
-        Property {
-            name: "default.api.timeout.ms",
-            set: |c, v| set(&mut c.client().default_api_timeout, millis_positive(v)),
-        },
-        Property {
-            name: "metadata.max.age.ms",
-            set: |c, v| set(&mut c.client().metadata_age_max, millis_positive(v)),
-        },
-        Property {
-            name: "retry.backoff.ms",
-            set: |c, v| set(&mut c.client().retry_backoff, millis(v)),
-        },
-        Property {
-            name: "retry.backoff.max.ms",
-            set: |c, v| set(&mut c.client().retry_backoff_max, millis(v)),
-        },
-        Property {
-            name: "reconnect.backoff.ms",
-            set: |c, v| set(&mut c.client().reconnect_backoff, millis(v)),
-        },
-        Property {
-            name: "reconnect.backoff.max.ms",
-            set: |c, v| set(&mut c.client().reconnect_backoff_max, millis(v)),
-        },
-        Property {
-            name: "connections.max.idle.ms",
-            set: |c, v| set(&mut c.client().connections_idle_max, millis_positive(v)),
-        },
-        Property {
-            name: "socket.connection.setup.timeout.ms",
-            set: |c, v| set(&mut c.client().connection_setup_timeout, millis_positive(v)),
-        },
-        Property {
-            name: "send.buffer.bytes",
-            set: |c, v| set(&mut c.client().send_buffer_bytes, socket_buffer(v)),
-        },
-        Property {
-            name: "receive.buffer.bytes",
-            set: |c, v| set(&mut c.client().receive_buffer_bytes, socket_buffer(v)),
-        },
-        Property {
-            name: "receive.message.max.bytes",
-            set: |c, v| set(&mut c.client().frame_bytes_max, bytes_positive(v)),
-        },
-        Property {
-            name: "security.protocol",
-            set: |_, v| {
-                one_of(v, &[("PLAINTEXT", ())])
-                    .map_err(|_| "only `PLAINTEXT` is there so far; TLS and SASL come in a later version".into())
-            },
-        },
-    ]
+    properties! { |c, value|
+        "bootstrap.servers" => c.client().bootstrap_servers = servers(value)?,
+        "client.id" => c.client().client_id = value.into(),
+        "request.timeout.ms" => c.client().request_timeout = millis_positive(value)?,
+        "default.api.timeout.ms" => c.client().default_api_timeout = millis_positive(value)?,
+        "metadata.max.age.ms" => c.client().metadata_age_max = millis_positive(value)?,
+        "retry.backoff.ms" => c.client().retry_backoff = millis(value)?,
+        "retry.backoff.max.ms" => c.client().retry_backoff_max = millis(value)?,
+        "reconnect.backoff.ms" => c.client().reconnect_backoff = millis(value)?,
+        "reconnect.backoff.max.ms" => c.client().reconnect_backoff_max = millis(value)?,
+        "connections.max.idle.ms" => c.client().connections_idle_max = millis_positive(value)?,
+        "socket.connection.setup.timeout.ms" => c.client().connection_setup_timeout = millis_positive(value)?,
+        "send.buffer.bytes" => c.client().send_buffer_bytes = socket_buffer(value)?,
+        "receive.buffer.bytes" => c.client().receive_buffer_bytes = socket_buffer(value)?,
+        "receive.message.max.bytes" => c.client().frame_bytes_max = bytes_positive(value)?,
+        "security.protocol" => plaintext(value)?,
+    }
 }
 
-/// `allow.auto.create.topics`, which Kafka gives to consumers only.
-pub(super) fn set_auto_create<C: HasClient>(config: &mut C, value: &str) -> Result<(), String> {
-    set(&mut config.client().allow_auto_create_topics, boolean(value))
-}
-
-/// Puts a parsed value into its field.
-pub(super) fn set<T>(field: &mut T, parsed: Result<T, String>) -> Result<(), String> {
-    *field = parsed?;
-    Ok(())
+fn plaintext(value: &str) -> Result<(), String> {
+    let choice = one_of(value, &[("PLAINTEXT", ())]);
+    choice.map_err(|_| "only `PLAINTEXT` is there so far; TLS and SASL come in a later version".into())
 }
 
 fn servers(value: &str) -> Result<Vec<String>, String> {

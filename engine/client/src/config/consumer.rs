@@ -1,11 +1,14 @@
 //! The consumer's settings.
 
-use engine_proto::group::assignor::single_owner::SingleOwnerAssignor;
 use std::{fmt, time::Duration};
 
+use engine_proto::group::assignor::single_owner::SingleOwnerAssignor;
+
 use super::{
-    client::{ClientConfig, HasClient, client_properties, set, set_auto_create},
-    property::{Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, read},
+    client::{ClientConfig, HasClient, client_properties},
+    property::{
+        Property, PropertyError, Schema, boolean, bytes_positive, complete, millis, millis_positive, one_of, properties,
+    },
 };
 
 /// Where to start without a committed offset, or with one that is out of range.
@@ -152,11 +155,8 @@ impl ConsumerConfig {
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Vec<PropertyError>> {
         let mut config = Self::default();
-        let (_, mut errors) = read(&mut config, &SCHEMA, properties);
-        if errors.is_empty() {
-            errors = config.validate();
-        }
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        SCHEMA.read(&mut config, properties)?;
+        complete(config.clone(), config.validate())
     }
 
     /// How long a rebalance waits for this member.
@@ -225,101 +225,53 @@ const SCHEMA: Schema<ConsumerConfig> = Schema {
     )],
 };
 
-const CONSUMER: &[Property<ConsumerConfig>] = &[
-    Property {
-        name: "group.id",
-        set: |c, v| set(&mut c.group_id, name(v)),
-    },
-    Property {
-        name: "group.instance.id",
-        set: |c, v| set(&mut c.group_instance_id, name(v)),
-    },
-    Property {
-        name: "client.rack",
-        set: |c, v| set(&mut c.client_rack, Ok(Some(v.into()).filter(|_| !v.is_empty()))),
-    },
-    Property {
-        name: "auto.offset.reset",
-        set: |c, v| {
-            let choices = [
-                ("earliest", AutoOffsetReset::Earliest),
-                ("latest", AutoOffsetReset::Latest),
-                ("none", AutoOffsetReset::None),
-            ];
-            set(&mut c.auto_offset_reset, one_of(v, &choices))
-        },
-    },
-    Property {
-        name: "isolation.level",
-        set: |c, v| {
-            let choices = [
-                ("read_uncommitted", IsolationLevel::ReadUncommitted),
-                ("read_committed", IsolationLevel::ReadCommitted),
-            ];
-            set(&mut c.isolation_level, one_of(v, &choices))
-        },
-    },
-    Property {
-        name: "session.timeout.ms",
-        set: |c, v| set(&mut c.session_timeout, millis_positive(v)),
-    },
-    Property {
-        name: "heartbeat.interval.ms",
-        set: |c, v| set(&mut c.heartbeat_interval, millis_positive(v)),
-    },
-    Property {
-        name: "max.poll.interval.ms",
-        set: |c, v| set(&mut c.poll_interval_max, millis_positive(v)),
-    },
-    Property {
-        name: "rebalance.timeout.ms",
-        set: |c, v| set(&mut c.rebalance_timeout, millis_positive(v).map(Some)),
-    },
-    Property {
-        name: "partition.assignment.strategy",
-        set: |c, v| set(&mut c.partition_assignment_strategy, strategies(v)),
-    },
-    Property {
-        name: "fetch.min.bytes",
-        set: |c, v| set(&mut c.fetch_bytes_min, bytes_positive(v)),
-    },
-    Property {
-        name: "fetch.max.bytes",
-        set: |c, v| set(&mut c.fetch_bytes_max, bytes_positive(v)),
-    },
-    Property {
-        name: "max.partition.fetch.bytes",
-        set: |c, v| set(&mut c.partition_fetch_bytes_max, bytes_positive(v)),
-    },
-    Property {
-        name: "fetch.max.wait.ms",
-        set: |c, v| set(&mut c.fetch_wait_max, millis(v)),
-    },
-    Property {
-        name: "check.crcs",
-        set: |c, v| set(&mut c.check_crcs, boolean(v)),
-    },
-    Property {
-        name: "fetch.prefetch.bytes",
-        set: |c, v| set(&mut c.prefetch_bytes_max, bytes_positive(v)),
-    },
-    Property {
-        name: "allow.auto.create.topics",
-        set: set_auto_create,
-    },
-    Property {
-        name: "enable.auto.commit",
-        set: |_, v| {
-            one_of(v, &[("false", ())]).map_err(|_| "there is no auto-commit; commit from the application".into())
-        },
-    },
-];
+const CONSUMER: &[Property<ConsumerConfig>] = &properties! { |c, value|
+    "group.id" => c.group_id = Some(name(value)?),
+    "group.instance.id" => c.group_instance_id = Some(name(value)?),
+    "client.rack" => c.client_rack = Some(value.into()).filter(|_| !value.is_empty()),
+    "auto.offset.reset" => c.auto_offset_reset = auto_offset_reset(value)?,
+    "isolation.level" => c.isolation_level = isolation_level(value)?,
+    "session.timeout.ms" => c.session_timeout = millis_positive(value)?,
+    "heartbeat.interval.ms" => c.heartbeat_interval = millis_positive(value)?,
+    "max.poll.interval.ms" => c.poll_interval_max = millis_positive(value)?,
+    "rebalance.timeout.ms" => c.rebalance_timeout = Some(millis_positive(value)?),
+    "partition.assignment.strategy" => c.partition_assignment_strategy = strategies(value)?,
+    "fetch.min.bytes" => c.fetch_bytes_min = bytes_positive(value)?,
+    "fetch.max.bytes" => c.fetch_bytes_max = bytes_positive(value)?,
+    "max.partition.fetch.bytes" => c.partition_fetch_bytes_max = bytes_positive(value)?,
+    "fetch.max.wait.ms" => c.fetch_wait_max = millis(value)?,
+    "check.crcs" => c.check_crcs = boolean(value)?,
+    "fetch.prefetch.bytes" => c.prefetch_bytes_max = bytes_positive(value)?,
+    "allow.auto.create.topics" => c.client.allow_auto_create_topics = boolean(value)?,
+    "enable.auto.commit" => no_auto_commit(value)?,
+};
 
-fn name(value: &str) -> Result<Option<String>, String> {
+fn auto_offset_reset(value: &str) -> Result<AutoOffsetReset, String> {
+    let choices = [
+        ("earliest", AutoOffsetReset::Earliest),
+        ("latest", AutoOffsetReset::Latest),
+        ("none", AutoOffsetReset::None),
+    ];
+    one_of(value, &choices)
+}
+
+fn isolation_level(value: &str) -> Result<IsolationLevel, String> {
+    let choices = [
+        ("read_uncommitted", IsolationLevel::ReadUncommitted),
+        ("read_committed", IsolationLevel::ReadCommitted),
+    ];
+    one_of(value, &choices)
+}
+
+fn no_auto_commit(value: &str) -> Result<(), String> {
+    one_of(value, &[("false", ())]).map_err(|_| "there is no auto-commit; commit from the application".into())
+}
+
+fn name(value: &str) -> Result<String, String> {
     if value.is_empty() {
         return Err("must not be empty".into());
     }
-    Ok(Some(value.into()))
+    Ok(value.into())
 }
 
 /// Names as the protocol has them, or Java's class names.

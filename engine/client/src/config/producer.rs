@@ -5,9 +5,10 @@ use std::time::Duration;
 use engine_wire::compression::Codec;
 
 use super::{
-    client::{ClientConfig, HasClient, client_properties, set, set_auto_create},
+    client::{ClientConfig, HasClient, client_properties},
     property::{
-        Property, PropertyError, Schema, boolean, bytes_positive, millis, millis_positive, one_of, parse, read,
+        Property, PropertyError, Schema, boolean, bytes_positive, complete, millis, millis_positive, one_of, parse,
+        properties,
     },
 };
 
@@ -108,15 +109,12 @@ impl ProducerConfig {
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Vec<PropertyError>> {
         let mut config = Self::default();
-        let (given, mut errors) = read(&mut config, &SCHEMA, properties);
+        let given = SCHEMA.read(&mut config, properties)?;
         if !given.contains(&"enable.idempotence") {
             config.enable_idempotence =
                 config.acks == Acks::All && config.in_flight_max <= IN_FLIGHT_IDEMPOTENT_MAX && config.retries > 0;
         }
-        if errors.is_empty() {
-            errors = config.validate();
-        }
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        complete(config.clone(), config.validate())
     }
 
     /// What contradicts or is missing, whichever way the struct was made.
@@ -183,85 +181,44 @@ const SCHEMA: Schema<ProducerConfig> = Schema {
     )],
 };
 
-const PRODUCER: &[Property<ProducerConfig>] = &[
-    Property {
-        name: "acks",
-        set: |c, v| {
-            let choices = [
-                ("all", Acks::All),
-                ("-1", Acks::All),
-                ("1", Acks::Leader),
-                ("0", Acks::None),
-            ];
-            set(&mut c.acks, one_of(v, &choices))
-        },
-    },
-    Property {
-        name: "enable.idempotence",
-        set: |c, v| set(&mut c.enable_idempotence, boolean(v)),
-    },
-    Property {
-        name: "compression.type",
-        set: |c, v| {
-            let choices = [
-                ("none", Codec::None),
-                ("gzip", Codec::Gzip),
-                ("snappy", Codec::Snappy),
-                ("lz4", Codec::Lz4),
-                ("zstd", Codec::Zstd),
-            ];
-            set(&mut c.compression, one_of(v, &choices))
-        },
-    },
-    Property {
-        name: "compression.gzip.level",
-        set: |c, v| set(&mut c.compression_level, gzip_level(v)),
-    },
-    Property {
-        name: "linger.ms",
-        set: |c, v| set(&mut c.linger, millis(v)),
-    },
-    Property {
-        name: "batch.size",
-        set: |c, v| set(&mut c.batch_bytes_max, bytes_positive(v)),
-    },
-    Property {
-        name: "buffer.memory",
-        set: |c, v| set(&mut c.buffer_bytes_max, parse(v, "a number of bytes")),
-    },
-    Property {
-        name: "max.request.size",
-        set: |c, v| set(&mut c.request_bytes_max, bytes_positive(v)),
-    },
-    Property {
-        name: "max.block.ms",
-        set: |c, v| set(&mut c.block_max, millis(v)),
-    },
-    Property {
-        name: "delivery.timeout.ms",
-        set: |c, v| set(&mut c.delivery_timeout, millis_positive(v)),
-    },
-    Property {
-        name: "max.in.flight.requests.per.connection",
-        set: |c, v| set(&mut c.in_flight_max, parse(v, "a number of requests, at least 1")),
-    },
-    Property {
-        name: "retries",
-        set: |c, v| set(&mut c.retries, parse(v, "a number of retries, 0 or more")),
-    },
-    Property {
-        name: "partitioner.ignore.keys",
-        set: |c, v| set(&mut c.partitioner_ignore_keys, boolean(v)),
-    },
-    Property {
-        name: "partitioner.adaptive.partitioning.enable",
-        set: |c, v| set(&mut c.partitioner_adaptive, boolean(v)),
-    },
-    Property {
-        name: "allow.auto.create.topics",
-        set: set_auto_create,
-    },
-];
+const PRODUCER: &[Property<ProducerConfig>] = &properties! { |c, value|
+    "acks" => c.acks = acks(value)?,
+    "enable.idempotence" => c.enable_idempotence = boolean(value)?,
+    "compression.type" => c.compression = compression(value)?,
+    "compression.gzip.level" => c.compression_level = gzip_level(value)?,
+    "linger.ms" => c.linger = millis(value)?,
+    "batch.size" => c.batch_bytes_max = bytes_positive(value)?,
+    "buffer.memory" => c.buffer_bytes_max = parse(value, "a number of bytes")?,
+    "max.request.size" => c.request_bytes_max = bytes_positive(value)?,
+    "max.block.ms" => c.block_max = millis(value)?,
+    "delivery.timeout.ms" => c.delivery_timeout = millis_positive(value)?,
+    "max.in.flight.requests.per.connection" => c.in_flight_max = parse(value, "a number of requests, at least 1")?,
+    "retries" => c.retries = parse(value, "a number of retries, 0 or more")?,
+    "partitioner.ignore.keys" => c.partitioner_ignore_keys = boolean(value)?,
+    "partitioner.adaptive.partitioning.enable" => c.partitioner_adaptive = boolean(value)?,
+    "allow.auto.create.topics" => c.client.allow_auto_create_topics = boolean(value)?,
+};
+
+fn acks(value: &str) -> Result<Acks, String> {
+    let choices = [
+        ("all", Acks::All),
+        ("-1", Acks::All),
+        ("1", Acks::Leader),
+        ("0", Acks::None),
+    ];
+    one_of(value, &choices)
+}
+
+fn compression(value: &str) -> Result<Codec, String> {
+    let choices = [
+        ("none", Codec::None),
+        ("gzip", Codec::Gzip),
+        ("snappy", Codec::Snappy),
+        ("lz4", Codec::Lz4),
+        ("zstd", Codec::Zstd),
+    ];
+    one_of(value, &choices)
+}
 
 fn gzip_level(value: &str) -> Result<Option<i32>, String> {
     match parse(value, "-1 or a level from 1 to 9")? {

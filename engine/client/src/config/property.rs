@@ -10,6 +10,23 @@ pub(super) struct Property<C> {
     pub(super) set: fn(&mut C, &str) -> Result<(), String>,
 }
 
+/// A table of properties: each name with the assignment that its text leads to, or with a check alone. What
+/// reads the text gives the reason if it does not fit.
+macro_rules! properties {
+    (|$config:ident, $value:ident| $($name:literal => $set:expr,)*) => {
+        [$(Property {
+            name: $name,
+            set: |$config, $value| {
+                let _ = &$config; // A check has no use for it.
+                $set;
+                Ok(())
+            },
+        },)*]
+    };
+}
+
+pub(super) use properties;
+
 /// One mistake in the properties.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PropertyError {
@@ -74,62 +91,71 @@ pub(super) struct Schema<C: 'static> {
     pub(super) elsewhere: &'static [(&'static [&'static str], &'static str)],
 }
 
-/// Sets every property, and lists the names that were set and the mistakes.
-pub(super) fn read<'a, C>(
-    config: &mut C,
-    schema: &Schema<C>,
-    properties: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> (Vec<&'a str>, Vec<PropertyError>) {
-    let mut given = Vec::new();
-    let mut errors = Vec::new();
-    for (name, value) in properties {
-        if given.contains(&name) {
-            errors.push(PropertyError::Duplicate { name: name.into() });
-            continue;
+impl<C: 'static> Schema<C> {
+    /// Sets every property, and lists the names that were set.
+    pub(super) fn read<'a>(
+        &self,
+        config: &mut C,
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<&'a str>, Vec<PropertyError>> {
+        let mut given = Vec::new();
+        let mut mistakes = Vec::new();
+        for (name, value) in properties {
+            if given.contains(&name) {
+                mistakes.push(PropertyError::Duplicate { name: name.into() });
+                continue;
+            }
+            given.push(name);
+            mistakes.extend(self.set(config, name, value.trim()).err());
         }
-        given.push(name);
-        let value = value.trim();
-        let mut known = schema.tables.iter().copied().flatten();
-        let Some(property) = known.find(|property| property.name == name) else {
-            errors.push(refuse(name, schema));
-            continue;
-        };
-        if let Err(reason) = (property.set)(config, value) {
-            errors.push(PropertyError::Invalid {
-                name: name.into(),
-                value: value.into(),
-                reason,
-            });
-        }
+        complete(given, mistakes)
     }
-    (given, errors)
-}
 
-fn refuse<C>(name: &str, schema: &Schema<C>) -> PropertyError {
-    for (names, reason) in schema.elsewhere.iter().chain(UNSUPPORTED) {
-        for pattern in *names {
-            let matches = match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == *pattern,
-            };
-            if matches {
-                return PropertyError::Unsupported {
-                    name: name.into(),
-                    reason,
+    fn set(&self, config: &mut C, name: &str, value: &str) -> Result<(), PropertyError> {
+        let property = self.properties().find(|property| property.name == name);
+        let property = property.ok_or_else(|| self.refuse(name))?;
+        (property.set)(config, value).map_err(|reason| PropertyError::Invalid {
+            name: name.into(),
+            value: value.into(),
+            reason,
+        })
+    }
+
+    fn refuse(&self, name: &str) -> PropertyError {
+        for (names, reason) in self.elsewhere.iter().chain(UNSUPPORTED) {
+            for pattern in *names {
+                let matches = match pattern.strip_suffix('*') {
+                    Some(prefix) => name.starts_with(prefix),
+                    None => name == *pattern,
                 };
+                if matches {
+                    return PropertyError::Unsupported {
+                        name: name.into(),
+                        reason,
+                    };
+                }
             }
         }
+        let nearest = self
+            .properties()
+            .map(|known| (strsim::damerau_levenshtein(name, known.name), known.name))
+            .min()
+            .filter(|(distance, known)| *distance <= 2 + known.len() / 5)
+            .map(|(_, known)| known);
+        PropertyError::Unknown {
+            name: name.into(),
+            nearest,
+        }
     }
-    let names = schema.tables.iter().copied().flatten().map(|property| property.name);
-    let nearest = names
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 2 + known.len() / 5)
-        .map(|(_, known)| known);
-    PropertyError::Unknown {
-        name: name.into(),
-        nearest,
+
+    fn properties(&self) -> impl Iterator<Item = &'static Property<C>> {
+        self.tables.iter().copied().flatten()
     }
+}
+
+/// What was read, or all that is wrong with it.
+pub(super) fn complete<T>(read: T, mistakes: Vec<PropertyError>) -> Result<T, Vec<PropertyError>> {
+    if mistakes.is_empty() { Ok(read) } else { Err(mistakes) }
 }
 
 /// Kafka's properties that no role of this client has.
