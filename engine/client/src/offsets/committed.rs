@@ -142,50 +142,33 @@ type Answered = Vec<(TopicPartition, ErrorCode, Option<CommittedOffset>)>;
 
 /// Both layouts of the answer as one.
 fn flatten(response: OffsetFetchResponse) -> (ErrorCode, Answered) {
-    let answered = |topic: &str, partition, error_code: i16, offset: i64, epoch, metadata: Option<StrBytes>| {
-        let committed = (offset >= 0).then(|| CommittedOffset {
-            offset,
-            leader_epoch: Some(epoch).filter(|epoch| *epoch >= 0),
-            metadata: metadata.map(|metadata| metadata.to_string()).unwrap_or_default(),
-        });
-        (
-            TopicPartition::new(topic, partition),
-            ErrorCode::from(error_code),
-            committed,
-        )
-    };
     let mut all = Vec::new();
-    let mut code = ErrorCode::from(response.error_code);
-    for topic in response.topics {
-        for p in topic.partitions {
-            let (offset, epoch) = (p.committed_offset, p.committed_leader_epoch);
-            all.push(answered(
-                &topic.name.0,
-                p.partition_index,
-                p.error_code,
-                offset,
-                epoch,
-                p.metadata,
-            ));
-        }
+    /// The layouts have the same fields in structs of different names.
+    macro_rules! take {
+        ($topics:expr) => {
+            for topic in $topics {
+                for p in topic.partitions {
+                    let tp = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
+                    let committed = (p.committed_offset >= 0).then(|| CommittedOffset {
+                        offset: p.committed_offset,
+                        leader_epoch: Some(p.committed_leader_epoch).filter(|epoch| *epoch >= 0),
+                        metadata: p
+                            .metadata
+                            .map(|metadata| metadata.to_string())
+                            .unwrap_or_default(),
+                    });
+                    all.push((tp, ErrorCode::from(p.error_code), committed));
+                }
+            }
+        };
     }
+    let mut code = ErrorCode::from(response.error_code);
+    take!(response.topics);
     for group in response.groups {
         if group.error_code != 0 {
             code = ErrorCode::from(group.error_code);
         }
-        for topic in group.topics {
-            for p in topic.partitions {
-                let (offset, epoch) = (p.committed_offset, p.committed_leader_epoch);
-                all.push(answered(
-                    &topic.name.0,
-                    p.partition_index,
-                    p.error_code,
-                    offset,
-                    epoch,
-                    p.metadata,
-                ));
-            }
-        }
+        take!(group.topics);
     }
     (code, all)
 }
