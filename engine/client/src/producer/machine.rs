@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use engine_proto::producer::{AppendError, DeliveryError, ProducerMachine, TopicRecord};
+use engine_proto::producer::{AppendError, BatchOutcome, DeliveryError, ProducerMachine, TopicRecord};
 use engine_wire::error_code::ErrorCode;
 use tokio::sync::{Notify, watch};
 
@@ -17,6 +17,9 @@ use super::{
     receipt::{BatchReceipt, Receipt},
 };
 use crate::{cluster::Cluster, config::ProducerConfig, connection::now};
+
+/// How a batch, or a part of one, ended.
+pub(super) type Outcome = BatchOutcome<Arc<BatchReceipt>>;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -119,17 +122,43 @@ impl Shared {
             let resolved = self.resolved.notified();
             tokio::pin!(resolved);
             resolved.as_mut().enable();
-            if self.machine().is_flushed(mark) {
+            let (is_flushed, outcomes) = {
+                let mut machine = self.machine();
+                (machine.is_flushed(mark), self.take_outcomes(&mut machine))
+            };
+            self.complete(outcomes);
+            if is_flushed {
                 break;
             }
             resolved.await;
         }
-        let failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .take();
-        failure.map_or(Ok(()), Err)
+        self.failure().take().map_or(Ok(()), Err)
+    }
+
+    /// The ends of batches. Failures are noted under the machine's lock: whoever finds the machine flushed must
+    /// find them too, or a flush would succeed over lost records.
+    pub(super) fn take_outcomes(&self, machine: &mut ProducerMachine<Arc<BatchReceipt>>) -> Vec<Outcome> {
+        let outcomes: Vec<Outcome> = std::iter::from_fn(|| machine.poll_outcome()).collect();
+        let failed = outcomes.iter().find_map(|outcome| outcome.result.as_ref().err());
+        if let Some(error) = failed {
+            self.failure().get_or_insert_with(|| error.clone());
+        }
+        outcomes
+    }
+
+    /// Tells the receipts, and everybody who waits for memory or for a flush.
+    pub(super) fn complete(&self, outcomes: Vec<Outcome>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        for outcome in outcomes {
+            Arc::clone(&outcome.token).complete(outcome);
+        }
+        self.resolved.notify_waiters();
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<DeliveryError>> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Asks for the topic until it is there, cannot be there, or the deadline passes.

@@ -129,10 +129,7 @@ impl Sender {
         }) {
             plans.push(plan);
         }
-        let mut outcomes = Vec::new();
-        while let Some(outcome) = machine.poll_outcome() {
-            outcomes.push(outcome);
-        }
+        let outcomes = shared.take_outcomes(&mut machine);
         if machine.needs_producer_id() && self.identity.is_none() {
             self.identity = Some(Box::pin(obtain_identity(shared.cluster.clone())));
         }
@@ -142,16 +139,7 @@ impl Sender {
         let deadline = machine.poll_deadline(now);
         let is_done = machine.is_closed() && machine.is_idle();
         drop(machine);
-        if !outcomes.is_empty() {
-            for outcome in outcomes {
-                if let Err(error) = &outcome.result {
-                    let mut failure = shared.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    failure.get_or_insert_with(|| error.clone());
-                }
-                Arc::clone(&outcome.token).complete(outcome);
-            }
-            shared.resolved.notify_waiters();
-        }
+        shared.complete(outcomes);
         Work {
             jobs,
             plans,
