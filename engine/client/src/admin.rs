@@ -36,8 +36,13 @@ impl Admin {
     /// Connects to the cluster.
     ///
     /// # Errors
-    /// If no bootstrap server answers within `socket.connection.setup.timeout.ms`.
+    /// If the settings contradict each other, or no bootstrap server answers within
+    /// `socket.connection.setup.timeout.ms`.
     pub async fn connect(config: ClientConfig) -> Result<Admin, RequestError> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(RequestError::Config(mistakes.into()));
+        }
         Ok(Admin {
             cluster: Cluster::connect(&config).await?,
         })

@@ -15,6 +15,7 @@ pub(crate) use pool::{Lane, NodeTarget};
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -31,7 +32,7 @@ use tracing::warn;
 
 use crate::{
     config::ClientConfig,
-    connection::{Connection, DialOptions, RawResponse, RequestError, api_key_of, now},
+    connection::{Connection, DialOptions, RequestError, api_key_of, now},
 };
 use pool::{Inner, Published};
 use slot::lock;
@@ -98,16 +99,26 @@ impl Cluster {
         match refreshed {
             Ok(()) => Ok(cluster),
             Err(error) => {
+                let error = cluster.explain(error, timeout);
                 cluster.close();
-                Err(if error.is_retriable() {
-                    RequestError::NoBootstrapServer {
-                        timeout,
-                        source: Arc::new(error),
-                    }
-                } else {
-                    error
-                })
+                Err(error)
             }
+        }
+    }
+
+    /// Why there is no first metadata. Attempts may still be under way: then it matters how far they came.
+    fn explain(&self, error: RequestError, timeout: Duration) -> RequestError {
+        let error = match error {
+            RequestError::TimedOut { .. } if !self.inner.is_connected() => RequestError::Connect {
+                address: self.inner.config.bootstrap_servers.join(",").into(),
+                source: Arc::new(io::Error::new(io::ErrorKind::TimedOut, "no connection opened")),
+            },
+            error if error.is_retriable() => error,
+            error => return error,
+        };
+        RequestError::NoBootstrapServer {
+            timeout,
+            source: Arc::new(error),
         }
     }
 
@@ -139,19 +150,6 @@ impl Cluster {
         build: impl FnOnce(i16) -> R,
         timeout: Duration,
     ) -> Result<R::Response, RequestError> {
-        let raw = self.request_raw(target, lane, ours, build, timeout).await?;
-        raw.decode(api_key_of::<R>())
-    }
-
-    /// As [`Cluster::request_with`], but gives the answer's body as it came: a slice of the socket buffer.
-    pub(crate) async fn request_raw<R: Request>(
-        &self,
-        target: NodeTarget<'_>,
-        lane: Lane,
-        ours: Option<ApiRange>,
-        build: impl FnOnce(i16) -> R,
-        timeout: Duration,
-    ) -> Result<RawResponse, RequestError> {
         let api_key = api_key_of::<R>();
         let connection = self.connection(target, lane).await.map_err(|error| match error {
             RequestError::UnknownNode { target, .. } => RequestError::UnknownNode { api_key, target },
@@ -159,10 +157,10 @@ impl Cluster {
         })?;
         let version = connection.version(api_key, ours)?;
         let answer = connection.submit(version, &build(version), timeout)?;
-        answer.await
+        answer.await?.decode(api_key)
     }
 
-    /// An open connection, for callers that pipeline requests themselves.
+    /// An open connection, for callers that pipeline requests themselves or need to know the version.
     pub(crate) async fn connection(&self, target: NodeTarget<'_>, lane: Lane) -> Result<Arc<Connection>, RequestError> {
         let mut closed = self.inner.closed.subscribe();
         if *closed.borrow_and_update() {
@@ -204,6 +202,16 @@ impl Cluster {
         ticket
     }
 
+    /// Keeps the topic in the cache from now on, and asks for it again if the last answer did not have it.
+    pub(crate) fn want_topic(&self, topic: &str) -> RefreshTicket {
+        let ticket = self.track_topics([topic]);
+        let known = self.metadata();
+        match known.topic(topic) {
+            Some(_) if known.partition_count(topic).is_none() => self.refresh_metadata(),
+            _ => ticket,
+        }
+    }
+
     /// Demands fresh metadata without waiting; many demands become one request.
     pub(crate) fn refresh_metadata(&self) -> RefreshTicket {
         let ticket = lock(&self.inner.refresh).demand();
@@ -214,6 +222,7 @@ impl Cluster {
     /// Waits until the demand behind the ticket is satisfied; fails at `deadline` with the last refresh's
     /// error, or earlier if that error cannot go away.
     pub(crate) async fn wait_refreshed(&self, ticket: RefreshTicket, deadline: Instant) -> Result<(), RequestError> {
+        let started = now();
         let mut changes = self.inner.published.subscribe();
         loop {
             if lock(&self.inner.refresh).is_satisfied(ticket) {
@@ -234,7 +243,7 @@ impl Cluster {
             {
                 return Err(error.unwrap_or(RequestError::TimedOut {
                     api_key: ApiKey::Metadata,
-                    timeout: self.inner.config.request_timeout,
+                    timeout: now().saturating_duration_since(started),
                 }));
             }
         }

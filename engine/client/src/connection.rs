@@ -12,7 +12,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use dial::{DialOptions, dial};
+pub(crate) use dial::{DialOptions, address_of, dial};
 pub use request_error::{DisconnectReason, RequestError};
 
 use std::{

@@ -65,8 +65,13 @@ impl Consumer {
     /// Connects to the cluster. Joins nothing and fetches nothing yet.
     ///
     /// # Errors
-    /// If no bootstrap server answers within `socket.connection.setup.timeout.ms`.
+    /// If the settings contradict each other, or no bootstrap server answers within
+    /// `socket.connection.setup.timeout.ms`.
     pub async fn connect(config: ConsumerConfig) -> Result<Consumer, RequestError> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(RequestError::Config(mistakes.into()));
+        }
         let cluster = Cluster::connect(&config.client).await?;
         let seed = RandomState::new().hash_one(0u8);
         let shared = Arc::new(Shared::new(now(), config, seed));
@@ -206,7 +211,7 @@ impl Consumer {
     /// # Errors
     /// If the cluster cannot be asked. A topic that does not exist is `None`.
     pub async fn partition_count(&self, topic: &str) -> Result<Option<i32>, RequestError> {
-        let ticket = self.cluster.track_topics([topic]);
+        let ticket = self.cluster.want_topic(topic);
         let deadline = now() + self.cluster.config().default_api_timeout;
         self.cluster.wait_refreshed(ticket, deadline).await?;
         Ok(self.cluster.metadata().partition_count(topic))

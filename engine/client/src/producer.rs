@@ -21,7 +21,7 @@ use std::{
 
 use engine_proto::{
     backoff::BackoffPolicy,
-    producer::{AppendError, DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
+    producer::{DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
 };
 use engine_wire::record_batch::Header;
 use tokio::sync::{Notify, watch};
@@ -157,31 +157,12 @@ impl Producer {
         }
     }
 
-    /// As [`Producer::append_all`] without waiting: gives the number of records taken, the first so many of
-    /// `records`. Fewer than all: wait for [`Producer::ready`]. For threads outside of the runtime.
-    pub fn try_append_all(&self, topic: &str, records: &[TopicRecord<'_>]) -> Result<usize, AppendError> {
-        let Some(topic_index) = self.shared.machine().topic_index(topic) else {
-            self.shared.cluster.track_topics([topic]);
-            return Ok(0);
-        };
-        let mut records = records.iter().copied();
-        let mut waiting = None;
-        let mut count = 0;
-        loop {
-            let appended = self.shared.append_some(topic_index, &mut records, &mut waiting)?;
-            count += appended.records;
-            if appended.stopped != Stopped::ToBreathe {
-                return Ok(count);
-            }
-        }
-    }
-
     /// As [`Producer::send`], without waiting.
     pub fn try_send(&self, record: ProduceRecord<'_>) -> Result<Receipt, TrySendError> {
         let (topic, record) = record.split();
         let full = || TrySendError::Full { topic: topic.into() };
         let Some(topic_index) = self.shared.machine().topic_index(topic) else {
-            self.shared.cluster.track_topics([topic]);
+            self.shared.cluster.want_topic(topic);
             return Err(full());
         };
         let appended = self.shared.append(topic_index, &record).map_err(TrySendError::Record)?;

@@ -7,7 +7,7 @@ use engine_wire::{
     messages::{ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes},
 };
 
-use crate::connection::{Connection, RequestError};
+use crate::connection::{Connection, RequestError, address_of};
 
 /// Groups and their coordinators, as far as asked for.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ pub(super) async fn ask_for_coordinator(
     }
     Ok(FoundCoordinator {
         node_id: node_id.0,
-        address: format!("{host}:{port}").into(),
+        address: address_of(host, port),
     })
 }
 

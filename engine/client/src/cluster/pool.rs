@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use engine_proto::{
@@ -15,6 +16,7 @@ use engine_proto::{
 };
 use engine_wire::messages::ApiKey;
 use fastrand::Rng;
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -26,8 +28,11 @@ use super::{
 };
 use crate::{
     config::ClientConfig,
-    connection::{Connection, DialOptions, RequestError},
+    connection::{Connection, DialOptions, RequestError, address_of},
 };
+
+/// A server that has not answered for so long is not waited for alone.
+const SILENT_DIAL: Duration = Duration::from_millis(500);
 
 /// Whom a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,17 +111,10 @@ impl Inner {
     }
 
     async fn node_connection(&self, node_id: i32, lane: Lane) -> Result<Arc<Connection>, RequestError> {
-        let known = self.published.borrow().metadata.broker(node_id).map(|broker| {
-            let host = &broker.host;
-            // An IPv6 address needs brackets before a port.
-            if host.contains(':') {
-                format!("[{host}]:{}", broker.port)
-            } else {
-                format!("{host}:{}", broker.port)
-            }
-        });
+        let published = Arc::clone(&self.published.borrow().metadata);
+        let known = published.broker(node_id);
         let address = known
-            .map(Arc::from)
+            .map(|broker| address_of(&broker.host, broker.port))
             .or_else(|| lock(&self.coordinators).address_of(node_id));
         let address = address.ok_or_else(|| RequestError::UnknownNode {
             api_key: ApiKey::Metadata,
@@ -127,8 +125,8 @@ impl Inner {
             .await
     }
 
-    /// A broker that is connected already, else the known ones in random order, else the bootstrap
-    /// servers (KIP-899). Fails with the last error when none can be reached.
+    /// A broker that is connected already, else the first to answer of the known ones in random order and,
+    /// after them, the bootstrap servers (KIP-899). Fails with the last error when none can be reached.
     pub(super) async fn any_connection(&self, lane: Lane) -> Result<Arc<Connection>, RequestError> {
         let mut nodes: Vec<i32> = self
             .published
@@ -152,24 +150,44 @@ impl Inner {
                 return Ok(connection);
             }
         }
+        // One at a time, but a silent one holds the others up only for a while: a host that is gone may not refuse.
         let mut failure = None;
-        for endpoint in endpoints {
-            let outcome = match endpoint {
-                Endpoint::Node(node_id) => self.node_connection(node_id, lane).await,
-                Endpoint::Bootstrap(index) => {
-                    let address: Arc<str> = self.config.bootstrap_servers[index].as_str().into();
-                    self.slot(endpoint, lane).connection(&address, &self.dial).await
-                }
+        let mut dials = FuturesUnordered::new();
+        let mut endpoints = endpoints.into_iter();
+        loop {
+            if let Some(endpoint) = endpoints.next() {
+                dials.push(self.endpoint_connection(endpoint, lane));
+            }
+            let patience = match endpoints.len() {
+                0 => Duration::MAX,
+                _ => SILENT_DIAL,
             };
-            match outcome {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failure = Some(error),
+            match tokio::time::timeout(patience, dials.next()).await {
+                Ok(Some(Ok(connection))) => return Ok(connection),
+                Ok(Some(Err(error))) => failure = Some(error),
+                Ok(None) => break,
+                Err(_) => {}
             }
         }
         Err(failure.unwrap_or_else(|| RequestError::UnknownNode {
             api_key: ApiKey::Metadata,
             target: "any broker".into(),
         }))
+    }
+
+    async fn endpoint_connection(&self, endpoint: Endpoint, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        match endpoint {
+            Endpoint::Node(node_id) => self.node_connection(node_id, lane).await,
+            Endpoint::Bootstrap(index) => {
+                let address: Arc<str> = self.config.bootstrap_servers[index].as_str().into();
+                self.slot(endpoint, lane).connection(&address, &self.dial).await
+            }
+        }
+    }
+
+    /// Whether any connection is open now.
+    pub(super) fn is_connected(&self) -> bool {
+        lock(&self.slots).values().any(|slot| slot.open().is_some())
     }
 
     /// The group's coordinator, asked for if not remembered.

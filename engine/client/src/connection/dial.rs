@@ -3,6 +3,7 @@
 //! A straight line of awaits; the decisions about versions are `engine_proto::connection::Handshake`.
 
 use std::{
+    fmt::Display,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, atomic::AtomicI32},
@@ -23,6 +24,15 @@ use tokio::{
 };
 
 use super::{Connection, RequestError, Shared, State, now, tasks};
+
+/// `host:port` as [`dial`] wants it: an IPv6 address needs brackets before a port.
+pub(crate) fn address_of(host: &str, port: impl Display) -> Arc<str> {
+    if host.contains(':') {
+        format!("[{host}]:{port}").into()
+    } else {
+        format!("{host}:{port}").into()
+    }
+}
 
 /// How to open a connection.
 #[derive(Debug, Clone)]
@@ -104,8 +114,13 @@ fn start(
     });
     let (read_half, write_half) = stream.into_split();
     let decoder = FrameDecoder::new(options.frame_bytes_max);
-    tokio::spawn(tasks::read(Arc::clone(&shared), read_half, decoder, rest));
-    tokio::spawn(tasks::write(Arc::clone(&shared), write_half, outgoing));
+    let writer = tokio::spawn(tasks::write(Arc::clone(&shared), write_half, outgoing));
+    let reading = tasks::read(Arc::clone(&shared), read_half, decoder, rest);
+    tokio::spawn(async move {
+        reading.await;
+        // A peer that stopped reading would hold the writer, and with it the socket, for as long as it likes.
+        writer.abort();
+    });
     Connection { shared }
 }
 

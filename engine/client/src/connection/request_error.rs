@@ -10,6 +10,8 @@ use engine_wire::{
     response::ResponseHeaderError,
 };
 
+use crate::config::PropertyError;
+
 /// Why a request failed before or instead of an answer. Cheap to clone: one failed connection
 /// fails many requests.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -117,6 +119,9 @@ pub enum RequestError {
         /// The request.
         api_key: ApiKey,
     },
+    /// The settings are incomplete or contradict each other.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Arc<[PropertyError]>),
     /// The client is closed.
     #[error("the client is closed")]
     Closed,
@@ -138,6 +143,7 @@ impl RequestError {
             | RequestError::Encode { .. }
             | RequestError::Decode { .. }
             | RequestError::Header { .. }
+            | RequestError::Config(_)
             | RequestError::Closed => false,
         }
     }

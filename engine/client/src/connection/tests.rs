@@ -209,3 +209,22 @@ async fn an_unused_connection_closes_itself() {
     assert_eq!(read, 0);
     assert!(connection.is_closed());
 }
+
+#[tokio::test]
+async fn a_peer_that_stopped_reading_does_not_keep_the_connection_alive() {
+    const FRAME_BYTES: usize = 64 << 20; // More than two sockets buffer.
+    let (connection, mut stream) = connect().await;
+    let id = connection.next_correlation_id();
+    let frame = vec![Bytes::from(vec![0; FRAME_BYTES])];
+    let answer = connection.submit_segments(ApiKey::Produce, 9, id, frame, Duration::from_millis(100), true);
+    assert!(matches!(answer.unwrap().await, Err(RequestError::TimedOut { .. })));
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    let end = async {
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            read += count;
+        }
+    };
+    tokio::time::timeout(5 * SECOND, end).await.expect("the end");
+    assert!(read < FRAME_BYTES, "nobody waited for the peer to read on");
+}

@@ -231,10 +231,10 @@ async fn fetch(cluster: &Cluster, plan: &FetchPlan) -> Result<(i16, FetchRespons
     let target = NodeTarget::Broker(plan.node_id);
     let wait = std::time::Duration::from_millis(u64::try_from(plan.wait_max_ms).unwrap_or(0));
     let timeout = cluster.config().request_timeout + wait;
-    let build = |version| plan.request(version);
-    let raw = cluster.request_raw(target, Lane::Fetch, ours, build, timeout).await?;
-    let version = raw.version;
-    Ok((version, raw.decode(ApiKey::Fetch)?))
+    let connection = cluster.connection(target, Lane::Fetch).await?;
+    let version = connection.version(ApiKey::Fetch, ours)?;
+    let answer = connection.submit(version, &plan.request(version), timeout)?;
+    Ok((version, answer.await?.decode(ApiKey::Fetch)?))
 }
 
 /// One round of look-ups: committed offsets, offsets by time and ends of epochs, side by side.
