@@ -1,0 +1,16 @@
+//! The client against a broker: producing, fetching, groups, commits, administration.
+//!
+//! Runs on the embedded broker. With `ENGINE_TEST_BOOTSTRAP=host:port` the consumer's tests that inject no fault
+//! run on that cluster instead, an Apache Kafka for example. One program, because each costs its linking.
+
+mod administration;
+#[path = "../../../engine/cli/tests/real_broker/cluster.rs"]
+mod cluster;
+mod commits;
+mod connecting;
+mod fetching;
+mod groups;
+mod producing;
+mod scene;
+mod transactional_writer;
+mod transactions;
