@@ -14,7 +14,7 @@ use crate::config::pipeline::{
     Arrivals, Bootstrap, Generator, GeneratorExtent, GeneratorKind, Operator, ParquetSink, PartitionColumn, Pipeline,
     Rate, Sink, SinkInput, SinkKind, TopicSelection, Window, WindowKind,
 };
-use crate::config::values::show_duration;
+use crate::config::values::{show_duration, show_size};
 
 /// The plan of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -245,10 +245,14 @@ fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String
             .iter()
             .map(|aggregate| format!("{} = {}", aggregate.name, aggregate.expression)),
     );
-    let lateness = show_duration(window.allowed_lateness);
-    details.push(match window.late_output {
-        Some(sink) => format!("late rows: to {}, after {lateness} more", pipeline.sinks[sink].name),
-        None => format!("late rows: counted, after {lateness} more"),
+    let late = match window.late_output {
+        Some(sink) => format!("late rows: to {}", pipeline.sinks[sink].name),
+        None => "late rows: counted".to_owned(),
+    };
+    details.push(if window.allowed_lateness.is_zero() {
+        late
+    } else {
+        format!("{late}, after {} more", show_duration(window.allowed_lateness))
     });
 }
 
@@ -276,11 +280,11 @@ fn layout(parquet: &ParquetSink) -> String {
         PartitionColumn::Column(column) => format!("{column}=<{column}>/"),
     });
     format!(
-        "files {}/{}*.parquet, {}, about {} bytes each",
+        "files {}/{}*.parquet, {}, about {} each",
         parquet.path.display(),
         levels.collect::<String>(),
         parquet.compression.name(),
-        parquet.target_file_bytes
+        show_size(parquet.target_file_bytes)
     )
 }
 

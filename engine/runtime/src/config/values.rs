@@ -54,6 +54,16 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     fits.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / unit))
 }
 
+/// A size in the largest unit that fits without a fraction: `128MB`, `1536KiB`.
+pub(crate) fn show_size(size: NonZeroU64) -> String {
+    let bytes = size.get();
+    let fits = SIZE_UNITS
+        .iter()
+        .filter(|(_, unit)| bytes.is_multiple_of(*unit))
+        .max_by_key(|(_, unit)| *unit);
+    fits.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
 fn quantity(text: &str, units: &[(&str, u64)], names: &str) -> Result<u64, String> {
     let text = text.trim();
     let end = text
@@ -136,5 +146,12 @@ mod tests {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!(show_duration(Duration::from_millis(90_000)), "90s");
+    }
+
+    #[test]
+    fn a_size_is_shown_as_it_was_written() {
+        for text in ["128MB", "64KiB", "1B", "1500B", "1GB", "10MiB"] {
+            assert_eq!(show_size(size(text).unwrap()), text);
+        }
     }
 }
