@@ -103,17 +103,22 @@ pub async fn run_generator(
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, producer) in producers.into_iter().enumerate() {
-        let sender = Sender {
-            producer,
-            topic: config.topic.clone(),
-            pace: config.pace,
-            events: MergedEvents::new(&config, (index..config.producers).step_by(clients), start_ns),
-            start_ns,
-            started,
-            progress: Arc::clone(&progress),
-            report: ProducerReport::default(),
-        };
-        tasks.spawn(sender.run(stop.clone()));
+        let (config, stop, progress) = (config.clone(), stop.clone(), Arc::clone(&progress));
+        tasks.spawn(async move {
+            // In the task, because fixed messages take a while to make: whoever waits for all of them can see a signal.
+            let mine = (index..config.producers).step_by(clients);
+            let sender = Sender {
+                producer,
+                events: MergedEvents::new(&config, mine.take_while(|_| !is_stopped(&stop)), start_ns),
+                topic: config.topic,
+                pace: config.pace,
+                start_ns,
+                started,
+                progress,
+                report: ProducerReport::default(),
+            };
+            sender.run(stop).await
+        });
     }
     let mut reports = Vec::with_capacity(clients);
     while let Some(ended) = tasks.join_next().await {

@@ -7,6 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 /// How many different bodies take turns, so that compression does not see one message for ever.
 const BODIES: usize = 64;
+/// Large messages share fewer bodies, because each producer has its own and they are made before the first message:
+/// at most this many bytes of them, or one body.
+const BODIES_BYTES: usize = 1 << 20;
 const SEQUENCE_DIGITS: usize = 20;
 
 /// The three knobs.
@@ -48,8 +51,7 @@ pub struct FixedMessages {
 impl FixedMessages {
     /// `rng` decides the letters.
     pub fn new(message_bytes: usize, mut rng: ChaCha8Rng) -> FixedMessages {
-        // Large messages share fewer bodies: at most 16 MiB of them.
-        let bodies = ((16 << 20) / message_bytes.max(1)).clamp(1, BODIES);
+        let bodies = (BODIES_BYTES / message_bytes.max(1)).clamp(1, BODIES);
         let mut body = || (0..message_bytes).map(|_| rng.random_range(b'a'..=b'z')).collect();
         FixedMessages {
             bodies: (0..bodies).map(|_| body()).collect(),
