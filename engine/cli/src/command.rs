@@ -1,13 +1,16 @@
 //! The commands, one file each.
 
 pub(crate) mod broker;
+mod confirmation;
 pub(crate) mod consume;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod groups;
 pub(crate) mod latency;
+mod offsets;
 pub(crate) mod produce;
 mod record_json;
+mod refusals;
 pub(crate) mod run;
 pub(crate) mod topics;
 pub(crate) mod validate;

@@ -53,9 +53,12 @@ pub(crate) async fn admin(options: &GlobalOptions) -> anyhow::Result<Admin> {
 /// Connects for administration with options that are resolved already.
 pub(crate) async fn connect_admin(config: ClientConfig) -> anyhow::Result<Admin> {
     let servers = config.bootstrap_servers.join(",");
-    Admin::connect(config)
-        .await
-        .with_context(|| format!("cannot reach the cluster at {servers}"))
+    Admin::connect(config).await.with_context(|| unreachable(&servers))
+}
+
+/// What could not be done when a client does not connect.
+pub(crate) fn unreachable(servers: &str) -> String {
+    format!("cannot reach the cluster at {servers}")
 }
 
 fn pairs(properties: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {

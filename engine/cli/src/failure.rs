@@ -2,7 +2,7 @@
 
 use engine_runtime::error_chain;
 
-use crate::output::{OutputError, notice};
+use crate::{logging, output::OutputError};
 
 /// Exit code: done.
 pub(crate) const DONE: u8 = 0;
@@ -42,13 +42,12 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> u8 {
         FAILED
     };
     let text = error_chain::describe(error.as_ref());
-    if json {
-        notice(serde_json::json!({ "error": text, "exit_code": code }));
-    } else if error.is::<FileMistakes>() {
-        notice(text.trim_end());
+    let line = if error.is::<FileMistakes>() {
+        text.trim_end().to_owned()
     } else {
-        notice(format_args!("error: {text}"));
-    }
+        format!("error: {text}")
+    };
+    logging::failure(&text, &line, code, json);
     code
 }
 

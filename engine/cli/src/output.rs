@@ -19,28 +19,27 @@ impl OutputError {
     }
 }
 
-/// Tells a person something, on standard error. If that is full or gone there is nobody to tell, which is no reason to
-/// stop: `eprintln!` would panic.
-pub(crate) fn notice(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+/// Prints a command's one result: as text, or with `--json` as one object.
+pub(crate) fn print(result: &impl Serialize, json: bool, text: impl FnOnce() -> String) -> Result<(), OutputError> {
+    let mut output = Output::stdout();
+    if json {
+        output.json(result)?;
+    } else {
+        output.line(text().trim_end())?;
+    }
+    output.flush()
 }
 
 /// Where results go.
-pub(crate) struct Output<W: Write = StdoutLock<'static>> {
-    writer: BufWriter<W>,
+pub(crate) struct Output {
+    writer: BufWriter<StdoutLock<'static>>,
 }
 
 impl Output {
     /// Takes standard output for the rest of the command.
     pub(crate) fn stdout() -> Self {
-        Self::new(io::stdout().lock())
-    }
-}
-
-impl<W: Write> Output<W> {
-    pub(crate) fn new(writer: W) -> Self {
         Self {
-            writer: BufWriter::with_capacity(64 * 1024, writer),
+            writer: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
         }
     }
 
@@ -59,37 +58,47 @@ impl<W: Write> Output<W> {
         Ok(self.writer.write_all(b"\n")?)
     }
 
-    /// Columns as wide as their widest cell; cells that are numbers in every row go to the right.
     pub(crate) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), OutputError> {
-        let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([head[column].chars().count()]).max().unwrap_or(0)
-        };
-        let numeric = |column: usize| {
-            rows.iter()
-                .all(|row| row[column].chars().all(|c| c.is_ascii_digit() || "-.,%".contains(c)))
-        };
-        let columns: Vec<(usize, bool)> = (0..head.len()).map(|column| (width(column), numeric(column))).collect();
-        let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-        for row in std::iter::once(&head).chain(rows) {
-            let mut line = String::new();
-            for (cell, &(width, numeric)) in row.iter().zip(&columns) {
-                let padding = " ".repeat(width - cell.chars().count());
-                let (before, after) = if numeric {
-                    (padding.as_str(), "")
-                } else {
-                    ("", padding.as_str())
-                };
-                line.push_str(&format!("{before}{cell}{after}  "));
-            }
-            self.line(line.trim_end())?;
-        }
-        Ok(())
+        table(head, rows).into_iter().try_for_each(|line| self.line(line))
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), OutputError> {
         Ok(self.writer.flush()?)
     }
+}
+
+/// Columns as wide as their widest cell; those of numbers, with or without a unit, to the right.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let columns: Vec<(usize, bool)> = (0..head.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].as_str());
+            let width = cells
+                .clone()
+                .chain([head[column]])
+                .map(|cell| cell.chars().count())
+                .max();
+            (width.unwrap_or(0), cells.clone().all(is_number) && rows.len() > 0)
+        })
+        .collect();
+    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&columns).map(|(cell, &(width, is_numeric))| {
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if is_numeric {
+                padding + cell
+            } else {
+                cell.clone() + &padding
+            }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&head).chain(rows).map(line).collect()
+}
+
+/// A number, or the dash that stands for none.
+fn is_number(cell: &str) -> bool {
+    let number = cell.split(' ').next().unwrap_or_default();
+    number.chars().all(|c| c.is_ascii_digit() || "-.,%".contains(c))
 }
 
 #[cfg(test)]
@@ -98,16 +107,13 @@ mod tests {
 
     #[test]
     fn a_table_aligns_words_left_and_numbers_right() {
-        let mut bytes = Vec::new();
-        {
-            let mut output = Output::new(&mut bytes);
-            let rows = [vec!["ads".into(), "4".into()], vec!["long-name".into(), "1,200".into()]];
-            output.table(&["TOPIC", "COUNT"], &rows).unwrap();
-            output.flush().unwrap();
-        }
+        let rows = [
+            vec!["ads".into(), "4".into(), "2 ms".into()],
+            vec!["long-name".into(), "1,200".into(), "-".into()],
+        ];
         assert_eq!(
-            String::from_utf8(bytes).unwrap(),
-            "TOPIC      COUNT\nads            4\nlong-name  1,200\n"
+            table(&["TOPIC", "COUNT", "P50"], &rows).join("\n"),
+            "TOPIC      COUNT   P50\nads            4  2 ms\nlong-name  1,200     -"
         );
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{failure::INTERRUPTED, output::notice};
+use crate::{failure::INTERRUPTED, logging::notice};
 
 /// Tells that a signal came. Clones see the same signal.
 #[derive(Debug, Clone)]

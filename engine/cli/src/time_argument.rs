@@ -25,7 +25,7 @@ impl FromStr for PositionArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(number) = text.parse::<i64>() {
             return Ok(if number < 0 {
-                Self::BeforeEnd(-number)
+                Self::BeforeEnd(number.saturating_neg())
             } else {
                 Self::Offset(number)
             });
@@ -63,6 +63,7 @@ mod tests {
             ("end", Some(PositionArgument::End)),
             ("0", Some(PositionArgument::Offset(0))),
             ("-10", Some(PositionArgument::BeforeEnd(10))),
+            ("-9223372036854775808", Some(PositionArgument::BeforeEnd(i64::MAX))),
             ("1970-01-01T00:00:01.5Z", Some(PositionArgument::Timestamp(1500))),
             ("1970-01-01T01:00:00+01:00", Some(PositionArgument::Timestamp(0))),
             ("1969-12-31T23:59:59Z", Some(PositionArgument::Timestamp(-1000))),

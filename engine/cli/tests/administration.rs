@@ -114,12 +114,44 @@ fn offsets_are_not_reset_under_living_members() {
     BufReader::new(member.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
+    let described = broker.engine(&["groups", "describe", "g"]).success();
+    let lines: Vec<Vec<&str>> = described
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let head = "TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID";
+    assert_eq!(lines[1].join(" "), head, "{described}");
+    assert_eq!(
+        (lines[2][..2].join(" "), lines[2][7]),
+        ("t 0".to_owned(), "engine-cli"),
+        "{described}"
+    );
+    assert!(
+        lines[2][5].starts_with("engine-cli-") && lines[2][6].contains("127.0.0.1"),
+        "{described}"
+    );
     let reset = ["groups", "reset-offsets", "g", "--topic", "t", "--to", "end"];
     let stderr = broker.engine(&reset).failure(1);
     assert!(stderr.contains("group g is Stable with 1 members"), "{stderr}");
     signal(&member, "TERM");
     assert_eq!(member.wait().unwrap().code(), Some(130));
     broker.engine(&reset).success();
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let broker = EmbeddedBroker::start(&[]);
+    for (arguments, message) in [
+        (&["topics", "describe", "nothing"][..], "cannot describe topic nothing"),
+        (&["topics", "delete", "nothing"], "cannot delete topic nothing"),
+        (&["topics", "clear", "nothing"], "cannot describe topic nothing"),
+        (&["groups", "describe", "nobody"], "cannot describe group nobody"),
+        (&["groups", "delete", "nobody"], "cannot delete group nobody"),
+        (&["latency", "nothing"], "there is no topic nothing"),
+    ] {
+        let stderr = broker.engine(arguments).failure(1);
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
 }
 
 #[test]
@@ -201,7 +233,10 @@ fn latency_is_the_record_s_timestamp_minus_the_column() {
     let text = broker
         .engine(&["latency", "results", "--hgrm", hgrm.to_str().unwrap()])
         .success();
-    assert!(text.contains("p99"), "{text}");
+    assert!(
+        text.contains("P99.9") && text.contains("\n1970-01-01T00:00:00.000Z"),
+        "{text}"
+    );
     assert!(std::fs::read_to_string(hgrm).unwrap().contains("Percentile"));
 }
 

@@ -3,7 +3,11 @@
 #[path = "process/engine.rs"]
 mod process;
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::Duration,
+};
 
 use process::{EmbeddedBroker, command, signal, wait};
 use serde_json::{Value, json};
@@ -64,6 +68,19 @@ fn a_line_that_is_not_such_an_object_is_named_by_its_number() {
         .engine_with_input(&["produce", "t", "--json"], b"{\"value\":\"v\"}\nnonsense\n")
         .failure(1);
     assert!(stderr.contains("line 2 of standard input"), "{stderr}");
+}
+
+#[test]
+fn a_time_before_1970_is_refused_by_its_line_and_nothing_is_changed_silently() {
+    let broker = EmbeddedBroker::start(&[]);
+    let input = b"{\"timestamp\":0,\"value\":\"v\"}\n{\"timestamp\":-5,\"value\":\"w\"}\n";
+    let stderr = broker.engine_with_input(&["produce", "t", "--json"], input).failure(1);
+    assert!(
+        stderr.contains("line 2 of standard input: timestamp -5 lies before 1970"),
+        "{stderr}"
+    );
+    let records = consume(&broker, &["t", "--until-end"]);
+    assert_eq!((records.len(), &records[0]["timestamp"]), (1, &json!(0)));
 }
 
 #[test]
@@ -133,11 +150,25 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
     let broker = EmbeddedBroker::start(&["--partitions", "1"]);
     let input = "0123456789abcdef\n".repeat(50_000);
     broker.engine_with_input(&["produce", "t"], input.as_bytes()).success();
-    let arguments = ["consume", "t", "--until-end", "--bootstrap-servers", &broker.address];
-    let mut child = command(&arguments).spawn().unwrap();
-    drop(child.stdout.replace(empty_pipe()));
-    let ended = wait(child, &arguments);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for arguments in [
+        &["consume", "t"][..],
+        &["consume", "t", "--json", "--group", "g"],
+        &["topics", "list"],
+    ] {
+        let arguments = [arguments, &["--bootstrap-servers", &broker.address]].concat();
+        let mut child = command(&arguments).spawn().unwrap();
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        if arguments[0] == "consume" {
+            // As `head -1` does.
+            reader.read_line(&mut line).unwrap();
+            assert!(line.contains("0123456789abcdef"), "{line}");
+        }
+        drop(reader);
+        child.stdout = Some(empty_pipe());
+        let ended = wait(child, &arguments);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[test]

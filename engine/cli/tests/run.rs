@@ -44,6 +44,28 @@ fn sigterm_ends_a_run_gracefully_with_its_summary() {
 }
 
 #[test]
+fn with_log_json_every_line_is_an_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--until-end", "--set", "generators.ads.count=100", "--log", "json"];
+    let arguments = arguments(folder.path(), &settings);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = wait(command(&arguments).current_dir(&folder).spawn().unwrap(), &arguments);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
+    let lines = objects(&ended.stderr);
+    let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!((events[0], *events.last().unwrap()), ("started", "ended"), "{events:?}");
+    assert_eq!(lines.last().unwrap()["run"]["status"]["records_in"], 100);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["timestamp"].is_string() && line["level"].is_string())
+    );
+
+    let stderr = engine(&["run", "no-such-file.toml", "--log", "json"]).failure(2);
+    assert_eq!(objects(&stderr)[0]["exit_code"], 2);
+}
+
+#[test]
 fn the_pipeline_of_the_first_run_is_valid_and_explained() {
     assert!(
         engine(&["validate", PIPELINE])
@@ -69,6 +91,13 @@ fn mistakes_of_a_file_have_their_line_and_exit_with_2() {
             "{stderr}"
         );
     }
+}
+
+fn objects(text: &str) -> Vec<serde_json::Value> {
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 fn arguments(lake: &Path, more: &[&str]) -> Vec<String> {

@@ -4,10 +4,9 @@
 //! Clocks of two machines disagree, so it may be negative: such values are counted apart and never recorded, because
 //! they would pull the percentiles down without meaning anything. See Gil Tene's HdrHistogram for the structure.
 //!
-//! Never here: reading topics.
+//! Never here: reading topics, formatting.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::io;
 
 use hdrhistogram::Histogram;
@@ -226,57 +225,6 @@ impl WindowLatencies {
     }
 }
 
-impl fmt::Display for LatencyReport {
-    /// A table: one line per window, the overall line last.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = |window_start: i64| window_start.to_string();
-        let width = self
-            .windows
-            .iter()
-            .map(|window| label(window.window_start).len())
-            .max()
-            .unwrap_or(0)
-            .max(7);
-        writeln!(
-            f,
-            "{:width$} {:>9} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}",
-            "window", "results", "average", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        for window in &self.windows {
-            writeln!(f, "{:width$} {}", label(window.window_start), line(&window.latency))?;
-        }
-        write!(f, "{:width$} {}", "overall", line(&self.overall))?;
-        if self.overall.negative > 0 {
-            write!(
-                f,
-                "\n{} results lie before their events and are left out: the clocks differ",
-                self.overall.negative
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn line(summary: &LatencySummary) -> String {
-    let mut line = String::new();
-    let LatencySummary {
-        count,
-        average_ms,
-        p50_ms,
-        p90_ms,
-        p99_ms,
-        p999_ms,
-        max_ms,
-        ..
-    } = summary;
-    write!(
-        line,
-        "{count:>9} {average_ms:>7.1} ms {p50_ms:>5} ms {p90_ms:>5} ms {p99_ms:>5} ms {p999_ms:>5} ms {max_ms:>5} ms"
-    )
-    .expect("writing to a String succeeds");
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,22 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn the_table_and_the_json_name_every_number() {
+    fn the_json_names_every_number() {
         let mut latencies = WindowLatencies::default();
         latencies.record(Some(10_000), 5);
         latencies.record(Some(20_000), 15);
         latencies.record(None, -1);
-        let table = latencies.report().to_string();
-        assert_eq!(
-            table,
-            "window    results    average      p50      p90      p99    p99.9      max\n\
-             10000           1     5.0 ms     5 ms     5 ms     5 ms     5 ms     5 ms\n\
-             20000           1    15.0 ms    15 ms    15 ms    15 ms    15 ms    15 ms\n\
-             overall         2    10.0 ms     5 ms    15 ms    15 ms    15 ms    15 ms\n\
-             1 results lie before their events and are left out: the clocks differ"
-        );
         let json = serde_json::to_value(latencies.report()).unwrap();
         assert_eq!(json["overall"]["p99.9_ms"], 15);
+        assert_eq!(json["overall"]["negative"], 1);
         assert_eq!(json["windows"][0]["window_start"], 10_000);
         assert_eq!(json["windows"][0]["average_ms"], 5.0);
     }

@@ -5,11 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use engine_broker::{Broker, BrokerConfig};
 
-use crate::{
-    global_options::GlobalOptions,
-    output::{Output, notice},
-    signal::StopSignal,
-};
+use crate::{global_options::GlobalOptions, logging::notice, output, signal::StopSignal};
 
 /// Runs the embedded broker: one node, in memory or on disk, for first runs, development and tests.
 /// Production is Apache Kafka. Prints its address on standard output when it accepts connections.
@@ -52,13 +48,8 @@ pub(crate) async fn run(arguments: BrokerArguments, global: &GlobalOptions) -> a
     })
     .await?;
     let address = broker.address();
-    let mut output = Output::stdout();
-    if global.json {
-        output.json(&serde_json::json!({ "address": address.to_string() }))?;
-    } else {
-        output.line(address.to_string())?;
-    }
-    output.flush()?;
+    let object = serde_json::json!({ "address": address.to_string() });
+    output::print(&object, global.json, || address.to_string())?;
     if !global.quiet {
         notice(format_args!(
             "engine broker {}: listening on {address}, topics {place}; Ctrl-C stops",

@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: ConsumeArguments, global: &GlobalOptions) -> 
     let config = connection::consumer_config(global, &ours)?;
     let servers = config.client.bootstrap_servers.join(",");
     let consumer = tokio::select! {
-        consumer = Consumer::connect(config) => consumer.with_context(|| format!("cannot reach the cluster at {servers}"))?,
+        consumer = Consumer::connect(config) => consumer.with_context(|| connection::unreachable(&servers))?,
         () = stop.requested() => return Err(Interrupted.into()),
     };
     let mut reading = Reading {

@@ -4,7 +4,7 @@ use clap::Args;
 use engine_runtime::explain::explain;
 
 use super::validate::PipelineFile;
-use crate::{global_options::GlobalOptions, output::Output};
+use crate::{global_options::GlobalOptions, output};
 
 /// Prints the plan of a pipeline: its graph with columns and types, state and its bound, ids, file layout.
 #[derive(Debug, Args)]
@@ -15,12 +15,6 @@ pub(crate) struct ExplainArguments {
 
 pub(crate) fn run(arguments: &ExplainArguments, global: &GlobalOptions) -> anyhow::Result<()> {
     let explanation = explain(&arguments.file.load(global)?.pipeline);
-    let mut output = Output::stdout();
-    if global.json {
-        output.json(&explanation)?;
-    } else {
-        output.line(explanation.to_string().trim_end())?;
-    }
-    output.flush()?;
+    output::print(&explanation, global.json, || explanation.to_string())?;
     Ok(())
 }

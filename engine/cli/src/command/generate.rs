@@ -10,18 +10,18 @@ use engine_runtime::generate::{
 };
 use tokio::sync::watch;
 
-use super::topics::all;
+use super::refusals::{all, unless_they_exist};
 use crate::{
     connection,
-    failure::UsageError,
+    failure::{Interrupted, UsageError},
     global_options::GlobalOptions,
-    output::{Output, notice},
-    quantity,
+    logging::{self, notice},
+    output, quantity,
     signal::StopSignal,
 };
 
-/// How often progress is told.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often progress is told: on a terminal, and in a log.
+const PROGRESS_INTERVALS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// Events per second of event time in a run as fast as possible: high enough that windows hold many events.
 const MAX_PACE_EVENT_RATE: f64 = 100_000.0;
@@ -152,13 +152,33 @@ pub(crate) async fn run(command: GenerateCommand, global: &GlobalOptions) -> any
     };
     config.check().map_err(|error| UsageError(error.to_string()))?;
     let producer_config = connection::producer_config(global, &[("compression.type", "lz4"), ("linger.ms", "5")])?;
-    create_topic(&load, &producer_config.client).await?;
+    if let GeneratorKind::Fixed(FixedLoad { message_bytes, .. }) = config.kind
+        && message_bytes > producer_config.request_bytes_max
+    {
+        return Err(UsageError(format!(
+            "--message-bytes {message_bytes}: a message must fit into a request of max.request.size = {} bytes; -X \
+             max.request.size=N raises it",
+            producer_config.request_bytes_max
+        ))
+        .into());
+    }
     let mut stop = StopSignal::listen()?;
+    tokio::select! {
+        created = create_topic(&load, &producer_config.client) => created?,
+        () = stop.requested() => return Err(Interrupted.into()),
+    }
     let (stop_sender, stopped) = watch::channel(false);
     let progress = Arc::new(GeneratorProgress::default());
+    let (is_bounded, config_count) = (config.count.is_some() || config.duration.is_some(), config.count);
     let running = run_generator(config, producer_config, Arc::clone(&progress), stopped);
     tokio::pin!(running);
-    let mut told = tokio::time::interval(PROGRESS_INTERVAL);
+    let [on_terminal, in_log] = PROGRESS_INTERVALS;
+    let interval = if logging::can_show_a_live_line() {
+        on_terminal
+    } else {
+        in_log
+    };
+    let mut told = tokio::time::interval(interval);
     told.tick().await;
     let mut listening = true;
     let report = loop {
@@ -173,14 +193,10 @@ pub(crate) async fn run(command: GenerateCommand, global: &GlobalOptions) -> any
             }
         }
     };
-    let mut output = Output::stdout();
-    if global.json {
-        output.json(&report)?;
-    } else {
-        output.line(report.to_string().trim_end())?;
-    }
-    output.flush()?;
-    Ok(())
+    output::print(&report, global.json, || report.to_string())?;
+    // A load without a bound is meant to be stopped.
+    let was_cut_short = *stop_sender.borrow() && is_bounded && config_count.is_none_or(|count| report.events < count);
+    if was_cut_short { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 /// The load and what it means. Without any bound an ad load is 40,000 events; a fixed one runs until stopped.
@@ -259,15 +275,10 @@ async fn create_topic(load: &LoadArguments, client: &ClientConfig) -> anyhow::Re
         configs: std::collections::BTreeMap::new(),
     };
     let admin = connection::connect_admin(client.clone()).await?;
-    let mut outcomes = admin
+    let outcomes = admin
         .create_topics(&[topic])
         .await
         .with_context(|| format!("topic {}", load.topic))?;
-    outcomes.retain(|(_, outcome)| {
-        !outcome
-            .as_ref()
-            .is_err_and(|refusal| refusal.code.name() == "TOPIC_ALREADY_EXISTS")
-    });
-    all("create topic", outcomes)?;
+    all("create topic", unless_they_exist(outcomes))?;
     Ok(())
 }

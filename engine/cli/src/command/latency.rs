@@ -1,5 +1,7 @@
 //! `engine latency`: how long the results of a topic took.
 
+mod table;
+
 use std::{collections::BTreeMap, fs::File, io::BufWriter, path::PathBuf, time::Duration};
 
 use anyhow::Context;
@@ -10,11 +12,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    connection,
-    failure::Interrupted,
-    global_options::GlobalOptions,
-    output::{Output, notice},
-    signal::StopSignal,
+    connection, failure::Interrupted, global_options::GlobalOptions, logging::notice, output, signal::StopSignal,
     time_argument::PositionArgument,
 };
 
@@ -51,7 +49,7 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
     let mut stop = StopSignal::listen()?;
     let results = tokio::select! {
         results = async {
-            let consumer = Consumer::connect(config).await.with_context(|| format!("cannot reach the cluster at {servers}"))?;
+            let consumer = Consumer::connect(config).await.with_context(|| connection::unreachable(&servers))?;
             read_to_end(consumer, &arguments).await
         } => results?,
         () = stop.requested() => return Err(Interrupted.into()),
@@ -66,25 +64,21 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
             .and_then(|()| std::io::Write::flush(&mut file));
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let report = results.latencies.report();
+    anyhow::ensure!(
+        report.overall.count + report.overall.negative > 0,
+        "topic {} has no results to measure: {} records, none with a time in column {}",
+        arguments.topic,
+        results.without_column,
+        arguments.column
+    );
     if results.without_column > 0 && !global.quiet {
         notice(format_args!(
             "{} records without a time in column {}",
             results.without_column, arguments.column
         ));
     }
-    let report = results.latencies.report();
-    anyhow::ensure!(
-        report.overall.count + report.overall.negative > 0,
-        "{} has no results to measure",
-        arguments.topic
-    );
-    let mut output = Output::stdout();
-    if global.json {
-        output.json(&report)?;
-    } else {
-        output.line(report.to_string().trim_end())?;
-    }
-    output.flush()?;
+    output::print(&report, global.json, || table::text(&report, &arguments.column))?;
     Ok(())
 }
 

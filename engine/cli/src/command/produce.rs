@@ -12,7 +12,7 @@ use crate::{
     connection,
     failure::{Interrupted, UsageError},
     global_options::{GlobalOptions, key_value},
-    output::notice,
+    logging::notice,
     quantity,
     signal::StopSignal,
 };
@@ -50,42 +50,24 @@ pub(crate) async fn run(arguments: ProduceArguments, global: &GlobalOptions) -> 
     if arguments.key_separator.as_deref() == Some("") {
         return Err(UsageError("--key-separator must not be empty".into()).into());
     }
-    let producer = Producer::connect(connection::producer_config(global, &[])?).await?;
     let mut stop = StopSignal::listen()?;
-    let started = Instant::now();
-    let mut input = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
-    let (mut line, mut lines, mut records) = (Vec::new(), 0_u64, 0_u64);
-    let interrupted = loop {
-        line.clear();
-        let mut limited = (&mut input).take(LINE_BYTES_MAX as u64 + 2);
-        let read = tokio::select! {
-            read = limited.read_until(b'\n', &mut line) => read.context("cannot read standard input")?,
-            () = stop.requested() => break true,
-        };
-        if read == 0 {
-            break false;
-        }
-        lines += 1;
-        if line.ends_with(b"\n") {
-            line.pop();
-        }
-        anyhow::ensure!(
-            line.len() <= LINE_BYTES_MAX,
-            "line {lines} is longer than {LINE_BYTES_MAX} bytes"
-        );
-        if global.json && line.trim_ascii().is_empty() {
-            continue;
-        }
-        send(&producer, &arguments, global.json, &line)
-            .await
-            .with_context(|| format!("line {lines} of standard input"))?;
-        records += 1;
+    let config = connection::producer_config(global, &[])?;
+    let producer = tokio::select! {
+        producer = Producer::connect(config) => producer?,
+        () = stop.requested() => return Err(Interrupted.into()),
     };
-    producer
+    let started = Instant::now();
+    let mut records = 0;
+    let outcome = tokio::select! {
+        outcome = send_lines(&producer, &arguments, global.json, &mut records) => outcome,
+        () = stop.requested() => Err(Interrupted.into()),
+    };
+    // Also after a line that could not be sent: those before it were taken.
+    let closed = producer
         .close(CLOSE_TIMEOUT)
         .await
-        .with_context(|| format!("not everything arrived in {}", arguments.topic))?;
-    if !global.quiet {
+        .with_context(|| format!("not everything arrived in {}", arguments.topic));
+    if !global.quiet && closed.is_ok() {
         notice(format_args!(
             "{} records to {} in {}",
             quantity::grouped(records),
@@ -93,7 +75,44 @@ pub(crate) async fn run(arguments: ProduceArguments, global: &GlobalOptions) -> 
             quantity::duration(started.elapsed())
         ));
     }
-    if interrupted { Err(Interrupted.into()) } else { Ok(()) }
+    match outcome {
+        Err(interrupted) if interrupted.is::<Interrupted>() => closed.and(Err(interrupted)),
+        outcome => outcome.and(closed),
+    }
+}
+
+/// Sends standard input to its end and counts what was taken.
+async fn send_lines(
+    producer: &Producer,
+    arguments: &ProduceArguments,
+    json: bool,
+    records: &mut u64,
+) -> anyhow::Result<()> {
+    let mut input = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
+    let (mut line, mut lines) = (Vec::new(), 0_u64);
+    loop {
+        line.clear();
+        let mut limited = (&mut input).take(LINE_BYTES_MAX as u64 + 2);
+        let read = limited.read_until(b'\n', &mut line).await;
+        if read.context("cannot read standard input")? == 0 {
+            return Ok(());
+        }
+        lines += 1;
+        if line.ends_with(b"\n") {
+            line.pop();
+        }
+        anyhow::ensure!(
+            line.len() <= LINE_BYTES_MAX,
+            "line {lines} of standard input is longer than {LINE_BYTES_MAX} bytes"
+        );
+        if json && line.trim_ascii().is_empty() {
+            continue;
+        }
+        send(producer, arguments, json, &line)
+            .await
+            .with_context(|| format!("line {lines} of standard input"))?;
+        *records += 1;
+    }
 }
 
 async fn send(producer: &Producer, arguments: &ProduceArguments, json: bool, line: &[u8]) -> anyhow::Result<()> {
@@ -133,7 +152,7 @@ async fn send(producer: &Producer, arguments: &ProduceArguments, json: bool, lin
     let record = ProduceRecord {
         topic: &arguments.topic,
         partition: arguments.partition.or(partition),
-        timestamp: timestamp.filter(|&timestamp| timestamp >= 0),
+        timestamp,
         key,
         value,
         headers: &headers,

@@ -96,9 +96,28 @@ impl WrittenBytes {
     }
 }
 
+/// A line that is no record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// It is no such object.
+    #[error("it is no record in JSON")]
+    Json(#[from] serde_json::Error),
+    /// Brokers know -1 as "no time", and other negative times not at all.
+    #[error("timestamp {0} lies before 1970; leave it out for the time of sending")]
+    NegativeTimestamp(i64),
+    /// There is no such partition anywhere.
+    #[error("partition {0} is negative; leave it out to choose by key")]
+    NegativePartition(i32),
+}
+
 impl RecordToProduce {
-    pub(super) fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(line)
+    pub(super) fn parse(line: &[u8]) -> Result<Self, RecordError> {
+        let record: Self = serde_json::from_slice(line)?;
+        match (record.timestamp, record.partition) {
+            (Some(timestamp), _) if timestamp < 0 => Err(RecordError::NegativeTimestamp(timestamp)),
+            (_, Some(partition)) if partition < 0 => Err(RecordError::NegativePartition(partition)),
+            _ => Ok(record),
+        }
     }
 
     pub(super) fn key(&self) -> Option<&[u8]> {
@@ -158,6 +177,8 @@ mod tests {
             br#"{"value":{"base64":"*"}}"#,
             b"plain",
             br#"["a"]"#,
+            br#"{"timestamp":-1,"value":"v"}"#,
+            br#"{"partition":-1,"value":"v"}"#,
         ] {
             assert!(
                 RecordToProduce::parse(line).is_err(),

@@ -14,7 +14,7 @@ use engine_runtime::{
 use tokio::sync::watch;
 
 use super::validate::PipelineFile;
-use crate::{global_options::GlobalOptions, output::Output, signal::StopSignal};
+use crate::{global_options::GlobalOptions, logging, output, signal::StopSignal};
 
 /// Runs a pipeline until SIGTERM or Ctrl-C: it finishes the checkpoint, leaves the group and prints the summary. A
 /// second signal forces the end.
@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
     };
     let (reporter, observer) = progress();
     let (stop_sender, stopped) = watch::channel(false);
-    let showing = tokio::spawn(live::show(observer, embedded.is_some(), global.clone()));
+    let showing = tokio::spawn(live::show(observer, embedded.is_some(), global.quiet));
     let running = engine_runtime::run(pipeline, options, stopped, reporter);
     tokio::pin!(running);
     let mut listening = true;
@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
             () = stop.requested(), if listening => {
                 listening = false;
                 if !global.quiet {
-                    live::stopping(global);
+                    live::stopping();
                 }
                 stop_sender.send_replace(true);
             }
@@ -80,16 +80,17 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
     if let Some(broker) = embedded {
         broker.shutdown().await;
     }
-    print(&outcome?, global.json)
+    print(&outcome?, global)
 }
 
-fn print(summary: &RunSummary, json: bool) -> anyhow::Result<()> {
-    let mut output = Output::stdout();
-    if json {
-        output.json(summary)?;
-    } else {
-        output.line(summary::text(summary).trim_end())?;
+/// With `--log json` the summary is the last object of the log: its text would be lines that no reader of such a log
+/// expects, in a container that keeps both outputs in one file.
+fn print(summary: &RunSummary, global: &GlobalOptions) -> anyhow::Result<()> {
+    if logging::is_json() && !global.quiet {
+        logging::event("ended", || serde_json::json!({ "run": summary }), String::new);
     }
-    output.flush()?;
+    if global.json || !logging::is_json() {
+        output::print(summary, global.json, || summary::text(summary))?;
+    }
     Ok(())
 }

@@ -1,26 +1,29 @@
 //! `engine topics`: what an operator needs from `kafka-topics`.
 
-use std::io::{IsTerminal, Write};
+mod describe;
 
-use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use engine_client::{
     Admin, TopicPartition,
-    admin::{NewTopic, Refusal, TopicDescription},
+    admin::{NewTopic, TopicDescription},
 };
 use serde_json::json;
 
+use super::{
+    confirmation::confirm_on_terminal,
+    offsets::partitions_of,
+    refusals::{all, unless_they_exist},
+};
 use crate::{
     connection,
     global_options::{GlobalOptions, key_value},
+    logging::notice,
     output::Output,
-    quantity,
 };
+use describe::{describe, replication_factor};
 
-/// ListOffsets: the time that stands for the oldest offset.
-const EARLIEST: i64 = -2;
-/// ListOffsets: the time that stands for the end.
-const LATEST: i64 = -1;
+/// DeleteRecords: the offset that stands for the end.
+const TO_THE_END: i64 = -1;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicsCommand {
@@ -38,8 +41,7 @@ pub(crate) enum TopicsCommand {
     Clear(DestroyArguments),
     /// Print partitions, leaders, replicas, offsets and changed settings
     Describe {
-        /// The topics
-        #[arg(required = true)]
+        /// The topics; without any, all but Kafka's internal ones
         topics: Vec<String>,
     },
 }
@@ -78,18 +80,25 @@ pub(crate) async fn run(command: TopicsCommand, global: &GlobalOptions) -> anyho
     let mut output = Output::stdout();
     match command {
         TopicsCommand::List { internal } => list(&admin, internal, global.json, &mut output).await?,
-        TopicsCommand::Create(arguments) => create(&admin, &arguments).await?,
+        TopicsCommand::Create(arguments) => tell(global, "created", &create(&admin, &arguments).await?),
         TopicsCommand::Delete(arguments) => {
             confirm("delete", &arguments)?;
             let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
             all("delete topic", admin.delete_topics(&names).await?)?;
+            tell(global, "deleted", &arguments.topics);
         }
         TopicsCommand::Clear(arguments) => {
             confirm("delete all records of", &arguments)?;
             clear(&admin, &arguments.topics).await?;
+            tell(global, "deleted all records of", &arguments.topics);
         }
         TopicsCommand::Describe { topics } => {
-            for topic in described(&admin, &topics).await? {
+            let topics = if topics.is_empty() {
+                listed(&admin, false).await?
+            } else {
+                described(&admin, &topics).await?
+            };
+            for topic in topics {
                 describe(&admin, &topic, global.json, &mut output).await?;
             }
         }
@@ -99,10 +108,7 @@ pub(crate) async fn run(command: TopicsCommand, global: &GlobalOptions) -> anyho
 }
 
 async fn list(admin: &Admin, internal: bool, json: bool, output: &mut Output) -> anyhow::Result<()> {
-    let mut topics = admin.list_topics().await?;
-    topics.retain(|topic| internal || !topic.is_internal);
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    for topic in topics {
+    for topic in listed(admin, internal).await? {
         if json {
             output.json(&json!({
                 "topic": topic.name,
@@ -117,7 +123,15 @@ async fn list(admin: &Admin, internal: bool, json: bool, output: &mut Output) ->
     Ok(())
 }
 
-async fn create(admin: &Admin, arguments: &CreateArguments) -> anyhow::Result<()> {
+async fn listed(admin: &Admin, internal: bool) -> anyhow::Result<Vec<TopicDescription>> {
+    let mut topics = admin.list_topics().await?;
+    topics.retain(|topic| internal || !topic.is_internal);
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(topics)
+}
+
+/// Creates topics and names those that did not exist.
+async fn create(admin: &Admin, arguments: &CreateArguments) -> anyhow::Result<Vec<String>> {
     let topics: Vec<NewTopic> = arguments
         .topics
         .iter()
@@ -130,111 +144,19 @@ async fn create(admin: &Admin, arguments: &CreateArguments) -> anyhow::Result<()
         .collect();
     let mut outcomes = admin.create_topics(&topics).await?;
     if arguments.if_not_exists {
-        outcomes.retain(|(_, outcome)| {
-            !outcome
-                .as_ref()
-                .is_err_and(|refusal| refusal.code.name() == "TOPIC_ALREADY_EXISTS")
-        });
+        outcomes = unless_they_exist(outcomes);
     }
-    all("create topic", outcomes)?;
-    Ok(())
+    let created = all("create topic", outcomes)?;
+    Ok(created.into_iter().map(|(name, ())| name).collect())
 }
 
 async fn clear(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
     let everything: Vec<(TopicPartition, i64)> = described(admin, names)
         .await?
         .iter()
-        .flat_map(|topic| partitions(topic).into_iter().map(|tp| (tp, -1)))
+        .flat_map(|topic| partitions_of(topic).into_iter().map(|tp| (tp, TO_THE_END)))
         .collect();
     all("delete the records of", admin.delete_records(&everything).await?)?;
-    Ok(())
-}
-
-async fn describe(admin: &Admin, topic: &TopicDescription, json: bool, output: &mut Output) -> anyhow::Result<()> {
-    let offsets = async |time: i64| {
-        let times: Vec<_> = partitions(topic).into_iter().map(|tp| (tp, time)).collect();
-        admin.list_offsets(&times).await
-    };
-    let (beginnings, ends) = (offsets(EARLIEST).await?, offsets(LATEST).await?);
-    let offset_in = |listed: &[(TopicPartition, Option<engine_client::ListedOffset>)], partition: i32| {
-        let found = listed.iter().find(|(tp, _)| tp.partition == partition);
-        found.and_then(|(_, offset)| *offset).map(|listed| listed.offset)
-    };
-    let configs = all(
-        "describe the settings of",
-        admin.describe_configs(&[&topic.name]).await?,
-    )?;
-    let changed: serde_json::Map<String, serde_json::Value> = configs
-        .into_iter()
-        .flat_map(|(_, entries)| entries)
-        .filter(|entry| !entry.is_default)
-        .map(|entry| (entry.name, entry.value.into()))
-        .collect();
-    if json {
-        let partitions: Vec<_> = topic
-            .partitions
-            .iter()
-            .map(|partition| {
-                json!({
-                    "partition": partition.partition,
-                    "leader": partition.leader,
-                    "replicas": partition.replicas,
-                    "in_sync_replicas": partition.in_sync_replicas,
-                    "beginning_offset": offset_in(&beginnings, partition.partition),
-                    "end_offset": offset_in(&ends, partition.partition),
-                })
-            })
-            .collect();
-        output.json(&json!({
-            "topic": topic.name, "topic_id": topic.topic_id, "internal": topic.is_internal,
-            "partitions": partitions, "configs": changed,
-        }))?;
-        return Ok(());
-    }
-    output.line(format!(
-        "{}: {} partitions, replication factor {}{}",
-        topic.name,
-        topic.partitions.len(),
-        replication_factor(topic),
-        topic.topic_id.as_ref().map_or(String::new(), |id| format!(", id {id}"))
-    ))?;
-    for (name, value) in changed {
-        output.line(format!("  {name}={}", value.as_str().unwrap_or("")))?;
-    }
-    let optional = |number: Option<i64>| number.map_or("?".to_owned(), |number| number.to_string());
-    let rows: Vec<Vec<String>> = topic
-        .partitions
-        .iter()
-        .map(|partition| {
-            let (from, to) = (
-                offset_in(&beginnings, partition.partition),
-                offset_in(&ends, partition.partition),
-            );
-            vec![
-                partition.partition.to_string(),
-                optional(partition.leader.map(i64::from)),
-                list_of(&partition.replicas),
-                list_of(&partition.in_sync_replicas),
-                optional(from),
-                optional(to),
-                from.zip(to).map_or("?".to_owned(), |(from, to)| {
-                    quantity::grouped((to - from).max(0).unsigned_abs())
-                }),
-            ]
-        })
-        .collect();
-    output.table(
-        &[
-            "PARTITION",
-            "LEADER",
-            "REPLICAS",
-            "IN SYNC",
-            "BEGINNING",
-            "END",
-            "OFFSETS",
-        ],
-        &rows,
-    )?;
     Ok(())
 }
 
@@ -244,38 +166,11 @@ async fn described(admin: &Admin, names: &[String]) -> anyhow::Result<Vec<TopicD
     Ok(described.into_iter().map(|(_, topic)| topic).collect())
 }
 
-/// What succeeded, or an error that names everything that did not.
-pub(super) fn all<K: ToString, V>(operation: &str, items: Vec<(K, Result<V, Refusal>)>) -> anyhow::Result<Vec<(K, V)>> {
-    let (mut done, mut refused) = (Vec::new(), Vec::new());
-    for (item, outcome) in items {
-        match outcome {
-            Ok(value) => done.push((item, value)),
-            Err(refusal) => refused.push(format!("cannot {operation} {}: {refusal}", item.to_string())),
-        }
+/// Says what was done, one line for each: scripts have the exit code.
+fn tell(global: &GlobalOptions, done: &str, topics: &[String]) {
+    if !global.quiet {
+        topics.iter().for_each(|topic| notice(format_args!("{done} {topic}")));
     }
-    if refused.is_empty() {
-        Ok(done)
-    } else {
-        bail!(refused.join("; "))
-    }
-}
-
-/// Asks on a terminal; a script has said what it wants.
-pub(super) fn confirm_on_terminal(question: &str) -> anyhow::Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    let mut terminal = std::io::stderr();
-    let asked = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());
-    asked.context("cannot ask on standard error")?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .context("cannot read the answer")?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing was changed");
-    }
-    Ok(())
 }
 
 fn confirm(action: &str, arguments: &DestroyArguments) -> anyhow::Result<()> {
@@ -283,25 +178,4 @@ fn confirm(action: &str, arguments: &DestroyArguments) -> anyhow::Result<()> {
         return Ok(());
     }
     confirm_on_terminal(&format!("{action} {}?", arguments.topics.join(", ")))
-}
-
-fn partitions(topic: &TopicDescription) -> Vec<TopicPartition> {
-    topic
-        .partitions
-        .iter()
-        .map(|it| TopicPartition::new(topic.name.as_str(), it.partition))
-        .collect()
-}
-
-fn replication_factor(topic: &TopicDescription) -> usize {
-    topic
-        .partitions
-        .iter()
-        .map(|partition| partition.replicas.len())
-        .max()
-        .unwrap_or(0)
-}
-
-fn list_of(numbers: &[i32]) -> String {
-    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

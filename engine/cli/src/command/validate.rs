@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use engine_runtime::config::{self, Loaded, Surroundings};
 
-use crate::{
-    failure::FileMistakes,
-    global_options::GlobalOptions,
-    output::{Output, notice},
-};
+use crate::{failure::FileMistakes, global_options::GlobalOptions, logging::notice, output};
 
 /// Checks a pipeline file and reports every mistake at once, each with its line and what was expected.
 #[derive(Debug, Args)]
@@ -63,15 +59,10 @@ impl PipelineFile {
 
 pub(crate) fn run(arguments: &ValidateArguments, global: &GlobalOptions) -> anyhow::Result<()> {
     let loaded = arguments.file.load(global)?;
-    let mut output = Output::stdout();
-    let path = arguments.file.path().display();
-    if global.json {
-        output.json(&serde_json::json!({
-            "file": path.to_string(), "pipeline": loaded.pipeline.name, "valid": true, "warnings": loaded.warnings.len(),
-        }))?;
-    } else {
-        output.line(format!("{path}: pipeline {} is valid", loaded.pipeline.name))?;
-    }
-    output.flush()?;
+    let (path, name) = (arguments.file.path().display().to_string(), &loaded.pipeline.name);
+    let valid = serde_json::json!({
+        "file": path, "pipeline": name, "valid": true, "warnings": loaded.warnings.len(),
+    });
+    output::print(&valid, global.json, || format!("{path}: pipeline {name} is valid"))?;
     Ok(())
 }

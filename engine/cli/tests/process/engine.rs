@@ -113,7 +113,7 @@ pub(crate) fn wait_at_most(timeout: Duration, mut child: Child, arguments: &[&st
     }
 }
 
-/// Sends SIGTERM or SIGINT to our own child.
+/// Sends a signal by name to our own child.
 pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &child.id().to_string()])
@@ -174,6 +174,11 @@ impl EmbeddedBroker {
     /// SIGKILL, and gone.
     pub(crate) fn kill(self) {
         drop(self);
+    }
+
+    /// Sends it a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// SIGTERM, and the exit code.

@@ -1,79 +1,72 @@
 //! What is seen while a run goes on: one live line on a terminal, else one log line every ten seconds.
 
-use std::{
-    io::{IsTerminal, stderr},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use engine_runtime::progress::{ProgressObserver, RunPhase, RunStatus};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::banner;
-use crate::{
-    global_options::{GlobalOptions, LogFormat},
-    output::notice,
-    quantity,
-};
+use crate::{logging, quantity};
 
 const LIVE_INTERVAL: Duration = Duration::from_millis(500);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows a run until it has ended.
-pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, options: GlobalOptions) {
+pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, quiet: bool) {
     let Some(started) = observer.started().await else {
         return;
     };
-    let as_json = options.log == LogFormat::Json;
-    if as_json {
-        log(&serde_json::json!({ "event": "started", "run": started }));
-    } else if !options.quiet {
-        notice(banner::text(&started, embedded));
-    }
-    if options.quiet {
+    if quiet {
         return;
     }
-    let live = stderr().is_terminal() && !as_json;
-    let line = ProgressBar::with_draw_target(
-        None,
-        if live {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        },
+    logging::event(
+        "started",
+        || json!({ "run": started }),
+        || banner::text(&started, embedded),
     );
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        line.set_style(style);
-    }
+    let line = logging::can_show_a_live_line().then(live_line);
+    logging::set_live_line(line.clone());
     let mut rates = Rates::new(Instant::now());
-    let interval = if live { LIVE_INTERVAL } else { LOG_INTERVAL };
+    let interval = if line.is_some() { LIVE_INTERVAL } else { LOG_INTERVAL };
     while !observer.ended_within(interval).await {
         let status = observer.status();
         let (records_in, records_out) = rates.since_last(Instant::now(), &status);
-        if live {
-            line.set_message(text(&status, records_in, records_out));
-            line.tick();
-        } else if as_json {
-            log(&serde_json::json!({
-                "event": "status", "records_in_per_second": records_in, "records_out_per_second": records_out, "run": status,
-            }));
-        } else {
-            notice(text(&status, records_in, records_out));
+        let text = || text(&status, records_in, records_out);
+        match &line {
+            Some(line) => {
+                line.set_message(text());
+                line.tick();
+            }
+            None => logging::event(
+                "status",
+                || json!({"records_in_per_second": records_in, "records_out_per_second": records_out, "run": status}),
+                text,
+            ),
         }
     }
-    line.finish_and_clear();
+    logging::set_live_line(None);
+    if let Some(line) = line {
+        line.finish_and_clear();
+    }
+}
+
+/// As wide as the terminal at most: a line that wraps could not be drawn over.
+fn live_line() -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        line.set_style(style);
+    }
+    line
 }
 
 /// Says that a signal was understood.
-pub(super) fn stopping(options: &GlobalOptions) {
-    if options.log == LogFormat::Json {
-        log(&serde_json::json!({ "event": "stopping" }));
-    } else {
-        notice("stopping: finishing the checkpoint; a second signal forces the end");
-    }
-}
-
-fn log(fields: &serde_json::Value) {
-    notice(fields);
+pub(super) fn stopping() {
+    logging::event(
+        "stopping",
+        || json!({}),
+        || "stopping: finishing the checkpoint; a second signal forces the end".to_owned(),
+    );
 }
 
 struct Rates {

@@ -1,0 +1,122 @@
+//! What a signal does: the first asks for a graceful end, the second forces it.
+
+#[path = "process/engine.rs"]
+mod process;
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use process::{EmbeddedBroker, command, signal, wait};
+
+const PIPELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/ad-campaigns-kafka.toml");
+
+#[test]
+fn a_second_signal_forces_the_end_of_a_run_whose_broker_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = EmbeddedBroker::start(&[]);
+    let lake = format!("sinks.lake.path={}", folder.path().join("lake").display());
+    let settings = [
+        "--set",
+        "server.listen=127.0.0.1:0",
+        "--set",
+        &lake,
+        "-b",
+        &broker.address,
+    ];
+    let arguments = [&["run", PIPELINE][..], &settings].concat();
+    let mut run = command(&arguments).spawn().unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    wait_for_line(&mut said, "restored");
+    // No answer comes any more, so the last checkpoint cannot finish.
+    broker.signal("STOP");
+    signal(&run, "TERM");
+    wait_for_line(
+        &mut said,
+        "stopping: finishing the checkpoint; a second signal forces the end",
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        run.try_wait().unwrap(),
+        None,
+        "the first signal waits for the checkpoint"
+    );
+    signal(&run, "INT");
+    wait_for_line(&mut said, "interrupted again, giving up at once");
+    assert_eq!(exit_code_within(&mut run, Duration::from_secs(5)), Some(130));
+    broker.signal("CONT");
+}
+
+#[test]
+fn a_load_that_is_interrupted_reports_what_it_sent() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    // Without a bound a fixed load runs until it is stopped, so that is its good end.
+    for (bound, code) in [(&[][..], 0), (&["--count", "1000000"], 130)] {
+        let fixed = ["generate", "fixed", "--topic", "t", "--json", "-b", &broker.address];
+        let arguments = [&fixed[..], bound].concat();
+        let load = command(&arguments).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        signal(&load, "INT");
+        let ended = wait(load, &arguments);
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert!(report["events"].as_u64().unwrap() > 0, "{report}");
+    }
+}
+
+#[test]
+fn a_load_that_still_makes_its_messages_can_be_interrupted() {
+    let broker = EmbeddedBroker::start(&["--partitions", "1"]);
+    let arguments = [
+        "generate",
+        "fixed",
+        "--topic",
+        "t",
+        "--producers",
+        "200",
+        "--message-bytes",
+        "1000000",
+        "--batch-messages",
+        "1",
+        "--interval-ms",
+        "100000",
+        "-b",
+        &broker.address,
+    ];
+    let load = command(&arguments).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    signal(&load, "TERM");
+    let asked = Instant::now();
+    let ended = wait(load, &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
+
+/// Reads up to a line that contains this; the end of the output before it is a failure.
+fn wait_for_line(said: &mut impl BufRead, part: &str) {
+    let mut before = String::new();
+    loop {
+        let at = before.len();
+        assert!(said.read_line(&mut before).unwrap() > 0, "no `{part}` in: {before}");
+        if before[at..].contains(part) {
+            return;
+        }
+    }
+}
+
+fn exit_code_within(child: &mut Child, patience: Duration) -> Option<i32> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it did not end within {patience:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
