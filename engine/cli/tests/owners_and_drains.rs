@@ -20,6 +20,12 @@ const BASE_MS: u64 = 1_700_000_000_000;
 /// Nothing that is waited for may take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What every source says: one topic, and a group that notices at once that a member is dead.
+const READING: &str = r#"type = "kafka"
+topics = ["events"]
+format = "json"
+kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 300 }"#;
+
 /// Views per campaign in windows of 10 s.
 const WINDOWS: &str = r#"
 name = "views"
@@ -30,10 +36,7 @@ interval = "50ms"
 [checkpoint]
 interval = "200ms"
 [sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 300 }
+READING
 [sources.events.schema]
 campaign = "int64"
 time = "timestamp(ms)"
@@ -63,10 +66,7 @@ format = "json"
 /// A second source on the same topic, without a watermark: a filter straight to a sink.
 const SECOND_SOURCE: &str = r#"
 [sources.again]
-type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 300 }
+READING
 [sources.again.schema]
 campaign = "int64"
 [transforms.of_campaign_2]
@@ -83,7 +83,7 @@ format = "json"
 #[test]
 fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker, WINDOWS);
+    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
     let run = ["run", pipeline.to_str().unwrap()];
     let mut owner = command(&run).spawn().unwrap();
     banner(&mut owner);
@@ -122,8 +122,7 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
 #[test]
 fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pipeline.toml");
-    std::fs::write(&path, WINDOWS.replace("ADDRESS", "127.0.0.1:1")).unwrap();
+    let path = pipeline(folder.path(), "127.0.0.1:1", WINDOWS);
     let run = ["run", path.to_str().unwrap()];
     let child = command(&run).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(1));
@@ -137,7 +136,7 @@ fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
 #[test]
 fn a_drain_is_for_good_also_for_windows_that_another_run_opened() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker, WINDOWS);
+    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
     let bounded = ["run", pipeline.to_str().unwrap(), "--until-end"];
     let drained = [&bounded[..], &["--drain"]].concat();
 
@@ -171,7 +170,7 @@ fn a_drain_is_for_good_also_for_windows_that_another_run_opened() {
 #[test]
 fn two_sources_read_one_topic_each_at_its_own_pace() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker, &format!("{WINDOWS}{SECOND_SOURCE}"));
+    let pipeline = pipeline(folder.path(), &broker.address, &format!("{WINDOWS}{SECOND_SOURCE}"));
     let drained = ["run", pipeline.to_str().unwrap(), "--until-end", "--drain"];
     produce(&broker, &[(1, 1), (2, 2), (2, 3)]);
     engine(&drained).success();
@@ -192,9 +191,10 @@ fn broker() -> EmbeddedBroker {
     broker
 }
 
-fn pipeline(folder: &Path, broker: &EmbeddedBroker, text: &str) -> PathBuf {
+fn pipeline(folder: &Path, address: &str, text: &str) -> PathBuf {
     let path = folder.join("pipeline.toml");
-    std::fs::write(&path, text.replace("ADDRESS", &broker.address)).unwrap();
+    let text = text.replace("ADDRESS", address).replace("READING", READING);
+    std::fs::write(&path, text).unwrap();
     path
 }
 

@@ -33,6 +33,10 @@ impl Job {
         let lake = folder.join(name);
         let settings = vec![
             format!("name={name}"),
+            // A run may be there before its load.
+            "kafka.create_topics=true".to_owned(),
+            "kafka.partitions=4".to_owned(),
+            "kafka.replication_factor=1".to_owned(),
             "server.listen=127.0.0.1:0".to_owned(),
             format!("sources.events.topics=[\"{name}-events\"]"),
             format!("sinks.results.topic={name}-results"),

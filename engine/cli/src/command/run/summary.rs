@@ -51,7 +51,7 @@ pub(super) fn text(summary: &RunSummary) -> String {
         let duration = quantity::duration(checkpoint.duration);
         let _ = writeln!(text, "  checkpoint     {}, took {duration}", checkpoint.checkpoint_id);
     }
-    let _ = writeln!(text, "  {:<25} {HEAD}", "latency");
+    let _ = writeln!(text, "  {:<25} {HEAD}", "latency of windows");
     let windows_left_out = summary.windows.len().saturating_sub(WINDOWS_SHOWN_MAX);
     if windows_left_out > 0 {
         let _ = writeln!(text, "  … {windows_left_out} earlier windows");
@@ -66,9 +66,12 @@ pub(super) fn text(summary: &RunSummary) -> String {
     }
     match &status.latency {
         Some(latency) => {
-            let _ = writeln!(text, "  {:<25} {}", "produce to result", percentiles(latency));
+            let _ = writeln!(text, "  {:<25} {}", "all windows", percentiles(latency));
         }
         None => text.push_str("  no results were measured\n"),
+    }
+    if !summary.stages.is_empty() {
+        let _ = writeln!(text, "  {:<25} {HEAD}", "time of each stage");
     }
     for stage in &summary.stages {
         let _ = writeln!(text, "  {:<25} {}", stage.name, percentiles(&stage.latency));
@@ -93,4 +96,75 @@ fn percentiles(latency: &LatencySummary) -> String {
     }
     let _ = write!(text, "{:>10}", quantity::grouped(latency.count));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine_runtime::progress::{RunStatus, SinkSummary, StageSummary, WindowSummary};
+
+    use super::*;
+
+    fn latency(milliseconds: u64) -> LatencySummary {
+        let time = Duration::from_millis(milliseconds);
+        LatencySummary {
+            count: 3,
+            average: time,
+            p50: time,
+            p90: time,
+            p99: time,
+            p999: time,
+            max: time,
+        }
+    }
+
+    #[test]
+    fn totals_come_first_then_the_newest_windows_then_the_stages() {
+        let windows = WINDOWS_SHOWN_MAX + 5;
+        let summary = RunSummary {
+            pipeline: "ads".into(),
+            outcome: RunOutcome::Drained,
+            elapsed: Duration::from_secs(2),
+            status: RunStatus {
+                records_in: 2_000,
+                late_rows: 7,
+                latency: Some(latency(4)),
+                ..RunStatus::default()
+            },
+            sinks: vec![SinkSummary {
+                name: "results".into(),
+                target: "ad-results".into(),
+                rows: 12,
+            }],
+            stages: vec![StageSummary {
+                name: "decode".into(),
+                latency: latency(1),
+            }],
+            windows: (0..windows as i64)
+                .map(|window| WindowSummary {
+                    window_start_ms: window * 10_000,
+                    latency: latency(4),
+                })
+                .collect(),
+        };
+        let text = text(&summary);
+        let places: Vec<usize> = [
+            "ads: read to the end, all windows closed, 2.0 s",
+            "records in     2,000 (1.00 k/s)",
+            "late           7",
+            "rows out       12 to results (ad-results)",
+            "latency of windows",
+            "… 5 earlier windows",
+            "1970-01-01T00:00:50.000Z",
+            "all windows",
+            "time of each stage",
+            "decode",
+        ]
+        .iter()
+        .map(|part| text.find(part).unwrap_or_else(|| panic!("no {part} in: {text}")))
+        .collect();
+        assert!(places.is_sorted(), "{places:?}: {text}");
+        assert!(!text.contains("1970-01-01T00:00:40.000Z") && !text.contains("malformed"), "{text}");
+    }
 }
