@@ -77,7 +77,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
                 .chain([head[column]])
                 .map(|cell| cell.chars().count())
                 .max();
-            (width.unwrap_or(0), cells.clone().all(is_number) && rows.len() > 0)
+            (width.unwrap_or(0), !rows.is_empty() && cells.clone().all(is_number))
         })
         .collect();
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();

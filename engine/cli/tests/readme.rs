@@ -30,7 +30,11 @@ fn every_toml_of_the_readme_is_a_valid_pipeline() {
 
 #[test]
 fn every_command_of_the_readme_exists_with_its_flags() {
-    let commands: Vec<&str> = README.lines().filter_map(|line| line.strip_prefix("engine ")).collect();
+    let shell = README
+        .split("```sh\n")
+        .skip(1)
+        .flat_map(|rest| rest.split("```").next().unwrap().lines());
+    let commands: Vec<&str> = shell.filter_map(|line| line.strip_prefix("engine ")).collect();
     assert!(commands.len() >= 3, "{commands:?}");
     for line in commands {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -17,6 +17,7 @@ const PIPELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/ad-cam
 fn a_second_signal_forces_the_end_of_a_run_whose_broker_is_silent() {
     let folder = tempfile::tempdir().unwrap();
     let broker = EmbeddedBroker::start(&[]);
+    broker.engine(&["topics", "create", "ad-events"]).success();
     let lake = format!("sinks.lake.path={}", folder.path().join("lake").display());
     let settings = [
         "--set",
@@ -75,7 +76,7 @@ fn a_load_that_still_makes_its_messages_can_be_interrupted() {
         "--topic",
         "t",
         "--producers",
-        "200",
+        "100",
         "--message-bytes",
         "1000000",
         "--batch-messages",

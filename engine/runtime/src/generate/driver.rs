@@ -105,13 +105,20 @@ pub async fn run_generator(
     for (index, producer) in producers.into_iter().enumerate() {
         let (config, stop, progress) = (config.clone(), stop.clone(), Arc::clone(&progress));
         tasks.spawn(async move {
-            // In the task, because fixed messages take a while to make: whoever waits for all of them can see a signal.
+            // On a thread of their own, because fixed messages take a while to make: a signal must be seen meanwhile.
+            let (streams, wanted) = (config.clone(), stop.clone());
             let mine = (index..config.producers).step_by(clients);
+            let made = tokio::task::spawn_blocking(move || {
+                MergedEvents::new(&streams, mine.take_while(|_| !is_stopped(&wanted)), start_ns)
+            });
+            let events = made.await.map_err(|_| GeneratorError::Stopped {
+                topic: config.topic.clone(),
+            })?;
             let sender = Sender {
                 producer,
-                events: MergedEvents::new(&config, mine.take_while(|_| !is_stopped(&stop)), start_ns),
                 topic: config.topic,
                 pace: config.pace,
+                events,
                 start_ns,
                 started,
                 progress,

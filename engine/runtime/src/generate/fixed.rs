@@ -52,7 +52,12 @@ impl FixedMessages {
     /// `rng` decides the letters.
     pub fn new(message_bytes: usize, mut rng: ChaCha8Rng) -> FixedMessages {
         let bodies = (BODIES_BYTES / message_bytes.max(1)).clamp(1, BODIES);
-        let mut body = || (0..message_bytes).map(|_| rng.random_range(b'a'..=b'z')).collect();
+        let mut body = || {
+            let mut body = vec![0; message_bytes];
+            rng.fill(&mut body[..]);
+            body.iter_mut().for_each(|byte| *byte = b'a' + *byte % 26);
+            body
+        };
         FixedMessages {
             bodies: (0..bodies).map(|_| body()).collect(),
             sequence: 0,

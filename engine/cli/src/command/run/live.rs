@@ -34,10 +34,7 @@ pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, quiet: 
         let (records_in, records_out) = rates.since_last(Instant::now(), &status);
         let text = || text(&status, records_in, records_out);
         match &line {
-            Some(line) => {
-                line.set_message(text());
-                line.tick();
-            }
+            Some(line) => line.set_message(text()),
             None => logging::event(
                 "status",
                 || json!({"records_in_per_second": records_in, "records_out_per_second": records_out, "run": status}),
@@ -54,7 +51,7 @@ pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, quiet: 
 /// As wide as the terminal at most: a line that wraps could not be drawn over.
 fn live_line() -> ProgressBar {
     let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
         line.set_style(style);
     }
     line

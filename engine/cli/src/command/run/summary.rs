@@ -157,7 +157,7 @@ mod tests {
             "latency of windows",
             "… 5 earlier windows",
             "1970-01-01T00:00:50.000Z",
-            "all windows",
+            "all windows  ",
             "time of each stage",
             "decode",
         ]
@@ -165,6 +165,9 @@ mod tests {
         .map(|part| text.find(part).unwrap_or_else(|| panic!("no {part} in: {text}")))
         .collect();
         assert!(places.is_sorted(), "{places:?}: {text}");
-        assert!(!text.contains("1970-01-01T00:00:40.000Z") && !text.contains("malformed"), "{text}");
+        assert!(
+            !text.contains("1970-01-01T00:00:40.000Z") && !text.contains("malformed"),
+            "{text}"
+        );
     }
 }
