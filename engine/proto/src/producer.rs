@@ -13,8 +13,6 @@ mod outcome;
 mod partition;
 mod request;
 mod seal;
-#[cfg(test)]
-mod simulation;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -1,158 +1,20 @@
 //! The producer against a simulated cluster: requests and answers are dropped, delayed and
 //! reordered, leaders move, and what was given up may still arrive. The log is the judge.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use engine_wire::{
-    compression::{Codec, Compression, Compressor, DecodeLimits, Decompressor},
-    error_code::ErrorCode,
-    messages::{
-        BrokerId, MetadataResponse, StrBytes, TopicName,
-        metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
-    },
-    record_batch::{BatchHeader, RawBatch, sequence_after},
-};
+use engine_wire::error_code::ErrorCode;
 use fastrand::Rng;
 
-use super::{AppendError, PartitionAnswer, ProducerMachine, ProducerOptions, RequestOutcome, RequestPlan, TopicRecord};
-use crate::{backoff::BackoffPolicy, cluster::ClusterMetadata, sequence::ProducerIdentity};
-
-const MS: Duration = Duration::from_millis(1);
-const TOPIC: &str = "orders";
-
-/// The one place in these tests that reads a clock: an arbitrary start.
-#[expect(clippy::disallowed_methods)]
-pub(super) fn start() -> Instant {
-    Instant::now()
-}
-
-pub(super) fn options() -> ProducerOptions {
-    ProducerOptions {
-        is_idempotent: true,
-        linger: 5 * MS,
-        batch_bytes_max: 200,
-        buffer_bytes_max: 4_000,
-        request_bytes_max: 700,
-        in_flight_max: 5,
-        delivery_timeout: 1_000_000 * MS,
-        retries: u32::MAX,
-        retry_backoff: BackoffPolicy {
-            initial: 10 * MS,
-            max: 100 * MS,
-        },
-        ignores_keys: false,
-        is_adaptive: true,
-    }
-}
-
-/// One partition as its leader keeps it: the broker's rules for idempotent producers.
-#[derive(Debug, Default)]
-pub(super) struct Log {
-    pub(super) values: Vec<u64>,
-    producers: HashMap<i64, ProducerEntry>,
-}
-
-#[derive(Debug)]
-struct ProducerEntry {
-    epoch: i16,
-    last_sequence: i32,
-    /// First sequence, last sequence and base offset of the last five batches.
-    batches: VecDeque<(i32, i32, i64)>,
-}
-
-impl Log {
-    /// The broker's check and append (`ProducerAppendInfo`, `ProducerStateManager`).
-    pub(super) fn append(&mut self, records: &Bytes) -> (ErrorCode, i64) {
-        let batch = RawBatch::parse(records.clone()).expect("the producer writes whole batches");
-        batch.verify_crc().expect("the producer stamps batches");
-        let header: BatchHeader = batch.header;
-        let base_offset = self.values.len() as i64;
-        if header.producer_id >= 0 {
-            let (first, last) = (
-                header.base_sequence,
-                sequence_after(header.base_sequence, header.record_count - 1),
-            );
-            if let Some(entry) = self.producers.get(&header.producer_id) {
-                if header.producer_epoch < entry.epoch {
-                    return (ErrorCode::INVALID_PRODUCER_EPOCH, -1);
-                }
-                if header.producer_epoch > entry.epoch {
-                    if first != 0 {
-                        return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
-                    }
-                } else if let Some(known) = entry.batches.iter().find(|known| (known.0, known.1) == (first, last)) {
-                    return (ErrorCode::NONE, known.2);
-                } else if first != sequence_after(entry.last_sequence, 1) {
-                    return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
-                }
-            } else if first != 0 {
-                return (ErrorCode::UNKNOWN_PRODUCER_ID, -1); // As brokers before KIP-360 answer.
-            }
-            let entry = self.producers.entry(header.producer_id).or_insert(ProducerEntry {
-                epoch: header.producer_epoch,
-                last_sequence: -1,
-                batches: VecDeque::new(),
-            });
-            if header.producer_epoch > entry.epoch {
-                entry.epoch = header.producer_epoch;
-                entry.batches.clear();
-            }
-            entry.last_sequence = last;
-            entry.batches.push_back((first, last, base_offset));
-            if entry.batches.len() > 5 {
-                entry.batches.pop_front();
-            }
-        }
-        let mut decompressor = Decompressor::new(DecodeLimits::default());
-        for record in batch.records(&mut decompressor).expect("our own codec") {
-            let value = record.expect("our own encoding").value.expect("every value is there");
-            self.values
-                .push(u64::from_be_bytes(value[..8].try_into().expect("eight bytes")));
-        }
-        (ErrorCode::NONE, base_offset)
-    }
-
-    /// Retention removed the producer's last batch, and with it its entry.
-    pub(super) fn forget_producers(&mut self) {
-        self.producers.clear();
-    }
-}
-
-pub(super) fn metadata(leaders: &[i32], leader_epoch: i32) -> ClusterMetadata {
-    let brokers = (0..3).map(|node_id| {
-        MetadataResponseBroker::default()
-            .with_node_id(BrokerId(node_id))
-            .with_host(StrBytes::from_static_str("localhost"))
-            .with_port(9_000 + node_id)
-    });
-    let partitions = leaders.iter().enumerate().map(|(index, leader)| {
-        MetadataResponsePartition::default()
-            .with_partition_index(index as i32)
-            .with_leader_id(BrokerId(*leader))
-            .with_leader_epoch(leader_epoch)
-    });
-    let topic = MetadataResponseTopic::default()
-        .with_name(Some(TopicName(StrBytes::from_static_str(TOPIC))))
-        .with_partitions(partitions.collect());
-    let mut metadata = ClusterMetadata::default();
-    metadata.apply(
-        &MetadataResponse::default()
-            .with_brokers(brokers.collect())
-            .with_topics(vec![topic]),
-    );
-    metadata
-}
-
-pub(super) fn seal_all(machine: &mut ProducerMachine<u64>) {
-    while let Some(job) = machine.poll_seal() {
-        let done = job.run(Compression::from(Codec::Lz4), &mut Compressor::new());
-        machine.handle_sealed(done);
-    }
-}
+use super::bench::{MS, TOPIC, metadata, options, seal_all, start};
+use super::partition_log::Log;
+use crate::cluster::ClusterMetadata;
+use crate::producer::append::{AppendError, TopicRecord};
+use crate::producer::outcome::{PartitionAnswer, RequestOutcome};
+use crate::producer::request::RequestPlan;
+use crate::producer::{ProducerMachine, ProducerOptions};
+use crate::sequence::ProducerIdentity;
 
 enum Event {
     Arrive {

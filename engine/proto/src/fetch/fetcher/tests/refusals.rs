@@ -1,0 +1,94 @@
+//! What brokers refuse, leave out or send twice.
+
+use std::time::Duration;
+
+use engine_wire::error_code::ErrorCode;
+
+use super::scene::{Scene, VERSION, config, data, response};
+use super::stored::batch;
+use crate::fetch::fetcher::FetchConfig;
+use crate::fetch::position::FetchError;
+
+#[test]
+fn a_moved_leader_asks_for_metadata_and_tries_again() {
+    for code in [
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::FENCED_LEADER_EPOCH,
+        ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::INCONSISTENT_TOPIC_ID,
+        ErrorCode::OFFSET_NOT_AVAILABLE,
+        ErrorCode::KAFKA_STORAGE_ERROR,
+    ] {
+        let mut scene = Scene::new();
+        scene.refuse(code);
+        assert!(scene.fetcher.poll_metadata_wanted(), "{code:?}");
+        assert_eq!(scene.fetcher.poll_fetch(scene.now), None, "{code:?} backs off");
+        scene.now = scene.fetcher.poll_timeout().expect("a backoff runs");
+        assert_eq!(scene.plan().partitions[0].offset, 10, "{code:?}");
+    }
+}
+
+#[test]
+fn a_refusal_for_good_stops_the_partition() {
+    let mut scene = Scene::new();
+    scene.refuse(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    assert!(matches!(scene.error(), FetchError::Refused { .. }));
+    assert_eq!(scene.fetcher.poll_fetch(scene.now), None);
+}
+
+#[test]
+fn a_broken_fetch_is_tried_again_from_the_same_offset() {
+    let mut scene = Scene::new();
+    let plan = scene.plan();
+    scene.fetcher.handle_fetch_failed(scene.now, &plan);
+    assert!(scene.fetcher.poll_metadata_wanted());
+    scene.now += Duration::from_secs(2);
+    assert_eq!(scene.plan().partitions[0].offset, 10);
+}
+
+#[test]
+fn hostile_answers_are_counted_and_ignored() {
+    let mut scene = Scene::new();
+    let plan = scene.plan();
+    let twice = vec![
+        data(9, &[batch(10, 2)]),
+        data(0, &[batch(10, 2)]),
+        data(0, &[batch(10, 2)]),
+    ];
+    scene.fetcher.handle_fetch(scene.now, &plan, VERSION, response(twice));
+    assert_eq!(scene.fetched().next_offset, 12);
+    assert!(!scene.fetcher.is_ready(), "the second one is no news");
+    assert_eq!(scene.fetcher.stats().late_answers, 2);
+}
+
+#[test]
+fn an_omitted_partition_is_asked_again() {
+    let mut scene = Scene::new();
+    let plan = scene.plan();
+    scene
+        .fetcher
+        .handle_fetch(scene.now, &plan, VERSION, response(Vec::new()));
+    scene.now += Duration::from_secs(2);
+    assert_eq!(scene.plan().partitions[0].offset, 10);
+}
+
+#[test]
+fn a_follower_is_read_when_the_leader_says_so_and_left_on_errors() {
+    let mut scene = Scene::with(FetchConfig {
+        rack_id: Some("rack2".into()),
+        ..config()
+    });
+    let plan = scene.plan();
+    scene.answer(&plan, data(0, &[]).with_preferred_read_replica(2.into()));
+    assert_eq!(scene.fetcher.poll_fetch(scene.now).map(|plan| plan.node_id), Some(2));
+    let mut scene = Scene::with(FetchConfig {
+        rack_id: Some("rack2".into()),
+        ..config()
+    });
+    let plan = scene.plan();
+    scene.answer(&plan, data(0, &[]).with_preferred_read_replica(2.into()));
+    scene.refuse(ErrorCode::OFFSET_OUT_OF_RANGE);
+    assert_eq!(scene.plan().node_id, 1, "a follower may be behind: the leader decides");
+}

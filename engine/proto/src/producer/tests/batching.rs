@@ -1,0 +1,142 @@
+//! When a batch is full, due, flushed, or refused for want of memory; and where records go.
+
+use super::bench::{Bench, MS, options};
+use crate::partitioner::partition_for_key;
+use crate::producer::ProducerOptions;
+use crate::producer::append::{AppendError, TopicRecord};
+
+#[test]
+fn a_batch_waits_for_linger_and_not_longer() {
+    let mut bench = Bench::new(options(), 1);
+    bench.append(0, 1).unwrap();
+    assert!(bench.request().is_none());
+    assert_eq!(bench.machine.poll_deadline(bench.now), Some(bench.now + 5 * MS));
+    bench.now += 5 * MS;
+    let plan = bench.request().unwrap();
+    bench.deliver(&plan);
+    assert_eq!(bench.logs[0].values, [1]);
+    assert!(bench.machine.is_idle());
+    assert_eq!(bench.machine.poll_deadline(bench.now), None);
+}
+
+#[test]
+fn a_full_batch_goes_at_once() {
+    let mut bench = Bench::new(options(), 1);
+    let first = bench.append(0, 1).unwrap();
+    let mut value = 2;
+    while bench.append(0, value).unwrap() == first {
+        value += 1;
+    }
+    assert!(bench.request().is_some(), "full after {value} records");
+    assert!(bench.request().is_none(), "the next one lingers");
+}
+
+#[test]
+fn a_batch_that_could_not_be_sent_anyway_goes_on_filling() {
+    let mut bench = Bench::new(
+        ProducerOptions {
+            in_flight_max: 1,
+            ..options()
+        },
+        1,
+    );
+    let plan = bench.in_flight(0, 1);
+    let token = bench.append(0, 2).unwrap();
+    bench.now += 50 * MS;
+    assert!(bench.request().is_none());
+    assert_eq!(
+        bench.append(0, 3).unwrap(),
+        token,
+        "still the same batch, long after linger"
+    );
+    bench.deliver(&plan);
+    let plan = bench.request().unwrap();
+    bench.deliver(&plan);
+    assert_eq!(bench.logs[0].values, [1, 2, 3]);
+}
+
+#[test]
+fn a_full_buffer_refuses_until_a_batch_is_resolved() {
+    let mut bench = Bench::new(options(), 1);
+    let mut value = 0;
+    while bench.append(0, value).is_ok() {
+        value += 1;
+    }
+    assert!(matches!(bench.append(0, value), Err(AppendError::BufferFull { .. })));
+    assert!(bench.machine.stats().buffered_bytes <= options().buffer_bytes_max);
+    let plan = bench.request().expect("what lingers goes now");
+    bench.deliver(&plan);
+    bench.settle();
+    assert_eq!(bench.machine.stats().buffered_bytes, 0);
+    bench.append(0, value).unwrap();
+}
+
+#[test]
+fn a_record_that_no_request_could_carry_is_refused_and_nothing_is_appended() {
+    let mut bench = Bench::new(options(), 1);
+    let value = vec![0; options().request_bytes_max];
+    let record = TopicRecord {
+        value: Some(&value),
+        ..TopicRecord::default()
+    };
+    let now = bench.now;
+    let refused = bench
+        .machine
+        .append(0, &record, || (now, 0, 1))
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        matches!(refused, AppendError::RecordTooLarge { bytes_max: 700, .. }),
+        "{refused}"
+    );
+    assert!(bench.machine.is_idle());
+    let wrong = bench.append(9, 1).unwrap_err();
+    assert_eq!(wrong.to_string(), "orders has partitions 0 to 0, not 9");
+}
+
+#[test]
+fn a_flush_covers_what_was_appended_before_it_and_nothing_later() {
+    let mut bench = Bench::new(options(), 2);
+    bench.append(0, 1).unwrap();
+    let mark = bench.machine.flush();
+    assert!(!bench.machine.is_flushed(mark));
+    bench.append(1, 2).unwrap();
+    let plan = bench.request().unwrap();
+    assert_eq!(plan.batches.len(), 1, "the later batch lingers");
+    bench.deliver(&plan);
+    assert!(bench.machine.is_flushed(mark));
+}
+
+#[test]
+fn records_without_key_stick_to_a_partition_until_its_batch_is_complete() {
+    let mut bench = Bench::new(options(), 4);
+    let mut runs: Vec<(i32, u32)> = Vec::new();
+    for value in 0_u64..60 {
+        let (now, bytes) = (bench.now, value.to_be_bytes());
+        let record = TopicRecord {
+            value: Some(&bytes),
+            ..TopicRecord::default()
+        };
+        let partition = bench.machine.append(0, &record, || (now, 0, 0)).unwrap().partition;
+        match runs.last_mut() {
+            Some((last, count)) if *last == partition => *count += 1,
+            _ => runs.push((partition, 1)),
+        }
+    }
+    assert!(runs.len() > 3, "{runs:?}");
+    assert!(runs[..runs.len() - 1].iter().all(|(_, count)| *count >= 5), "{runs:?}");
+}
+
+#[test]
+fn keys_go_where_the_java_client_puts_them() {
+    let mut bench = Bench::new(options(), 4);
+    for key in ["21", "foobar", "a-little-bit-long-string"] {
+        let now = bench.now;
+        let record = TopicRecord {
+            key: Some(key.as_bytes()),
+            ..TopicRecord::default()
+        };
+        let partition = bench.machine.append(0, &record, || (now, 0, 0)).unwrap().partition;
+        assert_eq!(partition, partition_for_key(key.as_bytes(), 4));
+    }
+}
