@@ -145,6 +145,7 @@ impl<T: Clone> ProducerMachine<T> {
             Verdict::Delivered => {
                 queue.failures = 0;
                 queue.retry_at = None;
+                queue.is_established = true;
                 let delivered = BatchDelivered {
                     base_offset: answer
                         .filter(|answer| answer.code.is_ok())

@@ -4,7 +4,8 @@
 //! reach the broker in order. At most `in_flight_max` consecutive batches are unresolved once
 //! sent, because brokers recognise a duplicate only among the last five. A batch that failed
 //! keeps its sequence; sequences start again, under the next epoch, only when the broker rejected
-//! the oldest unresolved batch *and* nothing of this partition is in flight.
+//! the oldest unresolved batch *and* nothing of this partition is in flight. The first batch of a
+//! sequence goes alone.
 //! Never here: other partitions, nodes, what an error code means.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -25,6 +26,10 @@ pub(super) struct PartitionQueue<T> {
     identity: Option<ProducerIdentity>,
     next_sequence: i32,
     next_ordinal: u64,
+    /// A batch was acknowledged since the sequences began. Until then batches go one by one: a broker takes
+    /// any sequence of a producer that it does not know (KIP-360), so it could take a second batch and
+    /// then refuse the first, or have refused it before.
+    pub(super) is_established: bool,
     /// Sequences start again as soon as nothing is in flight.
     pub(super) is_restarting: bool,
     pub(super) failures: u32,
@@ -53,6 +58,7 @@ impl<T> PartitionQueue<T> {
             identity: None,
             next_sequence: 0,
             next_ordinal: 0,
+            is_established: false,
             is_restarting: false,
             failures: 0,
             retry_at: None,
@@ -91,6 +97,8 @@ impl<T> PartitionQueue<T> {
     /// Whether a batch, if it were ready now, could be sent behind those in flight.
     pub(super) fn is_next_sendable(&self, now: Instant, in_flight_max: usize) -> bool {
         let waits = self.retry_at.is_some_and(|retry_at| retry_at > now);
+        let goes_alone = self.identity.is_some() && !self.is_established;
+        let in_flight_max = if goes_alone { 1 } else { in_flight_max };
         !self.is_restarting && !waits && self.in_flight_count() < in_flight_max && self.has_ordinal_room(in_flight_max)
     }
 
@@ -108,8 +116,10 @@ impl<T> PartitionQueue<T> {
         self.batches.iter().position(|batch| !batch.is_in_flight())
     }
 
-    pub(super) fn in_flight_count(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.is_in_flight()).count()
+    fn in_flight_count(&self) -> usize {
+        // Batches are sent in order: behind the first that never was, none is in flight.
+        let sent = self.batches.iter().take_while(|batch| batch.attempts > 0);
+        sent.filter(|batch| batch.is_in_flight()).count()
     }
 
     fn has_ordinal_room(&self, in_flight_max: usize) -> bool {
@@ -124,6 +134,7 @@ impl<T> PartitionQueue<T> {
         if self.identity.is_none() {
             self.identity = Some(identity);
             self.next_sequence = 0;
+            self.is_established = false;
             self.assign();
         }
     }
@@ -157,6 +168,7 @@ impl<T> PartitionQueue<T> {
             batch.sequence = None;
         }
         self.is_restarting = false;
+        self.is_established = false;
         self.assign();
         match next {
             Some(_) => Restart::Done,

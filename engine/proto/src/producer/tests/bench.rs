@@ -91,7 +91,16 @@ pub(super) struct Bench {
 }
 
 impl Bench {
+    /// A producer whose place in the sequence the brokers know, so that batches need not go one by one.
     pub(super) fn new(options: ProducerOptions, partitions: usize) -> Self {
+        let mut bench = Self::unknown_to_the_broker(options, partitions);
+        for queue in &mut bench.machine.partitions {
+            queue.is_established = true;
+        }
+        bench
+    }
+
+    pub(super) fn unknown_to_the_broker(options: ProducerOptions, partitions: usize) -> Self {
         let mut machine = ProducerMachine::new(options, 1);
         machine.handle_metadata(&metadata(&vec![0; partitions], 0));
         machine.handle_producer_id(ProducerIdentity {

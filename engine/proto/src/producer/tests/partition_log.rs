@@ -11,6 +11,8 @@ use engine_wire::record_batch::{BatchHeader, RawBatch, sequence_after};
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) values: Vec<u64>,
+    /// As brokers before KIP-360; later ones take any sequence of a producer they do not know.
+    pub(super) refuses_unknown_producers: bool,
     producers: HashMap<i64, ProducerEntry>,
 }
 
@@ -47,8 +49,8 @@ impl Log {
                 } else if first != sequence_after(entry.last_sequence, 1) {
                     return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
                 }
-            } else if first != 0 {
-                return (ErrorCode::UNKNOWN_PRODUCER_ID, -1); // As brokers before KIP-360 answer.
+            } else if first != 0 && self.refuses_unknown_producers {
+                return (ErrorCode::UNKNOWN_PRODUCER_ID, -1);
             }
             let entry = self.producers.entry(header.producer_id).or_insert(ProducerEntry {
                 epoch: header.producer_epoch,

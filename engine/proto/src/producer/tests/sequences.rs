@@ -72,6 +72,7 @@ fn an_unknown_producer_starts_again_under_the_next_epoch() {
     let mut bench = Bench::new(options(), 1);
     let plan = bench.in_flight(0, 1);
     bench.deliver(&plan);
+    bench.logs[0].refuses_unknown_producers = true;
     bench.logs[0].forget_producers();
     let plan = bench.in_flight(0, 2);
     bench.deliver(&plan);
@@ -168,4 +169,21 @@ fn without_idempotence_batches_carry_no_sequence_and_need_no_producer_id() {
     assert_eq!((header.producer_id, header.base_sequence), (-1, -1));
     bench.finish(&plan, RequestOutcome::Written);
     assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn the_first_batch_goes_alone_because_a_broker_takes_any_sequence_of_a_stranger() {
+    let mut bench = Bench::unknown_to_the_broker(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.append(0, 2).unwrap();
+    bench.machine.flush();
+    assert!(bench.request().is_none(), "the broker could take it before the first");
+    bench.refuse(&first, ErrorCode::NOT_ENOUGH_REPLICAS);
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [1, 2]);
+    let third = bench.in_flight(0, 3);
+    let fourth = bench.in_flight(0, 4);
+    bench.deliver(&third);
+    bench.deliver(&fourth);
+    assert_eq!(bench.logs[0].values, [1, 2, 3, 4], "now the broker knows the producer");
 }

@@ -64,6 +64,12 @@ impl Simulation {
             delivery_timeout: faults.delivery_timeout,
             ..options()
         };
+        let log = || {
+            let mut log = Log::default();
+            log.refuses_unknown_producers = seed % 7 < 3;
+            log
+        };
+        let logs = (0..3).map(|_| log()).collect();
         Self {
             rng: Rng::with_seed(seed),
             faults,
@@ -71,7 +77,7 @@ impl Simulation {
             events: BTreeMap::new(),
             event_count: 0,
             machine: ProducerMachine::new(options, seed),
-            logs: (0..3).map(|_| Log::default()).collect(),
+            logs,
             leaders: vec![0, 1, 2],
             leader_epoch: 0,
             next_token: 0,
