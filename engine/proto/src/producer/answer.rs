@@ -54,7 +54,6 @@ pub(super) fn verdict(code: ErrorCode, situation: Situation) -> Verdict {
             ErrorClass::Success => Verdict::Delivered,
             ErrorClass::Retriable => RETRY,
             ErrorClass::RefreshMetadata => Verdict::Retry { refresh_metadata: true },
-            ErrorClass::Fenced if code == ErrorCode::FENCED_LEADER_EPOCH => Verdict::Retry { refresh_metadata: true },
             ErrorClass::Fenced | ErrorClass::Abortable | ErrorClass::Fatal => Verdict::Fail,
         },
     }
@@ -107,6 +106,8 @@ mod tests {
             (ErrorCode::MESSAGE_TOO_LARGE, head, Verdict::Split),
             (ErrorCode::MESSAGE_TOO_LARGE, single, Verdict::Fail),
             (ErrorCode::TOPIC_AUTHORIZATION_FAILED, head, Verdict::Fail),
+            (ErrorCode::UNKNOWN_SERVER_ERROR, head, Verdict::Fail),
+            (ErrorCode::PRODUCER_FENCED, head, Verdict::Fail),
             (ErrorCode::INVALID_RECORD, head, Verdict::Fail),
             (ErrorCode::INVALID_REQUIRED_ACKS, head, Verdict::Fail),
             (ErrorCode::from(i16::MAX), head, Verdict::Fail),

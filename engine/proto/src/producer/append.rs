@@ -6,7 +6,9 @@
 
 use std::time::Instant;
 
-use engine_wire::record_batch::{BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX};
+use engine_wire::record_batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX,
+};
 
 use super::{ProducerMachine, ProducerStats};
 use crate::{
@@ -68,7 +70,7 @@ pub enum AppendError {
         /// How many there are.
         partition_count: i32,
     },
-    /// No request could carry the record.
+    /// No request, or no batch, could carry the record.
     #[error(
         "{topic}: a record of up to {record_bytes} bytes is more than {bytes_max}, the least of `max.request.size` and `buffer.memory`"
     )]
@@ -116,6 +118,7 @@ impl<T: Clone> ProducerMachine<T> {
             + record.value.map_or(0, <[u8]>::len)
             + headers.sum::<usize>();
         let bytes_max = self.options.request_bytes_max.min(self.options.buffer_bytes_max);
+        let bytes_max = bytes_max.min(RECORD_BYTES_MAX);
         if record_bytes > bytes_max {
             let topic = self.topics[topic_index].name.to_string();
             return Err(AppendError::RecordTooLarge {
@@ -124,7 +127,8 @@ impl<T: Clone> ProducerMachine<T> {
                 bytes_max,
             });
         }
-        if !self.memory.has_room(record_bytes) {
+        // A batch may have to open for it, and its header is charged too.
+        if !self.memory.has_room(BATCH_HEADER_BYTES + record_bytes) {
             self.is_memory_short = true;
             self.stats.buffer_full += 1;
             let buffer_bytes_max = self.options.buffer_bytes_max;
@@ -255,3 +259,6 @@ impl<T: Clone> ProducerMachine<T> {
         Ok(topic.partitions[partition as usize])
     }
 }
+
+/// What fits behind the header of an empty batch, whose length is a 31-bit number.
+const RECORD_BYTES_MAX: usize = i32::MAX as usize - BATCH_HEADER_BYTES;

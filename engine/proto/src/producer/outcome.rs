@@ -58,7 +58,8 @@ impl<T: Clone> ProducerMachine<T> {
         let node = self.nodes.entry(request.node_id).or_default();
         node.in_flight -= 1;
         if !throttle.is_zero() {
-            node.muted_until = Some(now + throttle);
+            // Pipelined answers may each name one; the later end counts.
+            node.muted_until = node.muted_until.max(Some(now + throttle));
         }
         let mut answers = HashMap::new();
         match &outcome {
@@ -131,7 +132,7 @@ impl<T: Clone> ProducerMachine<T> {
             }
         };
         if verdict != Verdict::Delivered {
-            let class = code.map_or("Disconnected", |code| code.name());
+            let class = code.map_or("Disconnected", ErrorCode::name);
             *self.stats.errors.entry(class).or_default() += 1;
             batch.last_error = Some(Arc::clone(&reason));
         }
@@ -148,7 +149,7 @@ impl<T: Clone> ProducerMachine<T> {
                 queue.is_established = true;
                 let delivered = BatchDelivered {
                     base_offset: answer
-                        .filter(|answer| answer.code.is_ok())
+                        .filter(|answer| answer.code.is_ok() && answer.base_offset >= 0)
                         .map(|answer| answer.base_offset),
                     log_append_time_ms: answer.and_then(|answer| answer.log_append_time_ms),
                 };

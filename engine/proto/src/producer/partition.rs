@@ -10,10 +10,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+use engine_wire::record_batch::sequence_after;
+
 use super::delivery::DeliveryError;
 use crate::{
     accumulator::{AssignedSequence, Batch, BatchId, BatchState},
-    sequence::{ProducerIdentity, advance},
+    sequence::ProducerIdentity,
 };
 
 #[derive(Debug)]
@@ -83,6 +85,11 @@ impl<T> PartitionQueue<T> {
         self.batches.iter().position(|batch| batch.id == id)
     }
 
+    /// As [`find`](Self::find), from the newest batch on: where batches are sealed.
+    pub(super) fn find_newest(&self, id: BatchId) -> Option<usize> {
+        self.batches.iter().rposition(|batch| batch.id == id)
+    }
+
     /// Closes the open batch: it takes no more records and can be sealed.
     pub(super) fn close(&mut self) {
         if let Some(batch) = self.open_batch() {
@@ -147,7 +154,7 @@ impl<T> PartitionQueue<T> {
         for batch in &mut self.batches {
             if batch.sequence.is_none() && !batch.is_open() {
                 let base_sequence = self.next_sequence;
-                self.next_sequence = advance(base_sequence, batch.record_count);
+                self.next_sequence = sequence_after(base_sequence, batch.record_count);
                 batch.sequence = Some(AssignedSequence {
                     identity,
                     base_sequence,
@@ -220,7 +227,7 @@ impl<T> PartitionQueue<T> {
         let whole = self.batches.remove(index).expect("the index is in the queue");
         first.sequence = whole.sequence;
         second.sequence = whole.sequence.map(|assigned| AssignedSequence {
-            base_sequence: advance(assigned.base_sequence, first.record_count),
+            base_sequence: sequence_after(assigned.base_sequence, first.record_count),
             ..assigned
         });
         (first.ordinal, second.ordinal) = (whole.ordinal, whole.ordinal + 1);

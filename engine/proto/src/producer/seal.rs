@@ -62,7 +62,7 @@ impl<T: Clone> ProducerMachine<T> {
     pub fn poll_seal(&mut self) -> Option<SealJob> {
         while let Some((partition, batch_id)) = self.seal_queue.pop_front() {
             let queue = &mut self.partitions[partition];
-            let Some(index) = queue.find(batch_id) else {
+            let Some(index) = queue.find_newest(batch_id) else {
                 continue; // Expired meanwhile.
             };
             let batch = &mut queue.batches[index];
@@ -86,7 +86,7 @@ impl<T: Clone> ProducerMachine<T> {
         let SealDone { job, sealed, arena } = done;
         self.memory.keep_spare(arena);
         let queue = &mut self.partitions[job.partition];
-        let Some(index) = queue.find(job.batch) else {
+        let Some(index) = queue.find_newest(job.batch) else {
             return; // Aborted meanwhile.
         };
         match sealed {

@@ -170,3 +170,30 @@ fn an_aborted_producer_tells_every_record_and_takes_no_more() {
     bench.deliver(&plan);
     assert!(bench.failures().is_empty(), "a late answer changes nothing");
 }
+
+#[test]
+fn the_longer_of_two_throttles_counts() {
+    let mut bench = Bench::new(options(), 1);
+    let plans = [bench.in_flight(0, 1), bench.in_flight(0, 2)];
+    for (plan, throttle) in plans.iter().zip([300 * MS, 50 * MS]) {
+        let outcome = bench.apply(plan);
+        bench
+            .machine
+            .handle_outcome(bench.now, plan.request_id, outcome, throttle);
+    }
+    bench.append(0, 3).unwrap();
+    bench.machine.flush();
+    bench.now += 299 * MS;
+    assert!(bench.request().is_none());
+    bench.now += MS;
+    assert!(bench.request().is_some());
+}
+
+#[test]
+fn an_answer_without_an_offset_gives_none() {
+    let mut bench = Bench::new(options(), 1);
+    let plan = bench.in_flight(0, 1);
+    bench.refuse(&plan, ErrorCode::NONE); // With base offset -1.
+    let outcome = bench.machine.poll_outcome().unwrap();
+    assert_eq!(outcome.result.unwrap().base_offset, None);
+}

@@ -4,6 +4,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::record_batch::RawBatch;
 
 use super::bench::{Bench, MS, epoch_of, metadata, options};
+use crate::cluster::ClusterMetadata;
 use crate::producer::outcome::RequestOutcome;
 use crate::producer::{ProducerMachine, ProducerOptions};
 use crate::sequence::ProducerIdentity;
@@ -186,4 +187,38 @@ fn the_first_batch_goes_alone_because_a_broker_takes_any_sequence_of_a_stranger(
     bench.deliver(&third);
     bench.deliver(&fourth);
     assert_eq!(bench.logs[0].values, [1, 2, 3, 4], "now the broker knows the producer");
+}
+
+#[test]
+fn a_topic_that_is_missing_for_a_moment_costs_neither_the_sequence_nor_a_record() {
+    let mut bench = Bench::new(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    let missing = bench.in_flight(0, 2);
+    bench.refuse(&missing, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert!(bench.machine.poll_metadata_wanted());
+    bench.machine.handle_metadata(&ClusterMetadata::default()); // A restarting broker knows nothing.
+    bench.now += 200 * MS;
+    let again = bench.request().expect("the leader is still known");
+    assert_eq!(
+        again.batches[0].records, missing.batches[0].records,
+        "the same sequence"
+    );
+    bench.deliver(&again);
+    assert_eq!(bench.logs[0].values, [1, 2]);
+    assert_eq!(bench.machine.stats().sequence_restarts, 0);
+}
+
+#[test]
+fn a_possibly_written_batch_is_sent_again_with_its_sequence_and_written_once() {
+    let mut bench = Bench::new(options(), 1);
+    let plan = bench.in_flight(0, 1);
+    let _ = bench.apply(&plan); // Written, but the answer is lost.
+    bench.finish(&plan, RequestOutcome::Lost("reset".into()));
+    bench.now += 200 * MS;
+    let again = bench.request().unwrap();
+    assert_eq!(again.batches[0].records, plan.batches[0].records);
+    bench.deliver(&again);
+    assert_eq!(bench.logs[0].values, [1]);
+    assert!(bench.failures().is_empty());
 }
