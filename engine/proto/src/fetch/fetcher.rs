@@ -16,6 +16,7 @@ mod lookups;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ops::Bound,
     time::{Duration, Instant},
 };
 
@@ -87,6 +88,8 @@ pub struct Fetcher {
     errors: VecDeque<FetchError>,
     queued_bytes: usize,
     next_ticket: u64,
+    /// The broker that was asked last.
+    last_node: i32,
     metadata_wanted: bool,
     rng: Rng,
     stats: FetchStats,
@@ -110,6 +113,7 @@ impl Fetcher {
             errors: VecDeque::new(),
             queued_bytes: 0,
             next_ticket: 1,
+            last_node: i32::MIN,
             metadata_wanted: false,
             rng: Rng::with_seed(seed),
             stats: FetchStats::default(),
@@ -245,7 +249,7 @@ impl Fetcher {
 
     /// The next fetch to send, if a broker is idle, partitions are hungry and the budget allows.
     pub fn poll_fetch(&mut self, now: Instant) -> Option<FetchPlan> {
-        let mut by_node: BTreeMap<i32, Vec<(usize, &TopicPartition)>> = BTreeMap::new();
+        let mut by_node: BTreeMap<i32, Vec<(usize, u64, &TopicPartition)>> = BTreeMap::new();
         let mut nodes = HashSet::new();
         for (tp, state) in &mut self.partitions {
             let Some(node_id) = state.fetch_node(now) else {
@@ -260,7 +264,10 @@ impl Fetcher {
             nodes.insert(node_id);
             let hungry = matches!(state.phase, Phase::Fetching { .. }) && !state.paused;
             if hungry && state.may_ask(now) && !self.in_flight.contains_key(&node_id) {
-                by_node.entry(node_id).or_default().push((state.queued_bytes, tp));
+                by_node
+                    .entry(node_id)
+                    .or_default()
+                    .push((state.queued_bytes, state.served, tp));
             }
         }
         let share = self.config.prefetch_bytes_max / (2 * nodes.len().max(1));
@@ -269,10 +276,16 @@ impl Fetcher {
         if self.queued_bytes + reserved + bytes_max > self.config.prefetch_bytes_max.max(1) {
             return None;
         }
-        let (node_id, mut hungry) = by_node.pop_first()?;
-        // Those with the least ready come first: brokers fill an answer in this order.
+        // Brokers have their turn, or one with much to say would take whatever the budget gives back.
+        let behind_last = (Bound::Excluded(self.last_node), Bound::Unbounded);
+        let next = by_node.range(behind_last).next().or(by_node.iter().next());
+        let node_id = *next?.0;
+        self.last_node = node_id;
+        let mut hungry = by_node.remove(&node_id).expect("chosen among them");
+        // Those with the least ready come first, then those that wait longest: brokers fill an answer
+        // in this order.
         hungry.sort();
-        let hungry: Vec<TopicPartition> = hungry.into_iter().map(|(_, tp)| tp.clone()).collect();
+        let hungry: Vec<TopicPartition> = hungry.into_iter().map(|(_, _, tp)| tp.clone()).collect();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let mut partitions = Vec::with_capacity(hungry.len());
@@ -327,7 +340,7 @@ impl Fetcher {
             }
             let offset = state.handed_out.map_or(-1, |position| position.offset);
             self.queued_bytes -= state.queued_bytes;
-            state.clear_queue();
+            state.forget_log();
             self.ready.retain(|ready| ready != tp);
             // All of the new topic is newer than what was read, so also `latest` begins at its start.
             let policy = match self.config.offset_reset {

@@ -96,6 +96,8 @@ pub(crate) struct PartitionState {
     pub(crate) read_replica: Option<(i32, Instant)>,
     /// A batch that is larger than the configured share needs at least this.
     pub(crate) bytes_needed: usize,
+    /// The fetch that last brought something: who waits longest comes first.
+    pub(crate) served: u64,
     pub(crate) queue: VecDeque<Fetched>,
     pub(crate) queued_bytes: usize,
     /// What the application gets next.
@@ -116,6 +118,7 @@ impl PartitionState {
             leader: None,
             read_replica: None,
             bytes_needed: 0,
+            served: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
             handed_out: None,
@@ -148,6 +151,15 @@ impl PartitionState {
             true => Phase::Validating { position },
             false => Phase::Fetching { position },
         });
+    }
+
+    /// Nothing that was read or heard of the log holds any more: the topic is another one.
+    pub(crate) fn forget_log(&mut self) {
+        self.clear_queue();
+        self.handed_out = None;
+        self.end_offset = None;
+        self.end_heard_at = None;
+        self.bytes_needed = 0;
     }
 
     pub(crate) fn enter(&mut self, phase: Phase) {

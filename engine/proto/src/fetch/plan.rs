@@ -111,21 +111,28 @@ impl FetchPlan {
         }
     }
 
-    /// The planned partition that an answer talks about.
+    /// The planned partition that an answer talks about. `place` is where to look first, 0 to begin
+    /// with: brokers answer in the order of the request.
     pub(crate) fn find(
         &self,
         version: i16,
         topic: &TopicName,
         topic_id: Uuid,
         partition: i32,
+        place: &mut usize,
     ) -> Option<&PlannedPartition> {
-        self.partitions.iter().find(|planned| {
+        let (before, behind) = self.partitions.split_at(*place);
+        let mut places = behind.iter().chain(before);
+        let distance = places.position(|planned| {
             let same_topic = match version >= FIRST_BY_TOPIC_ID {
                 true => planned.topic_id == Some(topic_id),
                 false => &*planned.tp.topic == topic.0.as_str(),
             };
             same_topic && planned.tp.partition == partition
-        })
+        })?;
+        let found = (*place + distance) % self.partitions.len();
+        *place = found + 1;
+        self.partitions.get(found)
     }
 }
 

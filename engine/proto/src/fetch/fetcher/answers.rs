@@ -41,14 +41,15 @@ impl Fetcher {
         }
         self.finish(now, plan);
         self.stats.fetches += 1;
+        let mut place = 0;
         for topic in response.responses {
             for data in topic.partitions {
                 self.stats.bytes += data.records.as_ref().map_or(0, |r| r.len() as u64);
                 let index = data.partition_index;
-                let planned = plan.find(version, &topic.topic, topic.topic_id, index);
+                let planned = plan.find(version, &topic.topic, topic.topic_id, index, &mut place);
                 let waiting = planned.filter(|planned| waiting_for(&mut self.partitions, planned, plan).is_some());
                 match waiting {
-                    Some(planned) => self.handle_partition(now, planned, data),
+                    Some(planned) => self.handle_partition(now, plan.ticket, planned, data),
                     // Late after a seek, a revocation or a new leader; sent twice; or not asked for.
                     None => self.stats.late_answers += 1,
                 }
@@ -72,7 +73,7 @@ impl Fetcher {
         }
     }
 
-    fn handle_partition(&mut self, now: Instant, planned: &PlannedPartition, data: PartitionData) {
+    fn handle_partition(&mut self, now: Instant, ticket: u64, planned: &PlannedPartition, data: PartitionData) {
         let tp = &planned.tp;
         let state = self.partitions.get_mut(tp).expect("it waits for this answer");
         let Phase::Fetching { position } = state.phase else {
@@ -88,7 +89,6 @@ impl Fetcher {
             self.stats.errors += 1;
             return self.handle_partition_error(now, planned, code);
         }
-        state.failures = 0;
         state.retry_at = None;
         state.end_offset = Some(match self.config.read_committed && data.last_stable_offset >= 0 {
             true => data.last_stable_offset,
@@ -99,9 +99,10 @@ impl Fetcher {
         if preferred >= 0 && self.config.rack_id.is_some() {
             state.read_replica = Some((preferred, now + self.config.read_replica_age_max));
         }
-        let (fetched, error) = self.take_batches(planned, position, data);
+        let (fetched, error) = self.take_batches(now, planned, position, data);
         if let Some(fetched) = fetched {
             let state = self.partitions.get_mut(tp).expect("looked up above");
+            state.served = ticket;
             state.phase = Phase::Fetching {
                 position: fetched.next_position(),
             };
@@ -124,6 +125,7 @@ impl Fetcher {
     /// are left out.
     fn take_batches(
         &mut self,
+        now: Instant,
         planned: &PlannedPartition,
         position: Position,
         data: PartitionData,
@@ -163,10 +165,18 @@ impl Fetcher {
         }
         let state = self.partitions.get_mut(&planned.tp).expect("it waits for this answer");
         let moved = next.offset > position.offset;
-        state.bytes_needed = match batches.truncated_tail() {
+        let bytes_needed = match batches.truncated_tail() {
             Some(needed) if !moved => needed.min(self.config.fetch_bytes_max),
             _ => 0,
         };
+        if !moved && bytes > 0 && bytes_needed <= state.bytes_needed {
+            // Bytes, but nothing to read, and asking for more does not change it: not as fast as the
+            // network can.
+            back_off(state, now, &self.config.backoff, &mut self.rng);
+        } else {
+            state.failures = 0;
+        }
+        state.bytes_needed = bytes_needed;
         let fetched = moved.then(|| Fetched {
             tp: planned.tp.clone(),
             first_offset: position.offset,
@@ -200,8 +210,8 @@ impl Fetcher {
                 self.metadata_wanted = true;
                 back_off(state, now, &self.config.backoff, &mut self.rng);
             }
-            // The rest of the classes, and codes of the future.
-            _ if is_healed_by_metadata(code) => {
+            // A broker's own mishap, as the Java client sees it too: it may be over at the next fetch.
+            _ if code == ErrorCode::UNKNOWN_SERVER_ERROR => {
                 self.metadata_wanted = true;
                 back_off(state, now, &self.config.backoff, &mut self.rng);
             }
@@ -225,15 +235,4 @@ fn waiting_for<'a>(
     partitions
         .get_mut(&planned.tp)
         .filter(|state| state.ticket == Some(plan.ticket))
-}
-
-fn is_healed_by_metadata(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            | ErrorCode::UNKNOWN_TOPIC_ID
-            | ErrorCode::INCONSISTENT_TOPIC_ID
-            | ErrorCode::FENCED_LEADER_EPOCH
-            | ErrorCode::UNKNOWN_LEADER_EPOCH
-    )
 }

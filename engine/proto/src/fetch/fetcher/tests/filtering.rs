@@ -138,3 +138,20 @@ fn malformed_bytes_stop_the_partition_after_the_good_batches() {
     assert_eq!(scene.fetched().next_offset, 12);
     assert!(matches!(scene.error(), FetchError::Malformed { offset: 12, .. }));
 }
+
+#[test]
+fn an_aborted_transaction_that_is_only_its_marker_swallows_nothing_committed_later() {
+    // Brokers before 2.5 list a transaction without records here: it begins with its own marker.
+    let mut scene = Scene::reading_committed();
+    let plan = scene.plan();
+    let batches = [
+        marker(10, 5, ABORT),
+        transactional(11, 2, 5, Codec::None),
+        marker(13, 5, COMMIT),
+    ];
+    let aborted = AbortedTransaction::default()
+        .with_producer_id(5.into())
+        .with_first_offset(10);
+    scene.answer(&plan, data(0, &batches).with_aborted_transactions(Some(vec![aborted])));
+    assert_eq!(offsets(&scene.fetched()), [(11, 12)]);
+}

@@ -107,6 +107,8 @@ fn a_recreated_topic_is_an_error_by_default_although_its_epoch_is_older() {
     scene.fetched();
     scene.fetcher.handle_leaders(|_| Some(recreated));
     assert_eq!(scene.error(), FetchError::TopicRecreated { tp: tp(0), offset: 15 });
+    let (position, lag) = (scene.fetcher.position(&tp(0)), scene.fetcher.lag(&tp(0)));
+    assert_eq!((position, lag), (None, None), "those were the old topic's");
 
     let mut scene = Scene::with(FetchConfig {
         offset_reset: OffsetReset::Latest,

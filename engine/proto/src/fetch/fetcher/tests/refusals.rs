@@ -92,3 +92,13 @@ fn a_follower_is_read_when_the_leader_says_so_and_left_on_errors() {
     scene.refuse(ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!(scene.plan().node_id, 1, "a follower may be behind: the leader decides");
 }
+
+#[test]
+fn a_brokers_own_mishap_is_tried_again_after_a_pause() {
+    let mut scene = Scene::new();
+    scene.refuse(ErrorCode::UNKNOWN_SERVER_ERROR);
+    assert!(!scene.fetcher.is_ready(), "no reason to stop the application");
+    assert_eq!(scene.fetcher.poll_fetch(scene.now), None);
+    scene.now = scene.fetcher.poll_timeout().expect("a backoff runs");
+    assert_eq!(scene.plan().partitions[0].offset, 10);
+}
