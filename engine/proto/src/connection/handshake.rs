@@ -7,12 +7,7 @@
 //! Never here: sockets, timeouts.
 
 use bytes::Bytes;
-use engine_wire::{
-    DecodeError,
-    error_code::ErrorCode,
-    messages::{ApiKey, ApiVersionsResponse},
-    response,
-};
+use engine_wire::{DecodeError, error_code::ErrorCode, messages::ApiKey, response};
 
 use super::versions::ApiRanges;
 
@@ -66,29 +61,26 @@ impl Handshake {
 
     /// Takes the body of the answer (after the response header).
     pub fn handle_response(&mut self, body: Bytes) -> Result<HandshakeStep, HandshakeError> {
-        // The error code is the first field in every version; UNSUPPORTED_VERSION comes as v0.
-        let Some(code) = body.first_chunk::<2>() else {
-            return Err(HandshakeError::Truncated);
-        };
-        let code = ErrorCode::from(i16::from_be_bytes(*code));
-        if code == ErrorCode::UNSUPPORTED_VERSION {
-            if self.fell_back {
-                return Err(HandshakeError::Refused { code });
+        // The error code is the first field in every version.
+        let code = body
+            .first_chunk()
+            .map_or(ErrorCode::NONE, |raw| i16::from_be_bytes(*raw).into());
+        let answer = response::decode_api_versions(self.version, body).map_err(HandshakeError::Malformed);
+        match code {
+            ErrorCode::NONE => Ok(HandshakeStep::Done(ApiRanges::from_response(&answer?))),
+            ErrorCode::UNSUPPORTED_VERSION if !self.fell_back => {
+                self.fell_back = true;
+                let ranges = answer
+                    .map(|answer| ApiRanges::from_response(&answer))
+                    .unwrap_or_default();
+                let offered = ranges.negotiate(ApiKey::ApiVersions).ok();
+                // Whoever offers nothing that can be read, or what it has just refused, gets the version
+                // that every broker has.
+                self.version = offered.filter(|offered| *offered < self.version).unwrap_or(0);
+                Ok(HandshakeStep::Ask(self.version))
             }
-            self.fell_back = true;
-            self.version = response::decode_body::<ApiVersionsResponse>(0, body)
-                .ok()
-                .and_then(|answer| ApiRanges::from_response(&answer).negotiate(ApiKey::ApiVersions).ok())
-                .unwrap_or(0)
-                .min(API_VERSIONS_NEWEST);
-            return Ok(HandshakeStep::Ask(self.version));
+            code => Err(HandshakeError::Refused { code }),
         }
-        if code != ErrorCode::NONE {
-            return Err(HandshakeError::Refused { code });
-        }
-        let answer =
-            response::decode_body::<ApiVersionsResponse>(self.version, body).map_err(HandshakeError::Malformed)?;
-        Ok(HandshakeStep::Done(ApiRanges::from_response(&answer)))
     }
 }
 
@@ -101,9 +93,6 @@ impl Default for Handshake {
 /// Why a connection never became ready.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The answer ended before its error code.
-    #[error("the ApiVersions answer is truncated")]
-    Truncated,
     /// The answer is not an ApiVersions response.
     #[error("the ApiVersions answer is malformed")]
     Malformed(#[source] DecodeError),
@@ -117,3 +106,101 @@ pub enum HandshakeError {
 
 /// Version 3 is the first flexible one; version 4 differs only in feature ranges.
 const API_VERSIONS_NEWEST: i16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use engine_wire::{
+        messages::{ApiVersionsResponse, api_versions_response::ApiVersion},
+        response::{decode_response_header, encode_response},
+    };
+
+    use super::*;
+    use crate::connection::versions::ApiRange;
+
+    fn listing(ranges: &[(ApiKey, i16, i16)]) -> ApiVersionsResponse {
+        let listed = ranges.iter().map(|(api_key, min, max)| {
+            ApiVersion::default()
+                .with_api_key(*api_key as i16)
+                .with_min_version(*min)
+                .with_max_version(*max)
+        });
+        ApiVersionsResponse::default().with_api_keys(listed.collect())
+    }
+
+    fn body(version: i16, answer: &ApiVersionsResponse) -> Bytes {
+        let frame = encode_response(ApiKey::ApiVersions, version, 1, answer).expect("a known version");
+        let (_, body) = decode_response_header(ApiKey::ApiVersions, version, frame.slice(4..)).expect("our own frame");
+        body
+    }
+
+    /// UNSUPPORTED_VERSION, which every broker answers in version 0.
+    fn unsupported(ranges: &[(ApiKey, i16, i16)]) -> Bytes {
+        body(
+            0,
+            &listing(ranges).with_error_code(ErrorCode::UNSUPPORTED_VERSION.code()),
+        )
+    }
+
+    #[test]
+    fn an_answer_in_our_version_ends_it() {
+        for mut handshake in [Handshake::new(), Handshake::after_reset()] {
+            let answer = body(handshake.version(), &listing(&[(ApiKey::Metadata, 0, 12)]));
+            let Ok(HandshakeStep::Done(ranges)) = handshake.handle_response(answer) else {
+                panic!("not done")
+            };
+            let range = ranges.broker_range(ApiKey::Metadata);
+            assert_eq!(range, Some(ApiRange { min: 0, max: 12 }));
+        }
+    }
+
+    #[test]
+    fn an_unsupported_version_is_followed_by_one_the_broker_has() {
+        for (offered, asked) in [
+            (&[(ApiKey::ApiVersions, 0, 2)][..], 2), // Only ApiVersions itself.
+            (&[(ApiKey::ApiVersions, 0, 0), (ApiKey::Metadata, 0, 5)], 0),
+            (&[], 0),                             // Nothing at all.
+            (&[(ApiKey::Metadata, 0, 5)], 0),     // All but itself.
+            (&[(ApiKey::ApiVersions, 0, 3)], 0),  // What it has just refused.
+            (&[(ApiKey::ApiVersions, 7, 9)], 0),  // What we do not have.
+            (&[(ApiKey::ApiVersions, 5, -1)], 0), // Nonsense.
+        ] {
+            let mut handshake = Handshake::new();
+            let step = handshake.handle_response(unsupported(offered)).expect("a second try");
+            assert_eq!(step, HandshakeStep::Ask(asked), "{offered:?}");
+            assert_eq!(handshake.version(), asked);
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_in_version_0_is_understood_too() {
+        for bytes in [&[0, 35][..], &[0, 35, 1, 0, 0, 0, 0, 0]] {
+            let step = Handshake::new().handle_response(Bytes::from_static(bytes));
+            assert_eq!(step.expect("a second try"), HandshakeStep::Ask(0), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_third_try() {
+        let mut handshake = Handshake::new();
+        let step = handshake.handle_response(unsupported(&[])).expect("a second try");
+        assert_eq!(step, HandshakeStep::Ask(0));
+        let error = handshake.handle_response(unsupported(&[])).expect_err("refused twice");
+        assert!(error.to_string().contains("UNSUPPORTED_VERSION"), "{error}");
+        assert!(!handshake.may_fall_back(), "nor after a closed socket");
+    }
+
+    #[test]
+    fn a_service_that_closes_the_socket_instead_is_asked_in_version_0() {
+        assert!(Handshake::new().may_fall_back());
+        let handshake = Handshake::after_reset();
+        assert_eq!((handshake.version(), handshake.may_fall_back()), (0, false));
+    }
+
+    #[test]
+    fn bytes_that_are_no_answer_are_an_error() {
+        for hostile in [&[][..], &[0], &[0, 0], &[0, 0, 0x7f, 0xff, 0xff, 0xff]] {
+            let answered = Handshake::new().handle_response(Bytes::from_static(hostile));
+            assert!(answered.is_err(), "{hostile:02x?}: {answered:?}");
+        }
+    }
+}
