@@ -228,6 +228,9 @@ impl ClusterMetadata {
         let Some(partitions) = merge_partitions(known_partitions, &heard.partitions) else {
             return; // Gaps in the partition indexes: not an answer to build on.
         };
+        // Of brokers of different versions some give no ids; without the known one a topic that is created
+        // anew would not be noticed.
+        let topic_id = topic_id.or(known.and_then(|known| known.topic_id));
         let name = known.map_or_else(|| name.into(), |known| known.name.clone());
         let topic = TopicMetadata {
             name: Arc::clone(&name),

@@ -134,3 +134,17 @@ fn hostile_answers_leave_the_cache_as_it_was() {
     cluster.apply(&bad_port);
     assert_eq!(cluster.brokers().count(), 0);
 }
+
+#[test]
+fn a_broker_that_gives_no_ids_does_not_make_a_topic_forget_its_own() {
+    let mut cluster = ClusterMetadata::default();
+    cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
+    cluster.apply(&answer(topic(0, vec![partition(0, 2, 5)])));
+    assert_eq!(cluster.topic_id("orders"), Some(Uuid::from_u128(7)));
+    cluster.apply(&answer(topic(8, vec![partition(0, 1, 0)])));
+    assert_eq!(
+        cluster.leader_for("orders", 0),
+        leader(1, 0),
+        "created anew all the same"
+    );
+}
