@@ -78,6 +78,14 @@ pub(crate) fn members_in_order(members: &[GroupMember]) -> Vec<&GroupMember> {
     ordered
 }
 
+/// Every member with nothing yet.
+pub(crate) fn nothing_assigned(members: &[GroupMember]) -> GroupAssignment {
+    members
+        .iter()
+        .map(|member| (member.member_id.clone(), Vec::new()))
+        .collect()
+}
+
 pub(crate) fn is_subscribed(member: &GroupMember, topic: &str) -> bool {
     member.subscription.topics.iter().any(|t| t == topic)
 }

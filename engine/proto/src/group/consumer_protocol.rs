@@ -207,39 +207,34 @@ impl Reader {
         Ok(count)
     }
 
-    fn nullable_string(&mut self, what: &'static str) -> Result<Option<String>, ConsumerProtocolError> {
-        let value = self.i16(what)?;
-        if value == -1 {
+    /// The bytes behind a length that was just read; -1 is null.
+    fn nullable(&mut self, what: &'static str, length: i64) -> Result<Option<Bytes>, ConsumerProtocolError> {
+        if length == -1 {
             return Ok(None);
         }
-        let len = usize::try_from(value).map_err(|_| ConsumerProtocolError::Negative {
-            what,
-            value: i64::from(value),
-        })?;
-        self.need(what, len)?;
-        let text = self.bytes.split_to(len);
-        match std::str::from_utf8(&text) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(ConsumerProtocolError::NotUtf8 { what }),
-        }
+        let negative = ConsumerProtocolError::Negative { what, value: length };
+        let length = usize::try_from(length).map_err(|_| negative)?;
+        self.need(what, length)?;
+        Ok(Some(self.bytes.split_to(length)))
+    }
+
+    fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<Bytes>, ConsumerProtocolError> {
+        let length = self.i32(what)?;
+        self.nullable(what, i64::from(length))
+    }
+
+    fn nullable_string(&mut self, what: &'static str) -> Result<Option<String>, ConsumerProtocolError> {
+        let length = self.i16(what)?;
+        let Some(text) = self.nullable(what, i64::from(length))? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&text).map_err(|_| ConsumerProtocolError::NotUtf8 { what })?;
+        Ok(Some(text.to_owned()))
     }
 
     fn string(&mut self, what: &'static str) -> Result<String, ConsumerProtocolError> {
         let null = ConsumerProtocolError::Negative { what, value: -1 };
         self.nullable_string(what)?.ok_or(null)
-    }
-
-    fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<Bytes>, ConsumerProtocolError> {
-        let value = self.i32(what)?;
-        if value == -1 {
-            return Ok(None);
-        }
-        let len = usize::try_from(value).map_err(|_| ConsumerProtocolError::Negative {
-            what,
-            value: i64::from(value),
-        })?;
-        self.need(what, len)?;
-        Ok(Some(self.bytes.split_to(len)))
     }
 
     fn partitions(&mut self, what: &'static str) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {

@@ -4,7 +4,9 @@
 //! co-partitioned topics rely on. The price: with many small topics the first members get more.
 //! Racks (KIP-881) are not looked at yet.
 
-use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order};
+use super::{
+    Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order, nothing_assigned,
+};
 use crate::topic_partition::TopicPartition;
 
 /// Kafka's `RangeAssignor`, the default strategy of the Java client.
@@ -18,10 +20,7 @@ impl Assignor for RangeAssignor {
 
     fn assign(&self, partitions: &PartitionCounts, members: &[GroupMember]) -> GroupAssignment {
         let ordered = members_in_order(members);
-        let mut assignment: GroupAssignment = members
-            .iter()
-            .map(|member| (member.member_id.clone(), Vec::new()))
-            .collect();
+        let mut assignment = nothing_assigned(members);
         for (topic, count) in partitions {
             let subscribers: Vec<&GroupMember> = ordered
                 .iter()

@@ -2,7 +2,9 @@
 //!
 //! Evens out over many topics where `range` does not, at the price of no co-partitioning.
 
-use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order};
+use super::{
+    Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, members_in_order, nothing_assigned,
+};
 use crate::topic_partition::TopicPartition;
 
 /// Kafka's `RoundRobinAssignor`.
@@ -16,10 +18,7 @@ impl Assignor for RoundRobinAssignor {
 
     fn assign(&self, partitions: &PartitionCounts, members: &[GroupMember]) -> GroupAssignment {
         let ordered = members_in_order(members);
-        let mut assignment: GroupAssignment = members
-            .iter()
-            .map(|member| (member.member_id.clone(), Vec::new()))
-            .collect();
+        let mut assignment = nothing_assigned(members);
         // The dealer goes round once more where a member does not subscribe to the topic.
         let mut turn = 0;
         for (topic, count) in partitions {

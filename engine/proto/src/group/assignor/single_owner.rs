@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed};
+use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, nothing_assigned};
 use crate::topic_partition::TopicPartition;
 
 /// One owner, any number of standbys.
@@ -30,10 +30,7 @@ impl Assignor for SingleOwnerAssignor {
     }
 
     fn assign(&self, partitions: &PartitionCounts, members: &[GroupMember]) -> GroupAssignment {
-        let mut assignment: GroupAssignment = members
-            .iter()
-            .map(|member| (member.member_id.clone(), Vec::new()))
-            .collect();
+        let mut assignment = nothing_assigned(members);
         for (topic, count) in partitions {
             let subscribed = members.iter().filter(|member| is_subscribed(member, topic));
             let Some(owner) = subscribed.min_by_key(|member| (started_ms(member), &member.member_id)) else {
