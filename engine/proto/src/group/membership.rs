@@ -54,9 +54,12 @@ pub struct Membership {
     backoff: Backoff,
     retry_at: Option<Instant>,
     attempts: u64,
+    /// Rejoins without a pause since the member was last stable.
+    rejoins_at_once: u32,
     rebalance_started: Option<Instant>,
     protocol_name: String,
-    /// What the leader dealt from; a difference in the cluster starts a rebalance.
+    /// What the leader dealt from, 0 for a topic that does not exist; a difference in the cluster starts a
+    /// rebalance.
     led_counts: Option<PartitionCounts>,
     led_members: Vec<GroupMember>,
     heartbeat: Heartbeats,
@@ -100,6 +103,7 @@ impl Membership {
             finding: false,
             retry_at: None,
             attempts: 0,
+            rejoins_at_once: 0,
             rebalance_started: None,
             protocol_name: String::new(),
             led_counts: None,
@@ -263,7 +267,17 @@ impl Membership {
         self.led_counts = None;
         self.heartbeat.sent = None;
         self.state = MemberState::Unjoined;
-        self.retry_at = Some(now);
+        self.rejoin(now);
+    }
+
+    /// Joins again at once, unless that did not help several times in a row.
+    fn rejoin(&mut self, now: Instant) {
+        if self.rejoins_at_once < REJOINS_AT_ONCE_MAX {
+            self.rejoins_at_once += 1;
+            self.retry_at = Some(now);
+        } else {
+            self.back_off(now);
+        }
     }
 
     fn fail(&mut self, error: GroupError) {
@@ -313,6 +327,10 @@ impl Membership {
         }
     }
 }
+
+/// An ordinary rebalance needs up to three: the member id is required, the member is unknown after a
+/// restart of the coordinator, and another member joins while this one syncs.
+const REJOINS_AT_ONCE_MAX: u32 = 3;
 
 #[cfg(test)]
 mod tests;

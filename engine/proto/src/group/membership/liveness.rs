@@ -42,6 +42,7 @@ impl Membership {
             self.heartbeat.session_until = sent_at + self.config.session_timeout;
         }
         let Err(error) = answer else {
+            self.backoff.reset();
             return;
         };
         self.stats.heartbeat_errors += u64::from(error != GroupError::RebalanceInProgress);
@@ -52,7 +53,7 @@ impl Membership {
                     self.rebalance(now, generation_id);
                 }
             }
-            GroupError::CoordinatorUnavailable => self.coordinator = None,
+            GroupError::CoordinatorUnavailable => self.lose_coordinator(now),
             GroupError::CoordinatorLoading => {}
             GroupError::UnknownMemberId | GroupError::MemberIdRequired { .. } => {
                 self.member_id.clear();
@@ -81,8 +82,15 @@ impl Membership {
             }
             GroupError::IllegalGeneration => self.lose(now),
             GroupError::FencedInstanceId => self.fail(error),
-            GroupError::CoordinatorUnavailable => self.coordinator = None,
+            GroupError::CoordinatorUnavailable => self.lose_coordinator(now),
             _ => {}
+        }
+    }
+
+    /// Looks for the coordinator again, after a pause: the cluster names a dead one for a while.
+    fn lose_coordinator(&mut self, now: Instant) {
+        if self.coordinator.take().is_some() {
+            self.back_off(now);
         }
     }
 

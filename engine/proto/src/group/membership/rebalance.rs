@@ -92,7 +92,14 @@ impl Membership {
         };
         let members = std::mem::take(&mut self.led_members);
         let assignment = assignor.assign(&counts, &members);
-        self.led_counts = Some(counts);
+        // A topic that does not exist yet has no partitions: when it has some, the group rebalances.
+        let mut led = counts;
+        for topic in members.iter().flat_map(|member| &member.subscription.topics) {
+            if !led.contains_key(topic.as_str()) {
+                led.insert(topic.as_str().into(), 0);
+            }
+        }
+        self.led_counts = Some(led);
         self.sync(generation_id, encoded(&assignment));
     }
 
@@ -116,6 +123,7 @@ impl Membership {
             self.stats.last_rebalance = now.saturating_duration_since(started);
         }
         self.state = MemberState::Stable { generation_id };
+        self.rejoins_at_once = 0;
         self.generation_id = Some(generation_id);
         let partitions: BTreeSet<_> = assignment
             .partitions
@@ -139,14 +147,14 @@ impl Membership {
         match error {
             GroupError::MemberIdRequired { member_id } => {
                 self.member_id = member_id;
-                self.retry_at = Some(now);
+                self.rejoin(now);
             }
             GroupError::UnknownMemberId => {
                 self.member_id.clear();
                 self.lose(now);
             }
             GroupError::IllegalGeneration => self.lose(now),
-            GroupError::RebalanceInProgress => self.retry_at = Some(now),
+            GroupError::RebalanceInProgress => self.rejoin(now),
             GroupError::CoordinatorUnavailable => {
                 self.coordinator = None;
                 self.back_off(now);
@@ -195,9 +203,12 @@ impl Membership {
     }
 
     pub(super) fn rebalance(&mut self, now: Instant, generation_id: i32) {
-        let revoked = match self.config.assignors[0].rebalance_protocol() {
-            RebalanceProtocol::Eager => self.ownership.owned().clone(),
-            RebalanceProtocol::Cooperative => BTreeSet::new(),
+        // Any of the offered assignors may be picked, so all of them must be able to leave partitions
+        // where they are (KIP-429).
+        let mut assignors = self.config.assignors.iter();
+        let revoked = match assignors.all(|a| a.rebalance_protocol() == RebalanceProtocol::Cooperative) {
+            true => BTreeSet::new(),
+            false => self.ownership.owned().clone(),
         };
         self.revoke(now, generation_id, revoked);
     }

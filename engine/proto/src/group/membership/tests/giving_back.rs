@@ -153,3 +153,11 @@ fn a_cooperative_member_keeps_what_stays_and_revokes_only_what_moves() {
     scene.member.handle_revoked(scene.now);
     scene.expect_join();
 }
+
+#[test]
+fn a_member_that_also_offers_an_eager_assignor_gives_everything_back() {
+    let assignors: Vec<Arc<dyn Assignor>> = vec![Arc::new(CooperativeRange), Arc::new(RangeAssignor)];
+    let mut scene = Scene::stable_with(MembershipConfig { assignors, ..config() });
+    scene.heartbeat(1, Err(GroupError::RebalanceInProgress));
+    assert_eq!(scene.event(), revoked(&[0, 1]));
+}

@@ -190,3 +190,52 @@ fn a_hostile_assignment_is_an_error() {
     scene.member.handle_sync(scene.now, 1, Ok(hostile));
     assert!(matches!(scene.member.poll_failure(), Some(GroupError::Fatal { .. })));
 }
+
+#[test]
+fn the_leader_rebalances_when_a_topic_that_did_not_exist_appears() {
+    let mut scene = Scene::new();
+    scene.find();
+    let join = scene.expect_join();
+    let subscription = Subscription::decode(join.protocols[0].1.clone()).expect("our own bytes");
+    let answer = Joined {
+        members: vec![GroupMember {
+            member_id: "me".into(),
+            group_instance_id: None,
+            subscription,
+        }],
+        ..joined(1, "me")
+    };
+    scene.member.handle_join(scene.now, join.attempt, Ok(answer));
+    scene.action();
+    scene
+        .member
+        .handle_partition_counts(1, Ok(PartitionCounts::new()), scene.now);
+    scene.action();
+    scene.member.handle_sync(scene.now, 1, Ok(assignment(&[])));
+    assert!(scene.member.led_topics().any(|topic| &**topic == "t"), "kept fresh");
+    scene.member.handle_cluster(scene.now, &PartitionCounts::new());
+    assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 1 });
+    let appeared = PartitionCounts::from([(Arc::from("t"), 3)]);
+    scene.member.handle_cluster(scene.now, &appeared);
+    assert_eq!(scene.expect_join().member_id, "me");
+}
+
+#[test]
+fn a_coordinator_that_never_lets_a_member_in_is_not_asked_in_a_tight_loop() {
+    for error in [GroupError::UnknownMemberId, GroupError::RebalanceInProgress] {
+        let mut scene = Scene::new();
+        scene.find();
+        let (start, mut joins) = (scene.now, 0);
+        while scene.now < start + Duration::from_secs(10) {
+            match scene.action() {
+                Some(GroupAction::Join(join)) => {
+                    joins += 1;
+                    scene.member.handle_join(scene.now, join.attempt, Err(error.clone()));
+                }
+                Some(other) => panic!("{other:?}"),
+                None => scene.now = scene.member.poll_timeout().expect("a backoff runs"),
+            }
+        }
+        assert!((5..40).contains(&joins), "{error}: {joins} joins in ten seconds");
+    }
+}

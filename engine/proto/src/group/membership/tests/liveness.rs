@@ -69,6 +69,7 @@ fn the_session_counts_from_when_the_heartbeat_was_sent() {
 fn a_coordinator_that_moves_keeps_the_generation() {
     let mut scene = Scene::stable();
     scene.heartbeat(1, Err(GroupError::CoordinatorUnavailable));
+    scene.now = scene.member.poll_timeout().expect("a backoff runs");
     assert_eq!(scene.action(), Some(GroupAction::FindCoordinator));
     scene.member.handle_coordinator(scene.now, Ok(4));
     let Some(GroupAction::Heartbeat(identity)) = scene.action() else {
@@ -132,4 +133,25 @@ fn the_answer_to_a_heartbeat_of_an_older_generation_is_ignored() {
         .member
         .handle_heartbeat(scene.now, 1, Err(GroupError::UnknownMemberId));
     assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 2 });
+}
+
+#[test]
+fn a_dead_coordinator_that_the_cluster_still_names_is_not_asked_in_a_tight_loop() {
+    let mut scene = Scene::stable();
+    scene.heartbeat(1, Err(GroupError::CoordinatorUnavailable));
+    let (start, mut rounds) = (scene.now, 0);
+    while scene.now < start + Duration::from_secs(10) {
+        match scene.action() {
+            Some(GroupAction::FindCoordinator) => scene.member.handle_coordinator(scene.now, Ok(9)),
+            Some(GroupAction::Heartbeat(_)) => {
+                let error = Err(GroupError::CoordinatorUnavailable);
+                scene.member.handle_heartbeat(scene.now, 1, error);
+                rounds += 1;
+            }
+            Some(other) => panic!("{other:?}"),
+            None => scene.now = scene.member.poll_timeout().expect("a timer runs").max(scene.now),
+        }
+    }
+    assert!((5..30).contains(&rounds), "{rounds} rounds in ten seconds");
+    assert_eq!(scene.event(), None, "the session is still good");
 }
