@@ -15,7 +15,8 @@ pub use config::{
 };
 pub use connection::{DisconnectReason, RequestError};
 pub use consumer::{CommitError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};
-pub use engine_proto::producer::{AppendError, DeliveryError, LatencyStats, ProducerStats, TopicRecord};
+pub use engine_proto::latency_stats::LatencyStats;
+pub use engine_proto::producer::{AppendError, DeliveryError, ProducerStats, TopicRecord};
 pub use engine_proto::{
     TopicPartition,
     fetch::{

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod connection;
 pub mod fetch;
 pub mod group;
+pub mod latency_stats;
 pub mod partitioner;
 pub mod producer;
 pub mod sequence;

@@ -22,7 +22,7 @@ pub use delivery::{BatchDelivered, BatchOutcome, DeliveryError, FlushMark};
 pub use outcome::{PartitionAnswer, RequestOutcome};
 pub use request::{PlannedBatch, RequestPlan};
 pub use seal::{SealDone, SealJob};
-pub use stats::{LatencyStats, ProducerStats};
+pub use stats::ProducerStats;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},

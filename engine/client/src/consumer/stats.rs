@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use engine_proto::{TopicPartition, fetch::fetcher::FetchStats, group::member_state::MembershipStats};
+use engine_proto::{
+    TopicPartition, fetch::fetcher::FetchStats, group::member_state::MembershipStats, latency_stats::LatencyStats,
+};
 
 /// Counters since the start, and the state of now.
 #[derive(Debug, Clone, Default)]
@@ -28,13 +30,13 @@ pub struct CommitStats {
     pub succeeded: u64,
     /// Commits that failed.
     pub failed: u64,
-    /// Time they took, retries included, summed up.
-    pub latency_sum: Duration,
+    /// How long they took, retries included.
+    pub latency: LatencyStats,
 }
 
 impl CommitStats {
     pub(super) fn finished(&mut self, took: Duration, succeeded: bool) {
-        self.latency_sum += took;
+        self.latency.record(took);
         self.succeeded += u64::from(succeeded);
         self.failed += u64::from(!succeeded);
     }

@@ -29,6 +29,7 @@ use crate::{
         plan::{FetchPlan, PlannedPartition},
         position::{FetchError, OffsetReset, Position, StartAt},
     },
+    latency_stats::LatencyStats,
     topic_partition::TopicPartition,
 };
 
@@ -74,8 +75,8 @@ pub struct FetchStats {
     pub errors: u64,
     /// Fetches that failed as a whole.
     pub failed_fetches: u64,
-    /// Time from the request to the answer, summed up over all answers.
-    pub latency_sum: Duration,
+    /// Time from the request to the answer.
+    pub latency: LatencyStats,
 }
 
 /// All partitions of one consumer.

@@ -1,6 +1,8 @@
 //! What a producer counts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+
+use crate::latency_stats::LatencyStats;
 
 /// Counters since the producer started, and two gauges.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,39 +37,4 @@ pub struct ProducerStats {
     pub buffered_bytes: usize,
     /// The bound of `buffered_bytes`.
     pub buffer_bytes_max: usize,
-}
-
-/// Durations by powers of two of a microsecond: bounded, cheap, good to a factor of two.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LatencyStats {
-    /// How many.
-    pub count: u64,
-    /// Their sum.
-    pub sum: Duration,
-    /// The longest.
-    pub max: Duration,
-    /// `buckets[i]` counts durations below 2^i µs and not below half of that.
-    pub buckets: [u64; 40],
-}
-
-impl Default for LatencyStats {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            sum: Duration::ZERO,
-            max: Duration::ZERO,
-            buckets: [0; 40],
-        }
-    }
-}
-
-impl LatencyStats {
-    pub(super) fn record(&mut self, duration: Duration) {
-        self.count += 1;
-        self.sum += duration;
-        self.max = self.max.max(duration);
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (u64::BITS - micros.leading_zeros()) as usize;
-        self.buckets[bucket.min(self.buckets.len() - 1)] += 1;
-    }
 }

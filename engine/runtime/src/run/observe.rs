@@ -152,7 +152,7 @@ fn requests(producers: &[ProducerStats], fetches: &[ConsumerStats]) -> Vec<Reque
     };
     for stats in fetches {
         fetch.requests += stats.fetch.fetches;
-        fetch.latency_seconds += stats.fetch.latency_sum.as_secs_f64();
+        fetch.latency_seconds += stats.fetch.latency.sum.as_secs_f64();
     }
     vec![produce, fetch]
 }

@@ -68,7 +68,7 @@ impl Fetcher {
         if let Some(fetch) = self.in_flight.get(&plan.node_id)
             && fetch.ticket == plan.ticket
         {
-            self.stats.latency_sum += now.saturating_duration_since(fetch.sent_at);
+            self.stats.latency.record(now.saturating_duration_since(fetch.sent_at));
             self.in_flight.remove(&plan.node_id);
         }
     }
