@@ -31,15 +31,17 @@ impl Assignor for SingleOwnerAssignor {
 
     fn assign(&self, partitions: &PartitionCounts, members: &[GroupMember]) -> GroupAssignment {
         let mut assignment = nothing_assigned(members);
-        for (topic, count) in partitions {
-            let subscribed = members.iter().filter(|member| is_subscribed(member, topic));
-            let Some(owner) = subscribed.min_by_key(|member| (started_ms(member), &member.member_id)) else {
-                continue;
-            };
-            assignment
-                .get_mut(&owner.member_id)
-                .expect("every member has an entry")
-                .extend((0..*count).map(|partition| TopicPartition::new(topic.clone(), partition)));
+        // One owner for all topics, also where members disagree about them: a newcomer that knows a topic more must not
+        // own that topic beside the owner of the others.
+        let Some(owner) = members
+            .iter()
+            .min_by_key(|member| (started_ms(member), &member.member_id))
+        else {
+            return assignment;
+        };
+        let owned = assignment.get_mut(&owner.member_id).expect("every member has an entry");
+        for (topic, count) in partitions.iter().filter(|(topic, _)| is_subscribed(owner, topic)) {
+            owned.extend((0..*count).map(|partition| TopicPartition::new(topic.clone(), partition)));
         }
         assignment
     }
@@ -80,6 +82,13 @@ mod tests {
         let before = assigned(&[("t", 2)], std::slice::from_ref(&owner));
         let after = assigned(&[("t", 2)], &[started("a", 11, &["t"]), owner]);
         assert!(after.ends_with(&before), "{before} then {after}");
+    }
+
+    #[test]
+    fn a_newcomer_that_knows_more_topics_does_not_own_them_beside_the_owner() {
+        let members = [started("new", 20, &["t", "u"]), started("old", 10, &["t"])];
+        let assignment = SingleOwnerAssignor { started_ms: 0 }.assign(&counts(&[("t", 2), ("u", 1)]), &members);
+        assert_eq!((assignment["new"].len(), assignment["old"].len()), (0, 2));
     }
 
     #[test]
