@@ -6,6 +6,7 @@
 
 mod cluster;
 mod error;
+mod features;
 mod groups;
 mod records;
 mod topics;

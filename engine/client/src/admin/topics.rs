@@ -1,10 +1,12 @@
-//! Topics: create, delete, list, describe, and their configuration.
+//! Topics: create, grow, delete, list, describe, and their configuration.
 
 use std::collections::BTreeMap;
 
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest, MetadataResponse, StrBytes,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest,
+    MetadataResponse, StrBytes,
+    create_partitions_request::CreatePartitionsTopic,
     create_topics_request::{CreatableTopic, CreatableTopicConfig},
     delete_topics_request::DeleteTopicState,
     describe_configs_request::DescribeConfigsResource,
@@ -122,6 +124,30 @@ impl Admin {
                 })
                 .collect());
         }
+    }
+
+    /// Grows topics: each to this number of partitions, which must be more than it has.
+    ///
+    /// # Errors
+    /// If the request fails; a topic's own refusal is in its result.
+    pub async fn create_partitions(&self, counts: &[(&str, i32)]) -> Result<PerItem<String, ()>, AdminError> {
+        let topics = counts.iter().map(|(name, count)| {
+            CreatePartitionsTopic::default()
+                .with_name(topic_name(name))
+                .with_count(*count)
+                // The brokers choose where the new ones live.
+                .with_assignments(None)
+        });
+        let request = CreatePartitionsRequest::default()
+            .with_topics(topics.collect())
+            .with_timeout_ms(self.timeout_ms());
+        let (target, timeout) = (NodeTarget::Controller, self.cluster.config().request_timeout);
+        let response = self.cluster.request(target, Lane::Control, request, timeout).await?;
+        let results = response.results.into_iter().map(|topic| {
+            let refused = Refusal::check(topic.error_code, topic.error_message);
+            (topic.name.0.to_string(), refused)
+        });
+        Ok(results.collect())
     }
 
     /// Deletes topics.
