@@ -11,10 +11,13 @@ use engine_stream::schema::type_name;
 use serde::Serialize;
 
 use crate::config::pipeline::{
-    Arrivals, Bootstrap, Generator, GeneratorExtent, GeneratorKind, Operator, ParquetSink, PartitionColumn, Pipeline,
-    Rate, Sink, SinkInput, SinkKind, TopicSelection, Window, WindowKind,
+    Bootstrap, Generator, Operator, ParquetSink, PartitionColumn, Pipeline, Sink, SinkInput, SinkKind, TopicSelection,
+    Window, WindowKind,
 };
 use crate::config::values::{show_duration, show_size};
+use crate::generate::ads::AdCampaigns;
+use crate::generate::arrivals::Arrivals;
+use crate::generate::config::{GeneratorKind, Pace};
 
 /// The plan of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -298,40 +301,41 @@ fn columns_of(schema: &Schema, is_needed: impl Fn(&str) -> bool) -> Vec<Column> 
 }
 
 fn load(generator: &Generator) -> Load {
-    let what = match generator.kind {
-        GeneratorKind::Ads {
+    let load = &generator.load;
+    let what = match load.kind {
+        GeneratorKind::Ads(AdCampaigns {
             campaigns,
             ads_per_campaign,
-        } => format!("ads of {campaigns} campaigns x {ads_per_campaign}"),
-        GeneratorKind::Fixed { message_bytes } => format!("messages of {message_bytes} bytes"),
-    };
-    let speed = |rate: Rate| match rate {
-        Rate::PerSecond(rate) => format!("{rate} per second"),
-        Rate::Max => "as fast as possible".to_owned(),
-    };
-    let arrivals = match generator.arrivals {
-        Arrivals::Uniform { rate } => format!("uniform, {}", speed(rate)),
-        Arrivals::Poisson { rate } => format!("poisson, {}", speed(rate)),
-        Arrivals::Mmpp {
-            average_rate,
-            rate_ratio,
-            ..
-        } => {
-            format!("mmpp, {average_rate} per second on average, ratio {rate_ratio}")
+        }) => {
+            let arrivals = match load.arrivals {
+                Arrivals::Uniform => "uniform".to_owned(),
+                Arrivals::Poisson => "poisson".to_owned(),
+                Arrivals::Mmpp(mmpp) => format!("mmpp of ratio {}", mmpp.rate_ratio),
+            };
+            let speed = match load.pace {
+                Pace::RealTime => "",
+                Pace::Max => " of event time, sent as fast as possible",
+            };
+            format!(
+                "ads of {campaigns} campaigns x {ads_per_campaign}; {arrivals}, {} per second{speed}",
+                load.rate
+            )
         }
+        GeneratorKind::Fixed(fixed) => format!(
+            "{} messages of {} bytes every {} from each producer",
+            fixed.batch_messages,
+            fixed.message_bytes,
+            show_duration(fixed.interval)
+        ),
     };
-    let extent = match generator.extent {
-        GeneratorExtent::Count(count) => format!("{count} events"),
-        GeneratorExtent::Duration(duration) => format!("for {}", show_duration(duration)),
-        GeneratorExtent::Unbounded => "without end".to_owned(),
+    let extent = match (load.count, load.duration) {
+        (Some(count), _) => format!("{count} events"),
+        (None, Some(duration)) => format!("for {}", show_duration(duration)),
+        (None, None) => "without end".to_owned(),
     };
-    let details = format!(
-        "{what}; {arrivals}; {} producers; {extent}; seed {}",
-        generator.producers, generator.seed
-    );
     Load {
         name: generator.name.clone(),
-        topic: generator.topic.clone(),
-        details,
+        topic: load.topic.clone(),
+        details: format!("{what}; {} producers; {extent}; seed {}", load.producers, load.seed),
     }
 }

@@ -17,9 +17,9 @@ pub mod event_stream;
 pub mod fixed;
 pub mod report;
 
-pub use ads::{AdEvents, KeyField};
+pub use ads::{AdCampaigns, AdEvents, AdPopulation, KeyField};
 pub use arrivals::{ArrivalProcess, Arrivals, ArrivalsError, Mmpp};
-pub use config::{GeneratorConfig, GeneratorConfigError, GeneratorKind, Pace};
+pub use config::{EVENT_RATE_AT_MAX, GeneratorConfig, GeneratorConfigError, GeneratorKind, Pace};
 pub use driver::{GeneratorError, GeneratorProgress, run_generator};
 pub use event_stream::EventStream;
 pub use fixed::{FixedLoad, FixedMessages};

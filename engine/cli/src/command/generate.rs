@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use engine_client::{ClientConfig, admin::NewTopic};
 use engine_runtime::generate::{
-    Arrivals, FixedLoad, GeneratorConfig, GeneratorKind, GeneratorProgress, KeyField, Mmpp, Pace, run_generator,
+    AdCampaigns, Arrivals, EVENT_RATE_AT_MAX, FixedLoad, GeneratorConfig, GeneratorKind, GeneratorProgress, KeyField,
+    Mmpp, Pace, run_generator,
 };
 use tokio::sync::watch;
 
@@ -23,12 +24,9 @@ use crate::{
 /// How often progress is told: on a terminal, and in a log.
 const PROGRESS_INTERVALS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// Events per second of event time in a run as fast as possible: high enough that windows hold many events.
-const MAX_PACE_EVENT_RATE: f64 = 100_000.0;
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum GenerateCommand {
-    /// Ad events as JSON: 10 campaigns of 100 ads
+    /// Ad events as JSON
     Ads(AdsArguments),
     /// Messages of one size in batches at an interval
     Fixed(FixedArguments),
@@ -47,6 +45,14 @@ pub(crate) struct AdsArguments {
     /// are then 100,000 a second)
     #[arg(long, value_name = "N|max", default_value = "666.7", value_parser = rate)]
     rate: Rate,
+
+    /// Campaigns, numbered from 0
+    #[arg(long, value_name = "N", default_value_t = AdCampaigns::default().campaigns)]
+    campaigns: usize,
+
+    /// Ads of each campaign; at most a million ads in all
+    #[arg(long, value_name = "N", default_value_t = AdCampaigns::default().ads_per_campaign)]
+    ads_per_campaign: usize,
 
     /// Which field becomes the record's key
     #[arg(long, value_enum, default_value_t, value_name = "FIELD")]
@@ -213,7 +219,7 @@ fn ads(arguments: AdsArguments) -> Result<(LoadArguments, GeneratorConfig), Usag
     let default = GeneratorConfig::default();
     let (rate, pace) = match arguments.rate {
         Rate::PerSecond(rate) => (rate, Pace::RealTime),
-        Rate::Max => (MAX_PACE_EVENT_RATE, Pace::Max),
+        Rate::Max => (EVENT_RATE_AT_MAX, Pace::Max),
     };
     let key = match arguments.key {
         KeyArgument::None => KeyField::None,
@@ -226,7 +232,10 @@ fn ads(arguments: AdsArguments) -> Result<(LoadArguments, GeneratorConfig), Usag
         config.count = default.count;
     }
     let config = GeneratorConfig {
-        kind: GeneratorKind::Ads,
+        kind: GeneratorKind::Ads(AdCampaigns {
+            campaigns: arguments.campaigns,
+            ads_per_campaign: arguments.ads_per_campaign,
+        }),
         arrivals,
         rate,
         pace,

@@ -56,8 +56,9 @@ impl<'a> Written<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Refuses every key that is not among `valid`.
-    pub(crate) fn only(&self, valid: &[&str]) {
+    /// Refuses every key that is in none of these lists.
+    pub(crate) fn only(&self, valid: &[&[&str]]) {
+        let valid = valid.concat();
         for entry in self
             .table
             .entries

@@ -57,39 +57,19 @@ pub(crate) const PARQUET_SINK: &[&str] = &[
 ];
 pub(crate) const DEAD_LETTER: &[&str] = &["topic", "kafka"];
 pub(crate) const SERVER: &[&str] = &["listen"];
+/// What every generator takes, beside the keys of its kind.
+pub(crate) const GENERATOR: &[&str] = &["kind", "topic", "producers", "duration", "count", "seed", "kafka"];
 pub(crate) const ADS: &[&str] = &[
-    "kind",
-    "topic",
     "arrivals",
     "rate",
     "avg_rate",
     "rate_ratio",
     "q12",
     "q21",
-    "producers",
-    "duration",
-    "count",
-    "seed",
-    "kafka",
     "campaigns",
     "ads_per_campaign",
 ];
-pub(crate) const FIXED: &[&str] = &[
-    "kind",
-    "topic",
-    "arrivals",
-    "rate",
-    "avg_rate",
-    "rate_ratio",
-    "q12",
-    "q21",
-    "producers",
-    "duration",
-    "count",
-    "seed",
-    "kafka",
-    "message_size",
-];
+pub(crate) const FIXED: &[&str] = &["message_size", "batch_messages", "interval"];
 
 /// Every table with its keys, under the name that `config.md` uses.
 pub const TABLES: &[(&str, &[&str])] = &[
@@ -107,6 +87,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("sinks.NAME (parquet)", PARQUET_SINK),
     ("dead_letter", DEAD_LETTER),
     ("server", SERVER),
+    ("generators.NAME", GENERATOR),
     ("generators.NAME (ads)", ADS),
     ("generators.NAME (fixed)", FIXED),
 ];

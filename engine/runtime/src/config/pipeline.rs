@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use engine_client::{ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 use engine_stream::graph::{GraphPlan, GraphSpec};
 
-pub use self::generator::{Arrivals, Generator, GeneratorExtent, GeneratorKind, Rate};
+pub use self::generator::Generator;
 pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
 pub use self::transform::{AggregateColumn, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};

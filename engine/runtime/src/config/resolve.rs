@@ -41,7 +41,7 @@ pub(crate) fn resolve(document: &Table, source: &SourceText) -> (Option<Pipeline
 }
 
 fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
-    root.only(keys::ROOT);
+    root.only(&[keys::ROOT]);
     let name = name(root);
     let (kafka, shared) = kafka::resolve(root, name.as_deref().unwrap_or("pipeline"));
     let trigger = trigger(root);
@@ -171,7 +171,7 @@ fn trigger(root: &Fields<'_>) -> Trigger {
         records_max: TRIGGER_RECORDS,
     };
     if let Some(fields) = root.fields("trigger") {
-        fields.only(keys::TRIGGER);
+        fields.only(&[keys::TRIGGER]);
         trigger.interval = fields.positive_duration("interval").unwrap_or(trigger.interval);
         let records = fields.integer("max_records", 1, 1_000_000_000);
         let records = records.and_then(|records| NonZeroUsize::new(usize::try_from(records).ok()?));
@@ -186,7 +186,7 @@ fn checkpoint(root: &Fields<'_>) -> Checkpoint {
         guarantee: Guarantee::AtLeastOnce,
     };
     if let Some(fields) = root.fields("checkpoint") {
-        fields.only(keys::CHECKPOINT);
+        fields.only(&[keys::CHECKPOINT]);
         checkpoint.interval = fields.positive_duration("interval").unwrap_or(checkpoint.interval);
         let words = [("at_least_once", Some(Guarantee::AtLeastOnce)), ("exactly_once", None)];
         if fields.choice("guarantee", &words) == Some(None) {
@@ -198,7 +198,7 @@ fn checkpoint(root: &Fields<'_>) -> Checkpoint {
 }
 
 fn server(fields: &Fields<'_>) -> Option<Server> {
-    fields.only(keys::SERVER);
+    fields.only(&[keys::SERVER]);
     let written = fields.required_text("listen", "an address and a port, such as \"127.0.0.1:9600\"")?;
     match written.as_str().parse() {
         Ok(listen) => Some(Server { listen }),

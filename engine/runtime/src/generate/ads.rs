@@ -9,13 +9,13 @@
 //! `produce_time` is the event's intended time in milliseconds. Users, pages and ads are UUIDs from fixed populations
 //! that depend on the seed alone, so that all producers of a run share them, and each ad belongs to one campaign.
 
+use std::sync::Arc;
+
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Campaigns, numbered from 0.
-pub const CAMPAIGNS: usize = 10;
-/// Ads of each campaign.
-pub const ADS_PER_CAMPAIGN: usize = 100;
+/// The most ads of all campaigns together: each takes about 40 bytes for the whole run.
+pub const ADS_MAX: usize = 1_000_000;
 /// The length of the windows that `window_id` counts.
 pub const WINDOW_NS: i64 = 10_000_000_000;
 /// The longest event in bytes, for buffers.
@@ -23,7 +23,6 @@ pub const AD_EVENT_BYTES_MAX: usize = 384;
 
 const USERS: usize = 10_000;
 const PAGES: usize = 1_000;
-const ADS: usize = CAMPAIGNS * ADS_PER_CAMPAIGN;
 const AD_TYPES: [&str; 7] = ["image", "video", "carousel", "text", "story", "shopping", "collection"];
 const EVENT_TYPES: [&str; 3] = ["view", "click", "purchase"];
 
@@ -43,13 +42,71 @@ pub enum KeyField {
     Campaign,
 }
 
-/// One producer's ad events. All choices are uniform.
-#[derive(Debug, Clone)]
-pub struct AdEvents {
+/// How many campaigns there are, numbered from 0, and how many ads each of them has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdCampaigns {
+    /// Campaigns, at least 1.
+    pub campaigns: usize,
+    /// Ads of each campaign, at least 1.
+    pub ads_per_campaign: usize,
+}
+
+impl Default for AdCampaigns {
+    fn default() -> AdCampaigns {
+        AdCampaigns {
+            campaigns: 10,
+            ads_per_campaign: 100,
+        }
+    }
+}
+
+impl AdCampaigns {
+    /// All ads; `None` if that is none, or more than [`ADS_MAX`].
+    pub fn ads(self) -> Option<usize> {
+        let ads = self.campaigns.checked_mul(self.ads_per_campaign)?;
+        (1..=ADS_MAX).contains(&ads).then_some(ads)
+    }
+}
+
+/// Users, pages and ads, and which campaign each ad belongs to: what all producers of a run share.
+#[derive(Debug)]
+pub struct AdPopulation {
     users: Vec<UuidText>,
     pages: Vec<UuidText>,
     ads: Vec<UuidText>,
-    campaign_of: Vec<u8>,
+    campaign_of: Vec<u32>,
+}
+
+impl AdPopulation {
+    /// The same seed gives the same population.
+    ///
+    /// # Panics
+    /// If there are no ads, or too many; see [`AdCampaigns::ads`].
+    pub fn new(seed: u64, campaigns: AdCampaigns) -> AdPopulation {
+        let ads = campaigns.ads().expect("the number of ads was checked");
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut uuids = |count: usize| (0..count).map(|_| uuid_text(&mut random)).collect::<Vec<_>>();
+        let (users, pages, ads) = (uuids(USERS), uuids(PAGES), uuids(ads));
+        // As many tickets per campaign as it has ads, shuffled (Fisher and Yates).
+        let mut campaign_of: Vec<u32> = (0..ads.len())
+            .map(|ad| u32::try_from(ad / campaigns.ads_per_campaign).expect("there are at most a million ads"))
+            .collect();
+        for last in (1..ads.len()).rev() {
+            campaign_of.swap(last, random.random_range(0..=last));
+        }
+        AdPopulation {
+            users,
+            pages,
+            ads,
+            campaign_of,
+        }
+    }
+}
+
+/// One producer's ad events. All choices are uniform.
+#[derive(Debug, Clone)]
+pub struct AdEvents {
+    population: Arc<AdPopulation>,
     octets: Vec<Octet>,
     rng: ChaCha8Rng,
     key: KeyField,
@@ -62,21 +119,10 @@ struct Octet {
 }
 
 impl AdEvents {
-    /// `seed` decides the populations; `rng` decides the choices of this producer.
-    pub fn new(seed: u64, key: KeyField, rng: ChaCha8Rng) -> AdEvents {
-        let mut population = ChaCha8Rng::seed_from_u64(seed);
-        let mut uuids = |count: usize| (0..count).map(|_| uuid_text(&mut population)).collect::<Vec<_>>();
-        let (users, pages, ads) = (uuids(USERS), uuids(PAGES), uuids(ADS));
-        // A hundred tickets per campaign, shuffled (Fisher and Yates).
-        let mut campaign_of: Vec<u8> = (0..ADS).map(|ad| (ad / ADS_PER_CAMPAIGN) as u8).collect();
-        for last in (1..ADS).rev() {
-            campaign_of.swap(last, population.random_range(0..=last));
-        }
+    /// `rng` decides the choices of this producer.
+    pub fn new(population: Arc<AdPopulation>, key: KeyField, rng: ChaCha8Rng) -> AdEvents {
         AdEvents {
-            users,
-            pages,
-            ads,
-            campaign_of,
+            population,
             octets: (0..=u8::MAX).map(Octet::new).collect(),
             rng,
             key,
@@ -86,20 +132,26 @@ impl AdEvents {
     /// Appends one event with this time to `value` and its key, if there is one, to `key`.
     pub fn write(&mut self, event_time_ns: i64, key: &mut Vec<u8>, value: &mut Vec<u8>) {
         let (first, second, third) = (self.rng.next_u64(), self.rng.next_u64(), self.rng.next_u64());
-        let user = &self.users[pick(first as u32, USERS)];
-        let page = &self.pages[pick((first >> 32) as u32, PAGES)];
-        let ad_number = pick(second as u32, ADS);
-        let ad = &self.ads[ad_number];
+        let AdPopulation {
+            users,
+            pages,
+            ads,
+            campaign_of,
+        } = &*self.population;
+        let user = &users[pick(first as u32, users.len())];
+        let page = &pages[pick((first >> 32) as u32, pages.len())];
+        let ad_number = pick(second as u32, ads.len());
+        let ad = &ads[ad_number];
         let ad_type = AD_TYPES[pick((second >> 32) as u32, AD_TYPES.len())];
         let event_type = EVENT_TYPES[pick(third as u32, EVENT_TYPES.len())];
         let address = (third >> 32) as u32;
-        let campaign = self.campaign_of[ad_number];
+        let campaign = i64::from(campaign_of[ad_number]);
 
         match self.key {
             KeyField::None => {}
             KeyField::User => key.extend_from_slice(user),
             KeyField::Ad => key.extend_from_slice(ad),
-            KeyField::Campaign => key.push(b'0' + campaign),
+            KeyField::Campaign => push_decimal(key, campaign),
         }
 
         value.reserve(AD_EVENT_BYTES_MAX);
@@ -126,7 +178,7 @@ impl AdEvents {
             value.extend_from_slice(&octet.text[..usize::from(octet.length)]);
         }
         value.extend_from_slice(b"\",\"campaign_id\":");
-        value.push(b'0' + campaign);
+        push_decimal(value, campaign);
         value.extend_from_slice(b",\"produce_time\":");
         push_decimal(value, event_time_ns.div_euclid(1_000_000));
         value.push(b'}');
@@ -192,7 +244,8 @@ mod tests {
     fn events(seed: u64, producer: u64) -> AdEvents {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(producer);
-        AdEvents::new(seed, KeyField::Ad, rng)
+        let population = AdPopulation::new(seed, AdCampaigns::default());
+        AdEvents::new(Arc::new(population), KeyField::Ad, rng)
     }
 
     fn parsed(events: &mut AdEvents, event_time_ns: i64) -> (String, Value) {
@@ -287,8 +340,8 @@ mod tests {
     #[test]
     fn producers_share_the_ads_but_not_the_events() {
         let (mut first, mut second, mut again) = (events(7, 0), events(7, 1), events(7, 0));
-        assert_eq!(first.ads, second.ads);
-        assert_eq!(first.campaign_of, second.campaign_of);
+        assert_eq!(first.population.ads, second.population.ads);
+        assert_eq!(first.population.campaign_of, second.population.campaign_of);
         let (mut seen, mut others) = (HashSet::new(), HashSet::new());
         for time in 0..100 {
             let event = parsed(&mut first, time);
@@ -297,6 +350,43 @@ mod tests {
             others.insert(parsed(&mut second, time).1.to_string());
         }
         assert!(seen.is_disjoint(&others));
+    }
+
+    #[test]
+    fn as_many_campaigns_and_ads_as_were_asked_for_are_drawn() {
+        let campaigns = AdCampaigns {
+            campaigns: 12,
+            ads_per_campaign: 3,
+        };
+        let population = Arc::new(AdPopulation::new(7, campaigns));
+        let mut events = AdEvents::new(population, KeyField::Campaign, ChaCha8Rng::seed_from_u64(1));
+        let mut ads: HashMap<i64, HashSet<String>> = HashMap::new();
+        for _ in 0..2_000 {
+            let (key, event) = parsed(&mut events, 0);
+            let campaign = event["campaign_id"].as_i64().unwrap();
+            assert_eq!(key, campaign.to_string());
+            let ad = event["ad_id"].as_str().unwrap().to_owned();
+            ads.entry(campaign).or_default().insert(ad);
+        }
+        let mut found: Vec<_> = ads.keys().copied().collect();
+        found.sort_unstable();
+        assert_eq!(found, (0..12).collect::<Vec<_>>());
+        assert!(ads.values().all(|ads| ads.len() == 3));
+    }
+
+    #[test]
+    fn no_ads_and_too_many_are_refused() {
+        let ads = |campaigns, ads_per_campaign| {
+            let campaigns = AdCampaigns {
+                campaigns,
+                ads_per_campaign,
+            };
+            campaigns.ads()
+        };
+        assert_eq!(ads(10, 100), Some(1_000));
+        assert_eq!((ads(0, 100), ads(10, 0)), (None, None));
+        assert_eq!((ads(1_000, 1_000), ads(1_001, 1_000)), (Some(ADS_MAX), None));
+        assert_eq!(ads(usize::MAX, 2), None);
     }
 
     #[test]

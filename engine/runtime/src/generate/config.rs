@@ -1,8 +1,9 @@
 //! What load to make: plain data, checked once before it starts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::generate::ads::KeyField;
+use crate::generate::ads::{ADS_MAX, AdCampaigns, AdPopulation, KeyField};
 use crate::generate::arrivals::{Arrivals, Mmpp};
 use crate::generate::fixed::FixedLoad;
 
@@ -37,11 +38,10 @@ pub struct GeneratorConfig {
 }
 
 /// What a generator sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeneratorKind {
     /// Ad events as JSON.
-    #[default]
-    Ads,
+    Ads(AdCampaigns),
     /// Messages of one size.
     Fixed(FixedLoad),
 }
@@ -60,7 +60,7 @@ impl Default for GeneratorConfig {
     /// Two producers of 20,000 ad events each over 60 s.
     fn default() -> GeneratorConfig {
         GeneratorConfig {
-            kind: GeneratorKind::Ads,
+            kind: GeneratorKind::Ads(AdCampaigns::default()),
             topic: "ad-events".to_owned(),
             arrivals: Arrivals::Uniform,
             rate: 40_000.0 / 60.0,
@@ -94,6 +94,14 @@ pub enum GeneratorConfigError {
     /// Parameters of no process.
     #[error("mmpp needs rate_ratio, q12 and q21 greater than 0, not {0}, {1} and {2}")]
     Mmpp(f64, f64, f64),
+    /// No ads, or too many.
+    #[error("{campaigns} campaigns of {ads_per_campaign} ads each are not from 1 to {ADS_MAX} ads")]
+    Ads {
+        /// Campaigns.
+        campaigns: usize,
+        /// Ads of each.
+        ads_per_campaign: usize,
+    },
     /// A batch of nothing.
     #[error("a fixed load needs at least 1 message a batch")]
     EmptyBatch,
@@ -103,7 +111,10 @@ pub enum GeneratorConfigError {
 }
 
 /// More would only share the same network.
-const PRODUCERS_MAX: usize = 1_024;
+pub const PRODUCERS_MAX: usize = 1_024;
+/// Events per second of event time in a run as fast as possible, unless it says otherwise: high enough that windows hold
+/// many events.
+pub const EVENT_RATE_AT_MAX: f64 = 100_000.0;
 
 impl GeneratorConfig {
     /// Finds the first mistake.
@@ -128,12 +139,22 @@ impl GeneratorConfig {
         {
             return Err(GeneratorConfigError::Mmpp(rate_ratio, q12, q21));
         }
-        if let GeneratorKind::Fixed(load) = self.kind
-            && load.batch_messages == 0
-        {
-            return Err(GeneratorConfigError::EmptyBatch);
+        match self.kind {
+            GeneratorKind::Ads(ads) if ads.ads().is_none() => Err(GeneratorConfigError::Ads {
+                campaigns: ads.campaigns,
+                ads_per_campaign: ads.ads_per_campaign,
+            }),
+            GeneratorKind::Fixed(load) if load.batch_messages == 0 => Err(GeneratorConfigError::EmptyBatch),
+            GeneratorKind::Ads(_) | GeneratorKind::Fixed(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What all producers of ad events share; of a configuration that passed [`check`](Self::check).
+    pub fn population(&self) -> Option<Arc<AdPopulation>> {
+        match self.kind {
+            GeneratorKind::Ads(campaigns) => Some(Arc::new(AdPopulation::new(self.seed, campaigns))),
+            GeneratorKind::Fixed(_) => None,
+        }
     }
 
     /// How many events one producer may send: the count, divided as evenly as it goes.
@@ -146,7 +167,7 @@ impl GeneratorConfig {
     /// How much event time the run will cover, about; `None` if it has no end.
     pub fn expected_duration(&self) -> Option<Duration> {
         let by_count = self.count.map(|count| match self.kind {
-            GeneratorKind::Ads => Duration::try_from_secs_f64(count as f64 / self.rate).unwrap_or(Duration::MAX),
+            GeneratorKind::Ads(_) => Duration::try_from_secs_f64(count as f64 / self.rate).unwrap_or(Duration::MAX),
             GeneratorKind::Fixed(load) => Duration::from_nanos(load.due_ns(count / self.producers.max(1) as u64)),
         });
         match (by_count, self.duration) {
@@ -249,6 +270,16 @@ mod tests {
                     ..good()
                 },
                 "mmpp needs rate_ratio, q12 and q21 greater than 0, not 5, 0 and 0.5",
+            ),
+            (
+                GeneratorConfig {
+                    kind: GeneratorKind::Ads(AdCampaigns {
+                        campaigns: 2_000,
+                        ads_per_campaign: 1_000,
+                    }),
+                    ..good()
+                },
+                "2000 campaigns of 1000 ads each are not from 1 to 1000000 ads",
             ),
         ] {
             assert_eq!(config.check().unwrap_err().to_string(), error);

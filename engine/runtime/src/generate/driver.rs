@@ -12,6 +12,7 @@ use engine_client::{DeliveryError, Producer, ProducerConfig, ProducerError, Send
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::generate::ads::AdPopulation;
 use crate::generate::config::{GeneratorConfig, GeneratorConfigError, Pace};
 use crate::generate::event_stream::EventStream;
 use crate::generate::report::{GeneratorReport, ProducerReport};
@@ -100,16 +101,19 @@ pub async fn run_generator(
     }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start_ns = config.start_ns(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX));
+    let population = config.population();
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, producer) in producers.into_iter().enumerate() {
-        let (config, stop, progress) = (config.clone(), stop.clone(), Arc::clone(&progress));
+        let (config, population) = (config.clone(), population.clone());
+        let (stop, progress) = (stop.clone(), Arc::clone(&progress));
         tasks.spawn(async move {
             // On a thread of their own, because fixed messages take a while to make: a signal must be seen meanwhile.
             let (streams, wanted) = (config.clone(), stop.clone());
             let mine = (index..config.producers).step_by(clients);
             let made = tokio::task::spawn_blocking(move || {
-                MergedEvents::new(&streams, mine.take_while(|_| !is_stopped(&wanted)), start_ns)
+                let mine = mine.take_while(|_| !is_stopped(&wanted));
+                MergedEvents::new(&streams, population.as_ref(), mine, start_ns)
             });
             let events = made.await.map_err(|_| GeneratorError::Stopped {
                 topic: config.topic.clone(),
@@ -203,10 +207,15 @@ struct MergedEvents {
 }
 
 impl MergedEvents {
-    fn new(config: &GeneratorConfig, producers: impl Iterator<Item = usize>, start_ns: i64) -> Self {
+    fn new(
+        config: &GeneratorConfig,
+        population: Option<&Arc<AdPopulation>>,
+        producers: impl Iterator<Item = usize>,
+        start_ns: i64,
+    ) -> Self {
         MergedEvents {
             streams: producers
-                .map(|producer| EventStream::new(config, producer, start_ns))
+                .map(|producer| EventStream::new(config, population, producer, start_ns))
                 .collect(),
             malformed_of_ended: 0,
         }
@@ -335,7 +344,7 @@ mod tests {
             ..GeneratorConfig::default()
         };
         let mut chunk = Chunk::default();
-        let mut events = MergedEvents::new(&config, 0..1, 1_000_000);
+        let mut events = MergedEvents::new(&config, config.population().as_ref(), 0..1, 1_000_000);
         while chunk.pull(&mut events).is_some() {}
         let owned = |records: Vec<TopicRecord<'_>>| -> Vec<_> {
             let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
@@ -368,7 +377,7 @@ mod tests {
             ..GeneratorConfig::default()
         };
         let drain = |producers: std::ops::Range<usize>| {
-            let mut events = MergedEvents::new(&config, producers, 0);
+            let mut events = MergedEvents::new(&config, config.population().as_ref(), producers, 0);
             let (mut key, mut values, mut times) = (Vec::new(), Vec::new(), Vec::new());
             let mut last = 0;
             while let Some(time_ns) = events.next_event(&mut key, &mut values) {

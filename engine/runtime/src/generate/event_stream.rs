@@ -1,9 +1,11 @@
 //! One producer's share of a generator: every event with its time, from the seed alone.
 
+use std::sync::Arc;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::generate::ads::AdEvents;
+use crate::generate::ads::{AdEvents, AdPopulation};
 use crate::generate::arrivals::ArrivalProcess;
 use crate::generate::config::{GeneratorConfig, GeneratorKind};
 use crate::generate::fixed::{FixedLoad, FixedMessages};
@@ -40,8 +42,14 @@ enum Content {
 }
 
 impl EventStream {
-    /// The stream of `producer` (counted from 0) of a configuration that passed [`GeneratorConfig::check`].
-    pub fn new(config: &GeneratorConfig, producer: usize, start_ns: i64) -> EventStream {
+    /// The stream of `producer` (counted from 0) of a configuration that passed [`GeneratorConfig::check`], with its
+    /// [`GeneratorConfig::population`].
+    pub fn new(
+        config: &GeneratorConfig,
+        population: Option<&Arc<AdPopulation>>,
+        producer: usize,
+        start_ns: i64,
+    ) -> EventStream {
         let random = |purpose: u64| {
             let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
             // Stream 0 belongs to what all producers share.
@@ -49,17 +57,18 @@ impl EventStream {
             rng
         };
         let producers = config.producers.max(1) as f64;
-        let content = match config.kind {
-            GeneratorKind::Ads => Content::Ads {
+        let content = match (config.kind, population) {
+            (GeneratorKind::Ads(_), Some(population)) => Content::Ads {
                 arrivals: Box::new(ArrivalProcess::new(
                     config.arrivals,
                     config.rate / producers,
                     producer as f64 / producers,
                     random(0),
                 )),
-                events: Box::new(AdEvents::new(config.seed, config.key, random(1))),
+                events: Box::new(AdEvents::new(Arc::clone(population), config.key, random(1))),
             },
-            GeneratorKind::Fixed(load) => Content::Fixed {
+            (GeneratorKind::Ads(_), None) => unreachable!("a configuration of ads has a population"),
+            (GeneratorKind::Fixed(load), _) => Content::Fixed {
                 load,
                 messages: FixedMessages::new(load.message_bytes, random(1)),
             },
@@ -136,7 +145,7 @@ mod tests {
     use crate::generate::config::Pace;
 
     fn all(config: &GeneratorConfig, producer: usize) -> Vec<(i64, Vec<u8>, Vec<u8>)> {
-        let mut stream = EventStream::new(config, producer, 1_000);
+        let mut stream = EventStream::new(config, config.population().as_ref(), producer, 1_000);
         let mut events = Vec::new();
         loop {
             let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -208,7 +217,7 @@ mod tests {
             malformed: 0.05,
             ..GeneratorConfig::default()
         };
-        let mut stream = EventStream::new(&config, 0, 0);
+        let mut stream = EventStream::new(&config, config.population().as_ref(), 0, 0);
         let (mut key, mut value, mut broken) = (Vec::new(), Vec::new(), 0);
         while stream.next_event(&mut key, &mut value).is_some() {
             broken += u64::from(serde_json::from_slice::<serde_json::Value>(&value).is_err());

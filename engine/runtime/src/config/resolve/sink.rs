@@ -51,7 +51,7 @@ pub(crate) fn resolve(name: &str, fields: &Fields<'_>, shared: &SharedOptions) -
 /// Resolves `[dead_letter]`.
 pub(crate) fn dead_letter(root: &Fields<'_>, shared: &SharedOptions) -> Option<DeadLetter> {
     let fields = root.fields("dead_letter")?;
-    fields.only(keys::DEAD_LETTER);
+    fields.only(&[keys::DEAD_LETTER]);
     let kafka = shared.merged(&fields, Role::Producer);
     let name = fields.required_text("topic", "the topic for malformed records")?;
     Some(DeadLetter {
@@ -61,7 +61,7 @@ pub(crate) fn dead_letter(root: &Fields<'_>, shared: &SharedOptions) -> Option<D
 }
 
 fn kafka(fields: &Fields<'_>, shared: &SharedOptions) -> KafkaSink {
-    fields.only(keys::KAFKA_SINK);
+    fields.only(&[keys::KAFKA_SINK]);
     let name = fields.required_text("topic", "the topic to write to");
     KafkaSink {
         topic: name.map(|name| topic(fields, name)).unwrap_or_default(),
@@ -82,7 +82,7 @@ fn kafka(fields: &Fields<'_>, shared: &SharedOptions) -> KafkaSink {
 }
 
 fn parquet(fields: &Fields<'_>) -> ParquetSink {
-    fields.only(keys::PARQUET_SINK);
+    fields.only(&[keys::PARQUET_SINK]);
     let path = fields.required_text("path", "the folder of the table");
     if let Some(path) = path
         && let Some((scheme, _)) = path.as_str().split_once("://")

@@ -18,7 +18,7 @@ const MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
 /// Resolves one source; `None` after a mistake that leaves its columns unknown.
 pub(crate) fn resolve(name: &str, fields: &Fields<'_>, shared: &SharedOptions) -> Option<Source> {
     fields.required_choice("type", &[("kafka", ())])?;
-    fields.only(keys::SOURCE);
+    fields.only(&[keys::SOURCE]);
     let topics = topics(fields);
     let format = fields
         .required_choice("format", &[("json", Format::Json)])
@@ -114,7 +114,7 @@ fn schema(source: &Fields<'_>) -> Option<SourceSchema> {
         let column = match &entry.node.value {
             Value::Text(_) => field_type(&fields, &entry.key).map(|field_type| Field::new(&entry.key, field_type)),
             Value::Table(_) => fields.fields(&entry.key).and_then(|fields| {
-                fields.only(keys::FIELD);
+                fields.only(&[keys::FIELD]);
                 if fields.node("type").is_none() {
                     fields.missing("type", "the column's type, such as \"string\"");
                 }
@@ -160,7 +160,7 @@ fn field_type(fields: &Fields<'_>, key: &str) -> Option<FieldType> {
 }
 
 fn watermark(fields: &Fields<'_>) -> Option<Watermark> {
-    fields.only(keys::WATERMARK);
+    fields.only(&[keys::WATERMARK]);
     let delay = fields.duration("delay").unwrap_or_default();
     let idle_timeout = fields.positive_duration("idle_timeout").unwrap_or(IDLE_TIMEOUT);
     let max_future_skew = fields.positive_duration("max_future_skew").unwrap_or(MAX_FUTURE_SKEW);

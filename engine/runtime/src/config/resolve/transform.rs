@@ -24,11 +24,11 @@ pub(crate) fn resolve(name: &str, fields: &Fields<'_>) -> Option<TransformSpec> 
             ("window", Kind::Window),
         ],
     )?;
-    fields.only(match kind {
+    fields.only(&[match kind {
         Kind::Filter => keys::FILTER,
         Kind::Select => keys::SELECT,
         Kind::Window => keys::WINDOW,
-    });
+    }]);
     let input = fields.required_text("input", "the name of a source or a transform");
     let kind = match kind {
         Kind::Filter => {

@@ -1,18 +1,15 @@
 //! The pipeline's own generators, sending through the real client while it runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::pipeline::{self, GeneratorExtent, Pipeline, Rate};
+use crate::config::pipeline::Pipeline;
 use crate::error_chain::describe;
-use crate::generate::{
-    Arrivals, FixedLoad, GeneratorConfig, GeneratorKind, GeneratorProgress, GeneratorReport, KeyField, Mmpp, Pace,
-    run_generator,
-};
+use crate::generate::driver::{GeneratorProgress, run_generator};
+use crate::generate::report::GeneratorReport;
 
 /// A generator that ends further behind its schedule is told of.
 const BEHIND_SECONDS: f64 = 0.5;
@@ -41,24 +38,27 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let mut generators = JoinSet::new();
         for generator in &pipeline.generators {
-            let config = config_of(generator);
+            let load = generator.load.clone();
             let producer = generator.kafka.producer_config();
             let (stopped, name) = (stopped.clone(), generator.name.clone());
             generators.spawn(async move {
-                let ended = run_generator(config, producer, Arc::new(GeneratorProgress::default()), stopped).await;
+                let ended = run_generator(load, producer, Arc::new(GeneratorProgress::default()), stopped).await;
                 ended.map_err(|error| format!("\"{name}\": {}", describe(&error)))
             });
         }
         let (state_sender, state) = watch::channel(LoadState::Running);
         tokio::spawn(async move {
-            let mut end = LoadState::Done;
             while let Some(ended) = generators.join_next().await {
                 match ended.unwrap_or_else(|_| Err("was cut short".to_owned())) {
                     Ok(report) => tell(&report),
-                    Err(failed) => end = LoadState::Failed(failed),
+                    Err(failed) => {
+                        // The others end with this task: nobody needs the rest of a load that is not whole.
+                        state_sender.send_replace(LoadState::Failed(failed));
+                        return;
+                    }
                 }
             }
-            state_sender.send_replace(end);
+            state_sender.send_replace(LoadState::Done);
         });
         Load { state, _stop: stop }
     }
@@ -81,56 +81,5 @@ fn tell(report: &GeneratorReport) {
         );
     } else {
         info!(topic, events, seconds = report.seconds, "A generator is done.");
-    }
-}
-
-fn config_of(generator: &pipeline::Generator) -> GeneratorConfig {
-    let (arrivals, rate, pace) = match generator.arrivals {
-        pipeline::Arrivals::Uniform { rate } => with_pace(Arrivals::Uniform, rate),
-        pipeline::Arrivals::Poisson { rate } => with_pace(Arrivals::Poisson, rate),
-        pipeline::Arrivals::Mmpp {
-            average_rate,
-            rate_ratio,
-            q12,
-            q21,
-        } => (
-            Arrivals::Mmpp(Mmpp { rate_ratio, q12, q21 }),
-            average_rate,
-            Pace::RealTime,
-        ),
-    };
-    let (count, duration) = match generator.extent {
-        GeneratorExtent::Count(count) => (Some(count.get()), None),
-        GeneratorExtent::Duration(duration) => (None, Some(duration)),
-        GeneratorExtent::Unbounded => (None, None),
-    };
-    let kind = match generator.kind {
-        pipeline::GeneratorKind::Ads { .. } => GeneratorKind::Ads,
-        pipeline::GeneratorKind::Fixed { message_bytes } => GeneratorKind::Fixed(FixedLoad {
-            batch_messages: 1,
-            message_bytes: message_bytes.get(),
-            interval: Duration::from_secs_f64(rate.recip()),
-        }),
-    };
-    GeneratorConfig {
-        kind,
-        topic: generator.topic.clone(),
-        arrivals,
-        rate,
-        pace,
-        producers: generator.producers.get(),
-        count,
-        duration,
-        seed: generator.seed,
-        key: KeyField::None,
-        start_ns: None,
-        malformed: 0.0,
-    }
-}
-
-fn with_pace(arrivals: Arrivals, rate: Rate) -> (Arrivals, f64, Pace) {
-    match rate {
-        Rate::PerSecond(rate) => (arrivals, rate, Pace::RealTime),
-        Rate::Max => (arrivals, GeneratorConfig::default().rate, Pace::Max),
     }
 }
