@@ -71,7 +71,11 @@ mod tests {
         );
         for micros in 0..100 {
             let duration = Duration::from_micros(micros);
-            if micros % 3 == 0 { one.record(duration) } else { other.record(duration) }
+            if micros % 3 == 0 {
+                one.record(duration)
+            } else {
+                other.record(duration)
+            }
             both.record(duration);
         }
         one.merge(&other);

@@ -17,19 +17,28 @@
 
 pub mod checkpoint;
 pub mod config;
+mod context;
+mod control;
 pub mod error_chain;
 pub mod explain;
 pub mod generate;
 pub mod latency;
+mod load;
 pub mod metrics;
 pub mod progress;
 mod run;
+mod run_error;
+mod seconds;
 pub mod server;
 mod session;
 mod sink;
 mod source;
 pub mod stage_times;
+mod view;
 mod worker;
 
-pub use run::{RunError, RunOptions, run};
+pub use checkpoint::state_topic::StateTopicError;
+pub use control::RunOptions;
+pub use run::run;
+pub use run_error::RunError;
 pub use sink::SinkError;

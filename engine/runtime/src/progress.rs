@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::sync::watch;
+
+use crate::latency::summary::LatencySummary;
+use crate::latency::windows::WindowSummary;
+use crate::seconds;
 
 /// Connects a run with its observer.
 pub fn progress() -> (ProgressReporter, ProgressObserver) {
@@ -144,12 +147,14 @@ pub struct RunStatus {
     pub dead_letters: u64,
     /// Rows whose event time was too far ahead to move the watermark.
     pub future_rows: u64,
+    /// Rows without an event time that a window could place; they are in no window.
+    pub unplaced_rows: u64,
     /// Records between the positions and the ends of all partitions; `None` while unknown.
     pub lag_records: Option<u64>,
     /// The sources' watermark in milliseconds since 1970; `None` before the first row.
     pub watermark_ms: Option<i64>,
     /// How far the watermark is behind the wall clock.
-    #[serde(rename = "watermark_delay_seconds", serialize_with = "optional_seconds")]
+    #[serde(rename = "watermark_delay_seconds", serialize_with = "seconds::serialize_optional")]
     pub watermark_delay: Option<Duration>,
     /// The last completed checkpoint.
     pub checkpoint: Option<CheckpointStatus>,
@@ -163,55 +168,11 @@ pub struct CheckpointStatus {
     /// Its id.
     pub checkpoint_id: u64,
     /// Time since it was completed.
-    #[serde(rename = "age_seconds", serialize_with = "seconds")]
+    #[serde(rename = "age_seconds", serialize_with = "seconds::serialize")]
     pub age: Duration,
     /// How long it took.
-    #[serde(rename = "duration_seconds", serialize_with = "seconds")]
+    #[serde(rename = "duration_seconds", serialize_with = "seconds::serialize")]
     pub duration: Duration,
-}
-
-/// Percentiles of a histogram of durations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct LatencySummary {
-    /// How many durations were recorded.
-    pub count: u64,
-    /// Their mean.
-    #[serde(rename = "average_seconds", serialize_with = "seconds")]
-    pub average: Duration,
-    /// The 50th percentile.
-    #[serde(rename = "p50_seconds", serialize_with = "seconds")]
-    pub p50: Duration,
-    /// The 90th percentile.
-    #[serde(rename = "p90_seconds", serialize_with = "seconds")]
-    pub p90: Duration,
-    /// The 99th percentile.
-    #[serde(rename = "p99_seconds", serialize_with = "seconds")]
-    pub p99: Duration,
-    /// The 99.9th percentile.
-    #[serde(rename = "p99.9_seconds", serialize_with = "seconds")]
-    pub p999: Duration,
-    /// The longest.
-    #[serde(rename = "max_seconds", serialize_with = "seconds")]
-    pub max: Duration,
-}
-
-impl LatencySummary {
-    /// Reads the percentiles of a histogram in microseconds; `None` when it is empty.
-    pub fn of_microseconds(histogram: &Histogram<u64>) -> Option<Self> {
-        if histogram.is_empty() {
-            return None;
-        }
-        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
-        Some(Self {
-            count: histogram.len(),
-            average: Duration::from_secs_f64(histogram.mean() / 1e6),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: Duration::from_micros(histogram.max()),
-        })
-    }
 }
 
 /// Why a run ended.
@@ -234,7 +195,7 @@ pub struct RunSummary {
     /// Why it ended.
     pub outcome: RunOutcome,
     /// From the start to the end.
-    #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
+    #[serde(rename = "elapsed_seconds", serialize_with = "seconds::serialize")]
     pub elapsed: Duration,
     /// The final totals.
     pub status: RunStatus,
@@ -284,27 +245,6 @@ pub struct StageSummary {
     pub latency: LatencySummary,
 }
 
-/// Latency of one window's results.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WindowSummary {
-    /// Start of the window in milliseconds since 1970.
-    pub window_start_ms: i64,
-    /// From the events' produce time to the results' acknowledgement.
-    pub latency: LatencySummary,
-}
-
-/// Durations are numbers of seconds for machines, as in `/metrics`.
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
-}
-
-fn optional_seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => seconds(duration, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,20 +291,5 @@ mod tests {
         assert!(!observer.ended_within(Duration::from_millis(1)).await);
         drop(reporter);
         assert!(observer.ended_within(Duration::from_secs(60)).await);
-    }
-
-    #[test]
-    fn percentiles_come_from_a_histogram_in_microseconds() {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        assert_eq!(LatencySummary::of_microseconds(&histogram), None);
-        for micros in 1..=1000 {
-            histogram.record(micros).unwrap();
-        }
-        let summary = LatencySummary::of_microseconds(&histogram).unwrap();
-        assert_eq!(summary.count, 1000);
-        assert_eq!(summary.p50, Duration::from_micros(500));
-        assert_eq!(summary.p99, Duration::from_micros(990));
-        assert_eq!(summary.max, Duration::from_micros(1000));
-        assert_eq!(summary.average, Duration::from_micros(500) + Duration::from_nanos(500));
     }
 }

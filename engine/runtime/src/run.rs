@@ -3,43 +3,27 @@
 //! The network (producers, consumers, HTTP) lives on the caller's tokio runtime. The coordinator, which merges windows
 //! and encodes results, and the workers have threads of their own.
 
-pub(crate) mod context;
-pub(crate) mod control;
-pub(crate) mod error;
-pub(crate) mod load;
-pub(crate) mod observe;
-pub(crate) mod report;
-pub(crate) mod topics;
-pub(crate) mod totals;
+mod observe;
+mod summary;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_client::{Consumer, Event};
 use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-pub(crate) use self::context::RunContext;
-pub(crate) use self::control::{Control, stopped};
-pub use self::error::RunError;
-use self::load::Load;
-use self::observe::{RunObserver, SharedView};
+use self::observe::RunObserver;
+use self::summary::summary;
 use crate::config::pipeline::Pipeline;
+use crate::context::RunContext;
+use crate::control::{Control, RunOptions, stopped};
+use crate::load::Load;
 use crate::progress::{ProgressReporter, RunOutcome, RunPhase, RunSummary};
+use crate::run_error::RunError;
 use crate::server::Server;
 use crate::session::{Session, SessionEnd};
-
-/// How to run.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RunOptions {
-    /// Stop at the end of the topics as it is at the start; with generators, when they are done and read.
-    pub until_end: bool,
-    /// With `until_end`: close and emit the windows that are still open.
-    pub drain: bool,
-    /// Worker threads; by default one per core.
-    pub workers: Option<NonZeroUsize>,
-}
 
 /// Runs a pipeline until its end, until `stop` turns true, or until it fails.
 ///
@@ -51,35 +35,51 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     reporter: ProgressReporter,
 ) -> Result<RunSummary, RunError> {
+    let observer = Arc::new(RunObserver::default());
+    // Before anything else: that the address is taken must not be told after half a minute of connecting.
+    let server = match pipeline.server {
+        Some(server) => {
+            let started = Server::start(server.listen, Arc::clone(&observer) as _).await;
+            Some(started.map_err(|error| RunError::Server(error.to_string()))?)
+        }
+        None => None,
+    };
+    let server_url = server.as_ref().map(|server| format!("http://{}", server.address()));
+    let ended = run_observed(pipeline, options, stop, reporter, &observer, server_url).await;
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    ended
+}
+
+async fn run_observed(
+    pipeline: Pipeline,
+    options: RunOptions,
+    stop: watch::Receiver<bool>,
+    reporter: ProgressReporter,
+    observer: &RunObserver,
+    server_url: Option<String>,
+) -> Result<RunSummary, RunError> {
     let started = Instant::now();
     let name = pipeline.name.clone();
-    let mut stop_early = stop.clone();
     let context = tokio::select! {
         biased;
-        () = stopped(&mut stop_early) => return Ok(RunSummary::before_the_start(name, started.elapsed())),
-        context = RunContext::prepare(pipeline, options) => Arc::new(context?),
+        () = stopped(stop.clone()) => return Ok(RunSummary::before_the_start(name, started.elapsed())),
+        context = RunContext::prepare(pipeline, options.workers) => Arc::new(context?),
     };
+    let _ = observer.context.set(Arc::clone(&context));
     let load = match context.pipeline.generators.is_empty() {
         true => None,
         false => Some(Load::start(&context.pipeline)),
     };
-    let view = Arc::new(SharedView::default());
-    let server = match context.pipeline.server {
-        Some(server) => {
-            let observer = Arc::new(RunObserver {
-                context: Arc::clone(&context),
-                view: Arc::clone(&view),
-            });
-            Some(
-                Server::start(server.listen, observer)
-                    .await
-                    .map_err(|error| RunError::Server(error.to_string()))?,
-            )
-        }
-        None => None,
-    };
-    let mut control = Control::new(options, stop, reporter, load.as_ref().map(Load::state), view);
-    control.server_url = server.as_ref().map(|server| format!("http://{}", server.address()));
+    let (found, new_topics) = watch::channel(());
+    // A bounded run reads the topics that are there when it starts.
+    let looking = (context.reads_by_pattern() && !options.until_end)
+        .then(|| tokio::spawn(look_for_topics(Arc::clone(&context), found)).abort_handle());
+    let _looking = AbortOnDrop(looking);
+    let generators = load.as_ref().map(Load::state);
+    let view = Arc::clone(&observer.view);
+    let control = Control::new(options, stop, reporter, generators, new_topics, view, server_url);
     let (ended_sender, ended) = oneshot::channel();
     let coordinator = Arc::clone(&context);
     std::thread::Builder::new()
@@ -92,21 +92,48 @@ pub async fn run(
     let outcome = ended.await.map_err(|_| RunError::CoordinatorGone)??;
     drop(load);
     context.close().await;
-    if let Some(server) = server {
-        server.stop().await;
+    Ok(summary(&context, outcome, started.elapsed()))
+}
+
+/// Looks for new topics that a pattern matches, as often as `metadata.max.age.ms` says, for ever.
+async fn look_for_topics(context: Arc<RunContext>, found: watch::Sender<()>) {
+    let pause = context.pipeline.kafka.options.client_config().metadata_age_max;
+    loop {
+        tokio::time::sleep(pause.max(LOOK_PAUSE_MIN)).await;
+        match context.look_for_topics().await {
+            Ok(true) => {
+                info!(topics = ?context.topics(), "A topic pattern matches new topics; the group rebalances to read them.");
+                found.send_replace(());
+            }
+            Ok(false) => {}
+            Err(error) => warn!(%error, "Cannot look for new topics."),
+        }
     }
-    Ok(context.summary(outcome, started.elapsed()))
+}
+
+/// The shortest pause between two looks for new topics.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+struct AbortOnDrop(Option<AbortHandle>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// Belongs to the group and owns the partitions whenever they are ours.
 async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
     let mut group = tokio::select! {
         biased;
-        () = control.stopped() => return Ok(RunOutcome::Stopped),
+        interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
         group = Consumer::connect(context.group_config.clone()) => group.map_err(RunError::connect)?,
     };
-    group.subscribe(context.topics()).map_err(RunError::group)?;
+    control.subscribe(&mut group, &context)?;
     let ended = own(&context, &mut group, &mut control).await;
+    control.report(&context, RunPhase::Stopping, None, &group.stats());
     // Leaving tells the group at once that the partitions are free; a failed process too has nothing more to say.
     group.close().await;
     ended
@@ -116,7 +143,7 @@ async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Cont
     loop {
         let event = tokio::select! {
             biased;
-            () = control.stopped() => return Ok(RunOutcome::Stopped),
+            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
             event = group.poll() => event.map_err(RunError::group)?,
         };
         let assigned = match event {
@@ -134,9 +161,16 @@ async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Cont
             }
             _ => continue,
         };
+        // The last owner may have read topics that are new since this process started: its state must find them.
+        if context.reads_by_pattern() && !control.until_end {
+            context.look_for_topics().await?;
+            if control.subscribe(group, context)? {
+                continue;
+            }
+        }
         let mut session = tokio::select! {
             biased;
-            () = control.stopped() => return Ok(RunOutcome::Stopped),
+            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
             session = Session::begin(Arc::clone(context), group, &assigned, control) => session?,
         };
         let end = session.run(group, control).await?;
@@ -153,6 +187,6 @@ async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Cont
                 warn!("The partitions went to another process; work since the last checkpoint is its.");
             }
         }
-        control.report(context, RunPhase::Starting, None);
+        control.report(context, RunPhase::Starting, None, &group.stats());
     }
 }

@@ -23,7 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
-use crate::metrics::{self, Snapshot};
+use crate::metrics::exposition::{CONTENT_TYPE, render};
+use crate::metrics::snapshot::Snapshot;
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -139,10 +140,7 @@ async fn ready(State(observed): State<Arc<dyn Observed>>) -> impl IntoResponse {
 }
 
 async fn exposition(State(observed): State<Arc<dyn Observed>>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        metrics::render(&observed.snapshot()),
-    )
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&observed.snapshot()))
 }
 
 async fn status(State(observed): State<Arc<dyn Observed>>) -> impl IntoResponse {

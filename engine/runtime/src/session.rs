@@ -18,6 +18,7 @@ pub(crate) mod barrier;
 pub(crate) mod event_loop;
 pub(crate) mod pace;
 pub(crate) mod partitions;
+mod report;
 pub(crate) mod restore;
 pub(crate) mod windows;
 
@@ -25,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine_client::Consumer;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
@@ -32,8 +34,9 @@ use self::pace::Pace;
 use self::windows::SessionSource;
 use crate::checkpoint::state_topic::StateTopic;
 use crate::checkpoint::{CheckpointId, OwnerEpoch};
+use crate::context::RunContext;
+use crate::control::Control;
 use crate::progress::RunPhase;
-use crate::run::{Control, RunContext};
 use crate::sink::set::SinkSet;
 use crate::worker::{Reply, TaskId, Workers};
 
@@ -62,16 +65,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Every source, in the order of the pipeline.
-    pub(crate) fn sources(&self) -> &[SessionSource] {
-        &self.sources
-    }
-
-    /// Every sink, in the order of the pipeline.
-    pub(crate) fn sinks(&self) -> &SinkSet {
-        &self.sinks
-    }
-
     /// Ends the workers and the fetchers, and leaves its counts to the totals.
     pub(crate) async fn close(self) {
         self.leave_counts();
@@ -87,17 +80,18 @@ impl Session {
             *of_source = *of_source + source.counts;
         }
         for (ended, sink) in totals.ended_sinks.iter_mut().zip(self.sinks.iter()) {
-            let counts = sink.counts();
-            ended.rows += counts.rows;
-            ended.bytes += counts.bytes;
+            *ended = *ended + sink.counts();
         }
+        for source in &self.sources {
+            totals.ended_requests.add_consumer(&source.fetcher.stats());
+        }
+        // What is open is in the state topic now, and for whoever owns the partitions next.
+        totals.state.clear();
     }
 
-    /// Reports a snapshot, now and then.
-    fn report(&self, control: &mut Control) {
-        if control.report_due(Instant::now()) {
-            control.report(&self.context, RunPhase::Running, Some(self));
-        }
+    /// Tells what the run is doing and what it has counted.
+    fn tell(&self, control: &Control, phase: RunPhase, group: &Consumer) {
+        control.report(&self.context, phase, Some(&self.running()), &group.stats());
     }
 }
 

@@ -1,23 +1,24 @@
 //! The threads that decode and aggregate: one per core, each with partitions of its own.
 //!
-//! A worker takes jobs in order from a bounded queue and answers each on one shared channel. Its partitions' state is
+//! A worker takes jobs in order from a bounded queue and answers each on one shared channel, which holds at most one answer
+//! per job that waits or is worked on. Its partitions' state is
 //! touched by no other thread, so there are no locks here. Rows for sinks leave from the worker itself: encoding them
 //! is CPU work too, and a sink that pushes back must slow the worker down, not the network.
 //! Never here: watermarks, checkpoints, anything async.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine_stream::graph::Output;
 use engine_wire::compression::{DecodeLimits, Decompressor};
 use engine_wire::record_batch::RawBatch;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::sink::SinkError;
+use crate::sink::set::SinkSet;
 use crate::source::task::{PartitionTask, TaskError, TaskOutcome, TaskWindows};
 
 /// Jobs that may wait at one worker; the coordinator blocks beyond it.
@@ -98,13 +99,10 @@ pub(crate) enum WorkerError {
     Task(#[from] TaskError),
     /// A sink refused rows.
     #[error(transparent)]
-    Sink(#[from] crate::sink::SinkError),
-}
-
-/// Takes the rows that operators emit for sinks, from any thread. May block while a sink has no room.
-pub(crate) trait RowSinks: fmt::Debug + Send + Sync {
-    /// Writes rows of one source's operators.
-    fn write(&self, source: usize, output: &Output) -> Result<(), crate::sink::SinkError>;
+    Sink(#[from] SinkError),
+    /// A promise of our own was broken.
+    #[error("worker {worker} died of a bug; its message is in the log above")]
+    Died { worker: usize },
 }
 
 /// The worker threads.
@@ -116,11 +114,7 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Starts `count` threads.
-    pub(crate) fn start(
-        count: usize,
-        sinks: &Arc<dyn RowSinks>,
-        replies: &UnboundedSender<Reply>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(count: usize, sinks: &Arc<SinkSet>, replies: &UnboundedSender<Reply>) -> std::io::Result<Self> {
         let mut workers = Workers {
             queues: Vec::new(),
             threads: Vec::new(),
@@ -132,10 +126,13 @@ impl Workers {
                 decompressor: Decompressor::new(DecodeLimits::default()),
                 sinks: Arc::clone(sinks),
             };
-            let replies = replies.clone();
+            let obituary = Obituary {
+                worker: index,
+                replies: replies.clone(),
+            };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || worker.run(&jobs, &replies))?;
+                .spawn(move || worker.run(&jobs, &obituary.replies))?;
             workers.queues.push(queue);
             workers.threads.push(thread);
         }
@@ -161,12 +158,28 @@ impl Workers {
     }
 }
 
+/// Tells the coordinator of a worker that died of a panic: it would wait for the answer for ever. (A release build ends the
+/// whole process instead.)
+struct Obituary {
+    worker: usize,
+    replies: UnboundedSender<Reply>,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let died = WorkerError::Died { worker: self.worker };
+            let _ = self.replies.send(Reply::Failed(died));
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Worker {
     /// Every task with the index of its source.
     tasks: HashMap<TaskId, (usize, PartitionTask)>,
     decompressor: Decompressor,
-    sinks: Arc<dyn RowSinks>,
+    sinks: Arc<SinkSet>,
 }
 
 impl Worker {
@@ -242,5 +255,55 @@ impl Worker {
                 Ok(Some(Reply::Snapshots { snapshots }))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    fn workers(count: usize) -> (Workers, tokio::sync::mpsc::UnboundedReceiver<Reply>) {
+        let (replies, answers) = unbounded_channel();
+        let sinks = Arc::new(SinkSet::new(Vec::new(), Vec::new()));
+        (Workers::start(count, &sinks, &replies).unwrap(), answers)
+    }
+
+    #[test]
+    fn a_worker_that_dies_is_an_error_and_not_a_silence() {
+        let (workers, mut answers) = workers(2);
+        // Nobody installed this task: the worker's own assertion ends it.
+        workers.send(
+            1,
+            Job::Bound {
+                task: TaskId(7),
+                end_offset: 0,
+            },
+        );
+        let Some(Reply::Failed(error)) = answers.blocking_recv() else {
+            panic!("a dead worker says so");
+        };
+        assert_eq!(
+            error.to_string(),
+            "worker 1 died of a bug; its message is in the log above"
+        );
+        workers.send(1, Job::Snapshot);
+        workers.send(0, Job::Snapshot);
+        assert!(matches!(answers.blocking_recv(), Some(Reply::Snapshots { .. })));
+        workers.join();
+    }
+
+    #[test]
+    fn a_worker_without_partitions_answers_all_the_same() {
+        let (workers, mut answers) = workers(1);
+        let watermark = Some(5);
+        workers.send(0, Job::TakeWindows { source: 0, watermark });
+        assert!(matches!(answers.blocking_recv(), Some(Reply::Windows { windows }) if windows.is_empty()));
+        workers.join();
+        assert!(
+            answers.blocking_recv().is_none(),
+            "a worker that ends well says nothing"
+        );
     }
 }

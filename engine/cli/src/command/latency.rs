@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
     }
     let report = results.latencies.report();
     anyhow::ensure!(
-        report.overall.count + report.overall.negative > 0,
+        report.overall.count + report.negative > 0,
         "topic {} has no results to measure: {} records, none with a time in column {}",
         arguments.topic,
         results.without_column,
@@ -134,7 +134,8 @@ impl Results {
                 match milliseconds(&result[&arguments.column]) {
                     Some(produced) => {
                         let window = milliseconds(&result[&arguments.window]);
-                        self.latencies.record(window, record.timestamp.saturating_sub(produced));
+                        let latency_ms = record.timestamp.saturating_sub(produced);
+                        self.latencies.record(window, latency_ms.saturating_mul(1_000));
                     }
                     None => self.without_column += 1,
                 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
     };
     let (reporter, observer) = progress();
     let (stop_sender, stopped) = watch::channel(false);
-    let showing = tokio::spawn(live::show(observer, embedded.is_some(), global.quiet));
+    let showing = tokio::spawn(live::show(observer.clone(), embedded.is_some(), global.quiet));
     let running = engine_runtime::run(pipeline, options, stopped, reporter);
     tokio::pin!(running);
     let mut listening = true;
@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: RunArguments, global: &GlobalOptions) -> anyh
             () = stop.requested(), if listening => {
                 listening = false;
                 if !global.quiet {
-                    live::stopping();
+                    live::stopping(&observer.status());
                 }
                 stop_sender.send_replace(true);
             }

@@ -167,6 +167,25 @@ impl Manifest {
 }
 
 #[cfg(test)]
+impl Manifest {
+    /// For tests: source `events` at one partition.
+    pub(super) fn of_events(checkpoint: CheckpointId, owner_epoch: OwnerEpoch, partition: PartitionState) -> Manifest {
+        Manifest {
+            format: MANIFEST_FORMAT,
+            checkpoint,
+            owner_epoch,
+            created_ms: 0,
+            sources: vec![SourceState {
+                source: "events".into(),
+                watermark_ns: None,
+                partitions: vec![partition],
+            }],
+            lake: vec![],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -204,31 +204,21 @@ fn check_nothing_is_abandoned(partitions: &[PartitionFacts], manifest: &Manifest
 #[cfg(test)]
 mod tests {
     use super::super::OwnerEpoch;
-    use super::super::manifest::{MANIFEST_FORMAT, PartitionState, SourceState};
+    use super::super::manifest::PartitionState;
     use super::*;
 
     /// Checkpoint 5 by owner epoch 2: `events` at offset 100 of topic-0.
     fn manifest_at_100() -> Manifest {
-        Manifest {
-            format: MANIFEST_FORMAT,
-            checkpoint: CheckpointId(5),
-            owner_epoch: OwnerEpoch(2),
-            created_ms: 0,
-            sources: vec![SourceState {
-                source: "events".into(),
-                watermark_ns: None,
-                partitions: vec![PartitionState {
-                    topic: "topic".into(),
-                    partition: 0,
-                    next_offset: 100,
-                    leader_epoch: Some(7),
-                    watermark_ns: None,
-                    chunks: 1,
-                    bytes: 10,
-                }],
-            }],
-            lake: vec![],
-        }
+        let partition = PartitionState {
+            topic: "topic".into(),
+            partition: 0,
+            next_offset: 100,
+            leader_epoch: Some(7),
+            watermark_ns: None,
+            chunks: 1,
+            bytes: 10,
+        };
+        Manifest::of_events(CheckpointId(5), OwnerEpoch(2), partition)
     }
 
     fn facts(partition: i32, committed: Option<(i64, &str)>) -> PartitionFacts {

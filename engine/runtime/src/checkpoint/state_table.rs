@@ -188,7 +188,6 @@ impl StateTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::{MANIFEST_FORMAT, SourceState};
     use super::*;
 
     /// The records of one checkpoint of one partition, in the order they are appended.
@@ -196,26 +195,16 @@ mod tests {
         let checkpoint = CheckpointId(checkpoint);
         let owner_epoch = OwnerEpoch(owner_epoch);
         let pieces: Vec<_> = chunks(checkpoint, snapshot).collect();
-        let manifest = Manifest {
-            format: MANIFEST_FORMAT,
-            checkpoint,
-            owner_epoch,
-            created_ms: 0,
-            sources: vec![SourceState {
-                source: "events".into(),
-                watermark_ns: None,
-                partitions: vec![PartitionState {
-                    topic: "topic".into(),
-                    partition: 0,
-                    next_offset: checkpoint.0 as i64 * 10,
-                    leader_epoch: None,
-                    watermark_ns: None,
-                    chunks: pieces.len() as u32,
-                    bytes: snapshot.len() as u64,
-                }],
-            }],
-            lake: vec![],
+        let partition = PartitionState {
+            topic: "topic".into(),
+            partition: 0,
+            next_offset: checkpoint.0 as i64 * 10,
+            leader_epoch: None,
+            watermark_ns: None,
+            chunks: pieces.len() as u32,
+            bytes: snapshot.len() as u64,
         };
+        let manifest = Manifest::of_events(checkpoint, owner_epoch, partition);
         let chunk_key = |chunk| {
             StateKey::Chunk(ChunkKey {
                 owner_epoch,

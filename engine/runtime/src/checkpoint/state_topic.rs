@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use engine_client::{Consumer, Event, IsolationLevel, ProduceRecord, Producer, StartAt, TopicPartition};
+use engine_client::{
+    Consumer, ConsumerConfig, Event, IsolationLevel, ProduceRecord, Producer, StartAt, TopicPartition,
+};
 use engine_wire::compression::{DecodeLimits, Decompressor};
 
 use super::manifest::Manifest;
@@ -13,7 +15,6 @@ use super::state_key::{ChunkKey, StateKey, slot_of};
 use super::state_table::{self, RestoredState, StateTable};
 use super::{CheckpointId, OwnerEpoch};
 use crate::error_chain::describe;
-use crate::run::{RunContext, RunError};
 
 /// How long reading may stand still before it is given up.
 const READ_STALL_MAX: Duration = Duration::from_secs(60);
@@ -23,27 +24,38 @@ const READ_STALL_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct StateTopic {
     topic: String,
     producer: Producer,
-    consumer_config: engine_client::ConsumerConfig,
+    consumer_config: ConsumerConfig,
     /// What former owners left; obsolete with our first whole checkpoint.
     former_keys: Vec<StateKey>,
 }
 
+/// Why the state topic cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("state topic {topic}: {what}")]
+pub struct StateTopicError {
+    /// The topic.
+    pub topic: String,
+    /// What happened, with its causes.
+    pub what: String,
+}
+
 impl StateTopic {
-    /// Does no I/O yet; the topic exists already.
-    pub(crate) fn open(context: &RunContext) -> Self {
-        let mut consumer_config = context.fetch_configs[0].clone();
-        consumer_config.group_id = None;
-        consumer_config.isolation_level = IsolationLevel::ReadCommitted;
+    /// Does no I/O yet; the topic exists already. It is read with the connection options of `consumer_config`.
+    pub(crate) fn open(topic: String, producer: Producer, consumer_config: ConsumerConfig) -> Self {
         StateTopic {
-            topic: context.pipeline.state_topic(),
-            producer: context.state_producer.clone(),
-            consumer_config,
+            topic,
+            producer,
+            consumer_config: ConsumerConfig {
+                group_id: None,
+                isolation_level: IsolationLevel::ReadCommitted,
+                ..consumer_config
+            },
             former_keys: Vec::new(),
         }
     }
 
     /// Reads the whole topic: gives the newest whole checkpoint, and the epoch to write under from now on.
-    pub(crate) async fn read(&mut self) -> Result<(Option<RestoredState>, OwnerEpoch), RunError> {
+    pub(crate) async fn read(&mut self) -> Result<(Option<RestoredState>, OwnerEpoch), StateTopicError> {
         let mut table = StateTable::default();
         let mut consumer = Consumer::connect(self.consumer_config.clone())
             .await
@@ -64,9 +76,8 @@ impl StateTopic {
             let event = tokio::time::timeout(READ_STALL_MAX, consumer.poll())
                 .await
                 .map_err(|_| {
-                    RunError::State(format!(
-                        "{}: no answer for {} s at offset {next_offset} of {end}",
-                        self.topic,
+                    self.failed_with(format!(
+                        "no answer for {} s at offset {next_offset} of {end}",
                         READ_STALL_MAX.as_secs()
                     ))
                 })?;
@@ -91,7 +102,7 @@ impl StateTopic {
     }
 
     /// Takes an epoch, so that nobody else ever writes under it. `now_ms` is for people.
-    pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), RunError> {
+    pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), StateTopicError> {
         self.send(&StateKey::Claim(owner_epoch), Some(now_ms.to_string().as_bytes()))
             .await?;
         self.producer.flush().await.map_err(|error| self.failed(&error))
@@ -106,7 +117,7 @@ impl StateTopic {
         topic: &str,
         partition: i32,
         snapshot: &[u8],
-    ) -> Result<u32, RunError> {
+    ) -> Result<u32, StateTopicError> {
         let mut chunk = 0;
         for value in state_table::chunks(checkpoint, snapshot) {
             let key = StateKey::Chunk(ChunkKey {
@@ -124,7 +135,7 @@ impl StateTopic {
     }
 
     /// Completes the checkpoint: the manifest goes out only when the brokers have every piece that it names.
-    pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), RunError> {
+    pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), StateTopicError> {
         self.producer.flush().await.map_err(|error| self.failed(&error))?;
         self.send(&StateKey::Manifest(manifest.owner_epoch), Some(&manifest.encode()))
             .await?;
@@ -132,7 +143,7 @@ impl StateTopic {
     }
 
     /// Deletes what earlier owners wrote. Their newest checkpoint was needed until ours was whole.
-    pub(crate) async fn clear_former_owners(&mut self) -> Result<(), RunError> {
+    pub(crate) async fn clear_former_owners(&mut self) -> Result<(), StateTopicError> {
         let former_keys = std::mem::take(&mut self.former_keys);
         if former_keys.is_empty() {
             return Ok(());
@@ -143,7 +154,7 @@ impl StateTopic {
         self.producer.flush().await.map_err(|error| self.failed(&error))
     }
 
-    async fn send(&self, key: &StateKey, value: Option<&[u8]>) -> Result<(), RunError> {
+    async fn send(&self, key: &StateKey, value: Option<&[u8]>) -> Result<(), StateTopicError> {
         let key = key.to_string();
         let record = ProduceRecord {
             topic: &self.topic,
@@ -160,7 +171,14 @@ impl StateTopic {
             .map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> RunError {
-        RunError::State(format!("{}: {}", self.topic, describe(error)))
+    fn failed(&self, error: &dyn std::error::Error) -> StateTopicError {
+        self.failed_with(describe(error))
+    }
+
+    fn failed_with(&self, what: String) -> StateTopicError {
+        StateTopicError {
+            topic: self.topic.clone(),
+            what,
+        }
     }
 }

@@ -11,11 +11,13 @@ use super::Session;
 use super::windows::ClosedResults;
 use crate::checkpoint::commit_metadata::CommitMetadata;
 use crate::checkpoint::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
-use crate::run::totals::StateSize;
-use crate::run::{Control, RunError};
+use crate::context::totals::StateSize;
+use crate::control::Control;
+use crate::progress::RunPhase;
+use crate::run_error::RunError;
 use crate::sink::set::SinkWriter;
 use crate::stage_times::Stage;
-use crate::worker::{Job, Reply, RowSinks as _, TaskId, TaskSnapshot};
+use crate::worker::{Job, Reply, TaskId, TaskSnapshot};
 
 impl Session {
     /// Waits for the workers, without giving them more.
@@ -46,11 +48,13 @@ impl Session {
     pub(super) async fn finish(&mut self, group: &mut Consumer, control: &Control) -> Result<bool, RunError> {
         self.advance(Instant::now()).await?;
         if control.drain {
+            self.tell(control, RunPhase::Draining, group);
             for source in 0..self.sources.len() {
                 let drained = self.emit_windows(source, None).await?;
                 self.sources[source].handle_drained(&drained, self.context.wall_clock_ns());
             }
         }
+        self.tell(control, RunPhase::Stopping, group);
         self.checkpoint(group).await
     }
 
@@ -117,13 +121,21 @@ impl Session {
     /// Takes a checkpoint, unless nothing has changed since the last. False when the partitions turn out to be
     /// another process's: then nothing here counts any more.
     ///
-    /// At least once: outputs first, then state and its offsets in one manifest, then the lake, then the group's offsets.
     pub(super) async fn checkpoint(&mut self, group: &mut Consumer) -> Result<bool, RunError> {
         assert_eq!(self.outstanding, 0, "a checkpoint is taken when nothing is on its way");
         if !self.changed {
             self.pace.handle_checkpoint(Instant::now());
             return Ok(true);
         }
+        let taken = self.take_checkpoint(group).await;
+        if !matches!(taken, Ok(true)) {
+            self.context.handle_failed_checkpoint();
+        }
+        taken
+    }
+
+    /// At least once: outputs first, then state and its offsets in one manifest, then the group's offsets, then the lake.
+    async fn take_checkpoint(&mut self, group: &mut Consumer) -> Result<bool, RunError> {
         let checkpoint = self.checkpoint.next();
         let started = Instant::now();
         // A producer tells a failed delivery to one flush only: whichever of them had it must have passed it on to its
@@ -191,8 +203,8 @@ impl Session {
         self.checkpoint = checkpoint;
         self.state_topic.clear_former_owners().await?;
         let stated = self.lap(Stage::State, staged_at);
-        self.sinks.publish(staged).map_err(RunError::Sink)?;
-        let published = self.lap(Stage::Publish, stated);
+        // The group's coordinator knows whether the partitions are still ours. It is asked before the files are seen: a
+        // process that slept while another took over must not publish rows that the other has written again.
         match group.commit(&commits(&manifest)).await {
             Ok(()) => {}
             // The manifest has the same offsets, and a revocation follows at once, with a checkpoint of its own.
@@ -200,7 +212,9 @@ impl Session {
             Err(CommitError::MembershipLost { .. } | CommitError::NotAssigned { .. }) => return Ok(false),
             Err(error) => return Err(RunError::commit(error)),
         }
-        self.lap(Stage::Commit, published);
+        let committed = self.lap(Stage::Commit, stated);
+        self.sinks.publish(staged).map_err(RunError::Sink)?;
+        self.lap(Stage::Publish, committed);
         self.changed = false;
         let now = Instant::now();
         self.context.record(Stage::Checkpoint, now - started);

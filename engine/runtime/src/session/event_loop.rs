@@ -7,9 +7,11 @@ use futures::future::select_all;
 
 use super::pace::Step;
 use super::{Session, SessionEnd};
-use crate::run::{Control, RunError};
+use crate::control::Control;
+use crate::progress::RunPhase;
+use crate::run_error::RunError;
 use crate::stage_times::Stage;
-use crate::worker::{Job, Reply, WorkerError};
+use crate::worker::{Job, Reply};
 
 /// What woke the loop.
 enum Happened {
@@ -17,6 +19,7 @@ enum Happened {
     Fetched(usize, Event),
     Reply(Reply),
     GeneratorsEnded,
+    NewTopics,
     Stop,
     Time,
 }
@@ -57,7 +60,12 @@ impl Session {
                         self.bound_by_log_end().await?;
                     }
                 }
+                // The rebalance that follows ends the session with a checkpoint.
+                Happened::NewTopics => {
+                    control.subscribe(group, &self.context)?;
+                }
                 Happened::Stop => {
+                    self.tell(control, RunPhase::Stopping, group);
                     return Ok(if self.last_checkpoint(group).await? {
                         SessionEnd::Stopped
                     } else {
@@ -75,18 +83,24 @@ impl Session {
                 // The coordinator confirms the assignment after a rebalance that changed nothing.
                 Happened::Group(_) => {}
             }
-            self.report(control);
+            if control.report_due(Instant::now()) {
+                self.tell(control, RunPhase::Running, group);
+            }
         }
     }
 
-    async fn wait(&mut self, group: &mut Consumer, control: &Control, now: Instant) -> Result<Happened, RunError> {
+    async fn wait(&mut self, group: &mut Consumer, control: &mut Control, now: Instant) -> Result<Happened, RunError> {
         let (room, outstanding) = (!self.pace.is_full(), self.outstanding > 0);
         let wake = self.pace.next_wake(now, outstanding);
         let Session { sources, replies, .. } = self;
         let fetched = select_all(sources.iter_mut().map(|source| Box::pin(source.fetcher.poll())));
+        // A backlog keeps replies and fetches coming without end: what comes once goes before them.
+        let (generators_ended, interrupted) = (control.generators_ended(), control.interrupted());
         Ok(tokio::select! {
             biased;
-            () = control.stopped() => Happened::Stop,
+            outcome = interrupted => outcome.map(|()| Happened::Stop)?,
+            () = generators_ended => Happened::GeneratorsEnded,
+            () = control.new_topics() => Happened::NewTopics,
             reply = replies.recv(), if outstanding => {
                 Happened::Reply(reply.expect("the workers live as long as the session"))
             }
@@ -94,7 +108,6 @@ impl Session {
             (event, source, _) = fetched, if room => {
                 Happened::Fetched(source, event.map_err(RunError::fetch)?)
             }
-            () = control.generators_ended() => Happened::GeneratorsEnded,
             () = tokio::time::sleep_until(wake.into()) => Happened::Time,
         })
     }
@@ -120,6 +133,9 @@ impl Session {
         };
         let backlog = fetched.next_offset < log_end;
         partition.handle_fetched(fetched.batches, fetched.next_offset, log_end);
+        if partition.is_fetched_to_the_end() {
+            source.fetcher.pause(std::slice::from_ref(&fetched.tp));
+        }
         let now = Instant::now();
         self.gather_started.get_or_insert(now);
         self.pace.handle_records(now, records, fetched.bytes, backlog);
@@ -174,11 +190,5 @@ impl Session {
             .iter()
             .flat_map(|source| source.partitions.values())
             .all(super::partitions::Partition::is_finished)
-    }
-}
-
-impl From<WorkerError> for RunError {
-    fn from(error: WorkerError) -> Self {
-        RunError::Worker(crate::error_chain::describe(&error))
     }
 }

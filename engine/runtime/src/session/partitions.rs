@@ -117,6 +117,11 @@ impl Partition {
         self.end_offset.is_some_and(|end| self.processed_offset >= end)
     }
 
+    /// Whether a bounded run needs no more fetches of it.
+    pub(crate) fn is_fetched_to_the_end(&self) -> bool {
+        self.end_offset.is_some_and(|end| self.fetched_offset >= end)
+    }
+
     /// Records between the position and the end of the log; `None` before the first fetch.
     pub(crate) fn lag(&self) -> Option<i64> {
         self.log_end_offset

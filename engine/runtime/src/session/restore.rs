@@ -17,14 +17,15 @@ use crate::checkpoint::CheckpointId;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::recovery::{self, PartitionFacts, Recovery, StartPosition};
 use crate::checkpoint::state_table::RestoredState;
-use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::SinkKind;
-use crate::run::{Control, RunContext, RunError};
+use crate::context::RunContext;
+use crate::control::Control;
+use crate::run_error::RunError;
 use crate::sink::SinkError;
 use crate::sink::lake::LakeSink;
 use crate::sink::set::{NamedSink, SinkSet, SinkWriter};
 use crate::source::task::PartitionTask;
-use crate::worker::{Job, Workers};
+use crate::worker::{Job, WorkerError, Workers};
 
 /// Bytes that one micro-batch gathers over all partitions and sources, as they came from the brokers; beyond it no more
 /// is taken from the fetchers, which stop fetching at their own bound.
@@ -54,7 +55,7 @@ impl Session {
                 });
             }
         }
-        let mut state_topic = StateTopic::open(&context);
+        let mut state_topic = context.state_topic();
         let (restored, owner_epoch) = state_topic.read().await?;
         let manifest = restored.as_ref().map(|restored| &restored.manifest);
         let recovery = recovery::decide(&facts, manifest).map_err(RunError::Recovery)?;
@@ -64,7 +65,7 @@ impl Session {
 
         let sinks = Arc::new(open_sinks(&context, manifest)?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
-        let workers = Workers::start(context.workers, &(sinks.clone() as _), &replies).map_err(RunError::Threads)?;
+        let workers = Workers::start(context.workers, &sinks, &replies).map_err(RunError::Threads)?;
         let pipeline = &context.pipeline;
         let pace = Pace::new(
             Instant::now(),
@@ -103,7 +104,7 @@ impl Session {
         if control.until_end && !control.waits_for_generators() {
             session.bound_by_log_end().await?;
         }
-        let banner = session.context.started(&session, &recovery, control.server_url.clone());
+        let banner = session.started(&recovery, control.server_url.clone());
         control.reporter.started(banner);
         Ok(session)
     }
@@ -182,7 +183,6 @@ impl Session {
             by_name,
             watermarks,
             window_output: WindowOutput::new(&source.plan),
-            window_spans: context.window_spans[index].clone(),
             closed_up_to,
             counts: Default::default(),
         });
@@ -207,7 +207,7 @@ impl Session {
                 if let Some(snapshot) = restored.and_then(|restored| restored.snapshots.get(&key)) {
                     state
                         .restore(snapshot)
-                        .map_err(|error| RunError::Worker(crate::error_chain::describe(&error)))?;
+                        .map_err(|error| RunError::from(WorkerError::Task(error)))?;
                 }
                 let state = Box::new(state);
                 self.workers.send(
@@ -228,6 +228,7 @@ impl Session {
         self.settle().await?;
         for source in &mut self.sources {
             let tps: Vec<_> = source.by_name.keys().cloned().collect();
+            let mut at_end = Vec::new();
             for (tp, end) in source.fetcher.end_offsets(&tps).await.map_err(RunError::fetch)? {
                 let Some(task) = source.by_name.get(&tp) else { continue };
                 let partition = source
@@ -235,6 +236,9 @@ impl Session {
                     .get_mut(task)
                     .expect("both maps hold the same partitions");
                 partition.end_offset = Some(end);
+                if partition.is_fetched_to_the_end() {
+                    at_end.push(tp.clone());
+                }
                 self.workers.send(
                     partition.worker,
                     Job::Bound {
@@ -243,6 +247,7 @@ impl Session {
                     },
                 );
             }
+            source.fetcher.pause(&at_end);
         }
         Ok(())
     }

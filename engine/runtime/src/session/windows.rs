@@ -10,6 +10,7 @@ use engine_stream::graph::{Output, ProcessError, WindowOutput};
 use engine_stream::watermark::PartitionWatermarks;
 
 use super::partitions::{Partition, Quiet};
+use crate::source::counts::SourceCounts;
 use crate::source::task::{TaskOutcome, TaskSource, TaskWindows};
 use crate::worker::TaskId;
 
@@ -28,53 +29,10 @@ pub(crate) struct SessionSource {
     pub(crate) watermarks: Option<PartitionWatermarks<TaskId>>,
     /// Merges partial windows.
     pub(crate) window_output: WindowOutput,
-    /// Length and allowed lateness of each window of the plan, in nanoseconds.
-    pub(crate) window_spans: Vec<WindowSpan>,
     /// The watermark at which windows were last taken.
     pub(crate) closed_up_to: Option<i64>,
     /// Counted since the session began.
     pub(crate) counts: SourceCounts,
-}
-
-/// Length and allowed lateness of a window, in nanoseconds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WindowSpan {
-    /// Its length.
-    pub(crate) size_ns: i64,
-    /// How long after its end it stays open.
-    pub(crate) lateness_ns: i64,
-}
-
-/// What a source has counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SourceCounts {
-    /// Records read, the malformed ones included.
-    pub(crate) records: u64,
-    /// Bytes of their batches as they came from the brokers.
-    pub(crate) bytes: u64,
-    /// Malformed records.
-    pub(crate) malformed: u64,
-    /// Rows too late for a window.
-    pub(crate) late_rows: u64,
-    /// Rows without an event time that a window can place.
-    pub(crate) unplaced_rows: u64,
-    /// Rows too far in the future to advance a watermark.
-    pub(crate) skewed_rows: u64,
-}
-
-impl std::ops::Add for SourceCounts {
-    type Output = SourceCounts;
-
-    fn add(self, other: SourceCounts) -> SourceCounts {
-        SourceCounts {
-            records: self.records + other.records,
-            bytes: self.bytes + other.bytes,
-            malformed: self.malformed + other.malformed,
-            late_rows: self.late_rows + other.late_rows,
-            unplaced_rows: self.unplaced_rows + other.unplaced_rows,
-            skewed_rows: self.skewed_rows + other.skewed_rows,
-        }
-    }
 }
 
 /// Windows that were merged over all partitions.
@@ -134,6 +92,7 @@ impl SessionSource {
         }
         let watermark = watermarks.advance()?;
         let closes = self
+            .source
             .window_spans
             .iter()
             .any(|span| span.closes_between(self.closed_up_to, watermark));
@@ -151,7 +110,7 @@ impl SessionSource {
         let mut closed = Vec::new();
         for of_partition in windows {
             for windows in &of_partition.closed {
-                let span = self.window_spans[windows.window];
+                let span = self.source.window_spans[windows.window];
                 let windows = windows.starts_ns().map(|start| (start, span.closed_at(start)));
                 results.windows.extend(windows);
             }
@@ -198,43 +157,9 @@ fn drained_up_to(windows: &BTreeSet<(i64, i64)>, skew: Option<Duration>, wall_cl
     near.map(|(_, end)| *end).max()
 }
 
-impl WindowSpan {
-    /// Whether a watermark that went from `before` to `after` passed an end of such a window.
-    fn closes_between(self, before: Option<i64>, after: i64) -> bool {
-        let window_of = |watermark: i64| watermark.saturating_sub(self.lateness_ns).div_euclid(self.size_ns);
-        before.is_none_or(|before| window_of(before) < window_of(after))
-    }
-
-    /// The watermark that closes the window with this start.
-    fn closed_at(self, start_ns: i64) -> i64 {
-        start_ns.saturating_add(self.size_ns).saturating_add(self.lateness_ns)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_window_closes_when_the_watermark_reaches_its_end_plus_the_lateness() {
-        let span = WindowSpan {
-            size_ns: 10,
-            lateness_ns: 3,
-        };
-        for (before, after, closes) in [
-            (None, -100, true),
-            (Some(0), 2, false),
-            (Some(0), 3, true),
-            (Some(3), 12, false),
-            (Some(12), 13, true),
-            (Some(-8), -7, true),
-            (Some(5), i64::MAX, true),
-        ] {
-            assert_eq!(span.closes_between(before, after), closes, "{before:?} -> {after}");
-        }
-        assert_eq!(span.closed_at(0), 13);
-        assert_eq!(span.closed_at(i64::MAX), i64::MAX);
-    }
 
     #[test]
     fn a_drain_closes_what_it_emitted_but_not_all_time_up_to_a_wrong_timestamp() {

@@ -1,5 +1,6 @@
 //! All sinks of a pipeline, addressed as the operators address them: source, then output of that source's plan.
 
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_lake::StagedFiles;
@@ -8,7 +9,6 @@ use engine_stream::graph::Output;
 use super::SinkError;
 use super::kafka::KafkaSink;
 use super::lake::LakeSink;
-use crate::worker::RowSinks;
 
 /// All sinks.
 #[derive(Debug)]
@@ -36,6 +36,17 @@ pub(crate) struct SinkCounts {
     pub(crate) rows: u64,
     /// Bytes as encoded, before compression by a producer; of a lake table, bytes of closed files.
     pub(crate) bytes: u64,
+}
+
+impl Add for SinkCounts {
+    type Output = SinkCounts;
+
+    fn add(self, other: SinkCounts) -> SinkCounts {
+        SinkCounts {
+            rows: self.rows + other.rows,
+            bytes: self.bytes + other.bytes,
+        }
+    }
 }
 
 /// Where rows go.
@@ -125,10 +136,9 @@ impl SinkSet {
         }
         Ok(())
     }
-}
 
-impl RowSinks for SinkSet {
-    fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
+    /// Writes rows of one source's operators, from any thread. Blocks while the sink has no room.
+    pub(crate) fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
         let sink = self.of_output(source, output.sink);
         match &sink.writer {
             SinkWriter::Kafka(kafka) => {

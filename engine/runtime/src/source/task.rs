@@ -17,6 +17,7 @@ use engine_wire::record_batch::{BatchError, RawBatch, Record, RecordError};
 
 use super::latest_timestamps::LatestTimestamps;
 use super::reject::{Reject, RejectPolicy};
+use super::window_span::WindowSpan;
 
 /// Rows per micro-batch: large enough to amortise the vectorised operators, small enough to stay in the cache.
 const MICRO_BATCH_ROWS_MAX: usize = 16 * 1024;
@@ -45,8 +46,8 @@ pub(crate) struct TaskSource {
     pub(crate) plan: Arc<SourcePlan>,
     /// The index of the event-time column in the projection, if the source has event time.
     pub(crate) time_column: Option<usize>,
-    /// The length of each window of the plan in nanoseconds.
-    pub(crate) window_sizes_ns: Vec<i64>,
+    /// Length and allowed lateness of each window of the plan.
+    pub(crate) window_spans: Vec<WindowSpan>,
     /// What happens to malformed records.
     pub(crate) on_error: RejectPolicy,
 }
@@ -145,9 +146,9 @@ impl PartitionTask {
             builder: MicroBatchBuilder::new(&source.plan.projection, &topic, partition),
             graph: TaskGraph::new(&source.plan),
             latest: source
-                .window_sizes_ns
+                .window_spans
                 .iter()
-                .map(|size| LatestTimestamps::new(*size))
+                .map(|span| LatestTimestamps::new(span.size_ns))
                 .collect(),
             record_timestamps_ms: Vec::new(),
             source,

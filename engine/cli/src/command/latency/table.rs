@@ -10,12 +10,12 @@ const HEAD: [&str; 8] = ["WINDOW", "RESULTS", "AVERAGE", "P50", "P90", "P99", "P
 pub(super) fn text(report: &LatencyReport, column: &str) -> String {
     let windows = report.windows.iter();
     let rows: Vec<Vec<String>> = windows
-        .map(|window| (rfc3339(window.window_start), &window.latency))
+        .map(|window| (rfc3339(window.window_start_ms), &window.latency))
         .chain([("overall".to_owned(), &report.overall)])
         .map(|(name, latency)| row(name, latency))
         .collect();
     let mut text = output::table(&HEAD, &rows).join("\n");
-    let LatencySummary { count, negative, .. } = report.overall;
+    let (count, negative) = (report.overall.count, report.negative);
     if negative > 0 {
         text.push_str(&format!(
             "\n{} of {} results are left out: their record's timestamp is before their {column}, so the clocks of two \
@@ -34,16 +34,16 @@ fn row(name: String, latency: &LatencySummary) -> Vec<String> {
         row.resize(HEAD.len(), "-".to_owned());
         return row;
     }
-    row.push(format!("{:.1} ms", latency.average_ms));
+    row.push(format!("{:.1} ms", latency.average.as_secs_f64() * 1e3));
     let LatencySummary {
-        p50_ms,
-        p90_ms,
-        p99_ms,
-        p999_ms,
-        max_ms,
+        p50,
+        p90,
+        p99,
+        p999,
+        max,
         ..
     } = latency;
-    row.extend([p50_ms, p90_ms, p99_ms, p999_ms, max_ms].map(|ms| format!("{ms} ms")));
+    row.extend([p50, p90, p99, p999, max].map(|at| format!("{} ms", at.as_millis())));
     row
 }
 
@@ -57,7 +57,7 @@ mod tests {
     fn windows_are_times_and_negative_latencies_are_counted_apart() {
         let mut latencies = WindowLatencies::default();
         for (window_start, latency_ms) in [(10_000, 5), (10_000, 100), (20_000, -1)] {
-            latencies.record(Some(window_start), latency_ms);
+            latencies.record(Some(window_start), latency_ms * 1_000);
         }
         let text = text(&latencies.report(), "produced");
         assert_eq!(

@@ -8,10 +8,7 @@ use crate::time_argument::rfc3339;
 const OFFSETS_SHOWN_MAX: usize = 8;
 
 pub(super) fn text(started: &RunStarted, embedded: bool) -> String {
-    let version = started
-        .broker_version
-        .as_ref()
-        .map_or(String::new(), |version| format!(" ({version})"));
+    let version = started.broker_version.as_deref().unwrap_or("version unknown");
     let place = if embedded { ", inside this process" } else { "" };
     let mut lines = vec![
         format!(
@@ -20,7 +17,7 @@ pub(super) fn text(started: &RunStarted, embedded: bool) -> String {
             started.pipeline,
             started.guarantee
         ),
-        format!("  brokers   {}{version}{place}", started.brokers.join(", ")),
+        format!("  brokers   {} ({version}){place}", started.brokers.join(", ")),
     ];
     for topic in &started.topics {
         lines.push(format!(

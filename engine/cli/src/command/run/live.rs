@@ -57,13 +57,13 @@ fn live_line() -> ProgressBar {
     line
 }
 
-/// Says that a signal was understood.
-pub(super) fn stopping() {
-    logging::event(
-        "stopping",
-        || json!({}),
-        || "stopping: finishing the checkpoint; a second signal forces the end".to_owned(),
-    );
+/// Says that a signal was understood, and what is left to do.
+pub(super) fn stopping(status: &RunStatus) {
+    let left = match status.phase {
+        RunPhase::Starting => "stopping: nothing is being processed, so there is no checkpoint to finish",
+        _ => "stopping: finishing the checkpoint; a second signal forces the end",
+    };
+    logging::event("stopping", || json!({ "run": status }), || left.to_owned());
 }
 
 struct Rates {

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use engine_runtime::progress::{LatencySummary, RunOutcome, RunSummary};
+use engine_runtime::{
+    latency::LatencySummary,
+    progress::{RunOutcome, RunSummary},
+};
 
 use crate::{quantity, time_argument::rfc3339};
 
@@ -33,6 +36,7 @@ pub(super) fn text(summary: &RunSummary) -> String {
         (status.dead_letters, "dead letters"),
         (status.late_rows, "late"),
         (status.future_rows, "in the future"),
+        (status.unplaced_rows, "without a time"),
     ] {
         if count > 0 {
             let _ = writeln!(text, "  {what:<14} {}", quantity::grouped(count));

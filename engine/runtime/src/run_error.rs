@@ -3,8 +3,10 @@
 use std::error::Error;
 
 use crate::checkpoint::recovery::RecoveryError;
+use crate::checkpoint::state_topic::StateTopicError;
 use crate::error_chain::describe;
 use crate::sink::SinkError;
+use crate::worker::WorkerError;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +36,8 @@ pub enum RunError {
     #[error("cannot restore: {0}")]
     Recovery(#[from] RecoveryError),
     /// The state topic cannot be read or written.
-    #[error("state topic {0}")]
-    State(String),
+    #[error(transparent)]
+    State(#[from] StateTopicError),
     /// Decoding, an operator, or rows on their way to a sink.
     #[error("{0}")]
     Worker(String),
@@ -78,5 +80,11 @@ impl RunError {
 
     pub(crate) fn process(error: impl Error) -> Self {
         RunError::Process(describe(&error))
+    }
+}
+
+impl From<WorkerError> for RunError {
+    fn from(error: WorkerError) -> Self {
+        RunError::Worker(describe(&error))
     }
 }

@@ -1,32 +1,38 @@
 //! What lives as long as the process: clients, the plan in runnable form, totals.
 
-use std::collections::HashMap;
+mod broker_version;
+pub(crate) mod status;
+pub(crate) mod topics;
+pub(crate) mod totals;
+
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
-use engine_client::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, Producer, ProducerStats};
+use engine_client::{Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, Producer, ProducerStats};
 use engine_lake::{Compression, LakeConfig, PartitionBy};
 use engine_stream::graph::SourcePlan;
 use engine_stream::json::{JsonEncoder, TimestampFormat};
 use tokio::runtime::Handle;
 
-use super::topics::{self, SourceTopics};
-use super::totals::Totals;
-use super::{RunError, RunOptions};
+use self::topics::SourceTopics;
+use self::totals::Totals;
 use crate::checkpoint::CheckpointId;
+use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::{
     KafkaOptions, LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, Timestamps,
-    WindowKind,
+    TopicSelection, WindowKind,
 };
-use crate::session::windows::WindowSpan;
+use crate::run_error::RunError;
 use crate::sink::SinkError;
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::sink::kafka::KafkaSink;
 use crate::source::reject::RejectPolicy;
 use crate::source::task::TaskSource;
+use crate::source::window_span::WindowSpan;
 use crate::stage_times::Stage;
 use crate::worker::TaskId;
 
@@ -44,10 +50,6 @@ pub(crate) struct RunContext {
     pub(crate) workers: usize,
     /// Every source in runnable form.
     pub(crate) sources: Vec<Arc<TaskSource>>,
-    /// The windows of each source's plan.
-    pub(crate) window_spans: Vec<Vec<WindowSpan>>,
-    /// The topics that each source reads, with their partitions.
-    pub(crate) source_topics: Vec<SourceTopics>,
     /// What is known of the brokers' version.
     pub(crate) broker_version: Option<String>,
     /// Client options of each source's fetcher.
@@ -57,7 +59,7 @@ pub(crate) struct RunContext {
     /// Per source: where a partition starts that nothing is known of.
     pub(crate) start_policies: Vec<AutoOffsetReset>,
     /// Writes the state topic.
-    pub(crate) state_producer: Producer,
+    state_producer: Producer,
     /// Every Kafka sink, by name.
     pub(crate) kafka_sinks: HashMap<String, KafkaSink>,
     /// Every lake table, by the sink's name.
@@ -66,6 +68,9 @@ pub(crate) struct RunContext {
     pub(crate) dead_letter: Option<DeadLetterSink>,
     /// Per source and output of its plan: index into the pipeline's sinks.
     pub(crate) routes: Vec<Vec<usize>>,
+    /// The topics that each source reads, with their partitions; a pattern may find more while the run goes on.
+    source_topics: Mutex<Vec<SourceTopics>>,
+    admin: Admin,
     /// One producer per set of options.
     producers: Vec<(KafkaOptions, Producer)>,
     totals: Mutex<Totals>,
@@ -85,9 +90,16 @@ pub(crate) struct LakeTable {
 
 impl RunContext {
     /// Connects, creates the topics of our own, and makes everything ready; nothing is read yet.
-    pub(crate) async fn prepare(pipeline: Pipeline, options: RunOptions) -> Result<RunContext, RunError> {
+    /// `workers` are one per core unless somebody asks for another number.
+    pub(crate) async fn prepare(pipeline: Pipeline, workers: Option<NonZeroUsize>) -> Result<RunContext, RunError> {
         let graph = pipeline.plan.clone();
-        let cluster = topics::ensure(&pipeline).await?;
+        let admin = Admin::connect(pipeline.kafka.options.client_config())
+            .await
+            .map_err(RunError::connect)?;
+        let source_topics = topics::ensure(&pipeline, &admin).await?;
+        // Only for people: a cluster that refuses to tell can be read all the same.
+        let features = admin.supported_features().await.unwrap_or_default();
+        let broker_version = broker_version::broker_version(&features);
         let network = Handle::current();
         let mut producers = Producers::default();
 
@@ -152,18 +164,17 @@ impl RunContext {
         group_config.partition_assignment_strategy = vec![AssignmentStrategy::SingleOwner {
             started_ms: wall_clock_ns() / 1_000_000,
         }];
-        let window_spans = graph.sources.iter().map(|plan| window_spans(&pipeline, plan)).collect();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(RunContext {
             totals: Mutex::new(Totals::new(pipeline.sources.len(), pipeline.sinks.len())),
-            workers: options.workers.map_or(cores, NonZeroUsize::get),
+            workers: workers.map_or(cores, NonZeroUsize::get),
             next_task: AtomicU64::new(0),
             pipeline,
             network,
             sources,
-            window_spans,
-            source_topics: cluster.sources,
-            broker_version: cluster.broker_version,
+            source_topics: Mutex::new(source_topics),
+            broker_version,
+            admin,
             fetch_configs,
             group_config,
             start_policies,
@@ -177,20 +188,44 @@ impl RunContext {
     }
 
     /// All topics that are read, each once.
-    pub(crate) fn topics(&self) -> Vec<String> {
-        let mut topics: Vec<_> = self
-            .source_topics
-            .iter()
-            .flat_map(|of_source| of_source.topics.keys().cloned())
-            .collect();
-        topics.sort();
-        topics.dedup();
-        topics
+    pub(crate) fn topics(&self) -> BTreeSet<String> {
+        let topics = lock(&self.source_topics);
+        topics.iter().flat_map(|of_source| of_source.keys().cloned()).collect()
+    }
+
+    /// The topics that a source reads, with the number of their partitions.
+    pub(crate) fn topics_of(&self, source: usize) -> SourceTopics {
+        lock(&self.source_topics)[source].clone()
     }
 
     /// Whether a source reads a topic.
     pub(crate) fn reads(&self, source: usize, topic: &str) -> bool {
-        self.source_topics[source].topics.contains_key(topic)
+        lock(&self.source_topics)[source].contains_key(topic)
+    }
+
+    /// Whether topics may come to be read that are not there yet.
+    pub(crate) fn reads_by_pattern(&self) -> bool {
+        let mut sources = self.pipeline.sources.iter();
+        sources.any(|source| matches!(source.topics, TopicSelection::Pattern(_)))
+    }
+
+    /// Looks for new topics that a pattern matches; tells whether there are any. A topic that is gone stays known until
+    /// the next start: to be missing from one broker's answer is not to be deleted, and its open windows are not to be
+    /// given up for that.
+    pub(crate) async fn look_for_topics(&self) -> Result<bool, RunError> {
+        let found = topics::matching(&self.pipeline, &self.admin).await?;
+        let mut known = lock(&self.source_topics);
+        let before: usize = known.iter().map(SourceTopics::len).sum();
+        for (known, found) in known.iter_mut().zip(found) {
+            known.extend(found);
+        }
+        Ok(known.iter().map(SourceTopics::len).sum::<usize>() > before)
+    }
+
+    /// The state topic, to be read and written by one session.
+    pub(crate) fn state_topic(&self) -> StateTopic {
+        let name = self.pipeline.state_topic();
+        StateTopic::open(name, self.state_producer.clone(), self.fetch_configs[0].clone())
     }
 
     /// An id that no other task of this process has.
@@ -205,7 +240,7 @@ impl RunContext {
 
     /// What was measured so far.
     pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
-        self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.totals)
     }
 
     /// Counts one passage through a stage.
@@ -223,6 +258,11 @@ impl RunContext {
         let mut totals = self.totals();
         totals.checkpoint = Some((checkpoint, Instant::now(), duration));
         totals.checkpoints += 1;
+    }
+
+    /// A checkpoint was begun and did not become whole.
+    pub(crate) fn handle_failed_checkpoint(&self) {
+        self.totals().checkpoint_failures += 1;
     }
 
     /// What every producer has counted.
@@ -243,6 +283,10 @@ impl RunContext {
 pub(crate) fn wall_clock_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Default)]
@@ -286,7 +330,7 @@ fn task_source(
         name: source.name.clone(),
         plan: Arc::clone(plan),
         time_column,
-        window_sizes_ns: window_spans(pipeline, plan).iter().map(|span| span.size_ns).collect(),
+        window_spans: window_spans(pipeline, plan),
         on_error: match (source.on_error, dead_letter) {
             (OnError::Fail, _) => RejectPolicy::Fail,
             (OnError::Drop, _) => RejectPolicy::Drop,

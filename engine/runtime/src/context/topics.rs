@@ -7,8 +7,8 @@ use engine_client::admin::{Admin, NewTopic, TopicDescription};
 use regex::Regex;
 use tracing::info;
 
-use super::RunError;
 use crate::config::pipeline::{Pipeline, SinkKind, TopicSelection};
+use crate::run_error::RunError;
 
 /// How often a topic that was just created is looked for before it counts as missing.
 const APPEARANCES_MAX: usize = 50;
@@ -17,46 +17,38 @@ const APPEARANCES_MAX: usize = 50;
 const APPEARANCE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The topics that a source reads, with the number of their partitions.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SourceTopics {
-    /// By name.
-    pub(crate) topics: BTreeMap<String, usize>,
-}
-
-/// What is known of the cluster after everything was checked and created.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    /// Per source.
-    pub(crate) sources: Vec<SourceTopics>,
-    /// What the brokers' features say of their version, if they say anything.
-    pub(crate) broker_version: Option<String>,
-}
+pub(crate) type SourceTopics = BTreeMap<String, usize>;
 
 /// Creates what is missing of our own topics (and, with `create_topics`, of the sources'), checks that the others are
 /// there, and gives every source's topics.
-pub(crate) async fn ensure(pipeline: &Pipeline) -> Result<Cluster, RunError> {
-    let admin = Admin::connect(pipeline.kafka.options.client_config())
-        .await
-        .map_err(RunError::connect)?;
-    let existing = list(&admin).await?;
+pub(crate) async fn ensure(pipeline: &Pipeline, admin: &Admin) -> Result<Vec<SourceTopics>, RunError> {
+    let existing = list(admin).await?;
     let missing: Vec<_> = wanted(pipeline, &existing)?
         .into_iter()
         .filter(|new| !existing.contains_key(&new.name))
         .collect();
     if !missing.is_empty() {
-        create(&admin, &missing).await?;
+        create(admin, &missing).await?;
     }
-    let topics = appear(&admin, &missing).await?;
+    let topics = appear(admin, &missing).await?;
     let written = written_by(pipeline);
-    let sources = pipeline
+    pipeline
         .sources
         .iter()
         .map(|source| read_by(&source.topics, &topics, &written))
-        .collect::<Result<_, _>>()?;
-    Ok(Cluster {
-        sources,
-        broker_version: None,
-    })
+        .collect()
+}
+
+/// The topics that are there now of every source that reads by a pattern; nothing of the other sources.
+pub(crate) async fn matching(pipeline: &Pipeline, admin: &Admin) -> Result<Vec<SourceTopics>, RunError> {
+    let topics = list(admin).await?;
+    let written = written_by(pipeline);
+    let matching = pipeline.sources.iter().map(|source| match &source.topics {
+        TopicSelection::Names(_) => Ok(SourceTopics::new()),
+        // A pattern that matched before the run may match nothing for a moment, while a broker restarts.
+        TopicSelection::Pattern(pattern) => matches(pattern, &topics, &written),
+    });
+    matching.collect()
 }
 
 async fn list(admin: &Admin) -> Result<BTreeMap<String, TopicDescription>, RunError> {
@@ -85,7 +77,7 @@ fn wanted(pipeline: &Pipeline, existing: &BTreeMap<String, TopicDescription>) ->
     let mut names: BTreeSet<&str> = pipeline
         .generators
         .iter()
-        .map(|generator| generator.topic.as_str())
+        .map(|generator| generator.load.topic.as_str())
         .collect();
     names.extend(
         pipeline
@@ -175,35 +167,44 @@ fn written_by(pipeline: &Pipeline) -> BTreeSet<String> {
     sinks.chain(dead_letter).chain([pipeline.state_topic()]).collect()
 }
 
-/// A pattern never matches what the pipeline writes: it would feed on its own results.
 fn read_by(
     selection: &TopicSelection,
     topics: &BTreeMap<String, TopicDescription>,
     written: &BTreeSet<String>,
 ) -> Result<SourceTopics, RunError> {
-    let names: Vec<&String> = match selection {
-        TopicSelection::Names(names) => names.iter().collect(),
-        TopicSelection::Pattern(pattern) => {
-            let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| RunError::Topic(error.to_string()))?;
-            topics
-                .iter()
-                .filter(|(name, topic)| !topic.is_internal && !written.contains(*name) && whole.is_match(name))
-                .map(|(name, _)| name)
-                .collect()
+    match selection {
+        TopicSelection::Names(names) => {
+            let with_partitions = names.iter().map(|name| match topics.get(name) {
+                Some(topic) => Ok((name.clone(), topic.partitions.len())),
+                None => Err(RunError::Topic(format!("topic {name} does not exist"))),
+            });
+            with_partitions.collect()
         }
-    };
-    if names.is_empty() {
-        return Err(RunError::Topic(
-            "topic_pattern matches no topic of the cluster that this pipeline does not write itself".to_owned(),
-        ));
+        TopicSelection::Pattern(pattern) => {
+            let matching = matches(pattern, topics, written)?;
+            if matching.is_empty() {
+                return Err(RunError::Topic(format!(
+                    "topic_pattern \"{pattern}\" matches no topic of the cluster that this pipeline does not write itself"
+                )));
+            }
+            Ok(matching)
+        }
     }
-    let with_partitions = names.into_iter().map(|name| match topics.get(name) {
-        Some(topic) => Ok((name.clone(), topic.partitions.len())),
-        None => Err(RunError::Topic(format!("topic {name} does not exist"))),
-    });
-    Ok(SourceTopics {
-        topics: with_partitions.collect::<Result<_, _>>()?,
-    })
+}
+
+/// A pattern never matches what the pipeline writes: it would feed on its own results.
+fn matches(
+    pattern: &str,
+    topics: &BTreeMap<String, TopicDescription>,
+    written: &BTreeSet<String>,
+) -> Result<SourceTopics, RunError> {
+    let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| RunError::Topic(error.to_string()))?;
+    let matching = topics
+        .iter()
+        .filter(|(name, topic)| !topic.is_internal && !written.contains(*name) && whole.is_match(name));
+    Ok(matching
+        .map(|(name, topic)| (name.clone(), topic.partitions.len()))
+        .collect())
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
         let written = BTreeSet::from(["ads-results".to_owned(), "ads-state".to_owned()]);
         let read = |pattern: &str| {
             let selection = TopicSelection::Pattern(pattern.to_owned());
-            read_by(&selection, &topics, &written).map(|read| read.topics.into_keys().collect::<Vec<_>>())
+            read_by(&selection, &topics, &written).map(|read| read.into_keys().collect::<Vec<_>>())
         };
         assert_eq!(read("ads-.*").unwrap(), ["ads-eu", "ads-us"]);
         assert!(
@@ -241,6 +242,6 @@ mod tests {
     fn a_named_topic_is_read_also_where_the_pipeline_writes_it() {
         let selection = TopicSelection::Names(vec!["loop".to_owned()]);
         let read = read_by(&selection, &cluster(&["loop"]), &BTreeSet::from(["loop".to_owned()])).unwrap();
-        assert!(read.topics.contains_key("loop"));
+        assert!(read.contains_key("loop"));
     }
 }

@@ -1,0 +1,99 @@
+//! Topics that appear, and partitions that are added, while a pipeline runs.
+
+#[path = "process/http.rs"]
+mod http;
+#[path = "process/engine.rs"]
+mod process;
+
+use std::time::Instant;
+
+use http::{PATIENCE, scrape_until, server_of};
+use process::{EmbeddedBroker, command, signal};
+
+const PIPELINE: &str = r#"
+name = "growing"
+[kafka]
+bootstrap.servers = "ADDRESS"
+metadata.max.age.ms = 200
+[trigger]
+interval = "20ms"
+[checkpoint]
+interval = "100ms"
+[server]
+listen = "127.0.0.1:0"
+[sources.events]
+type = "kafka"
+topic_pattern = "ads-.*"
+format = "json"
+kafka = { auto.offset.reset = "earliest" }
+[sources.events.schema]
+id = "int64"
+[transforms.odd]
+type = "filter"
+input = "events"
+where = "id % 2 = 1"
+[sinks.results]
+type = "kafka"
+input = "odd"
+topic = "results"
+"#;
+
+#[test]
+fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs() {
+    let (broker, folder) = (EmbeddedBroker::start(&[]), tempfile::tempdir().unwrap());
+    let create = |topic: &str| {
+        broker
+            .engine(&["topics", "create", topic, "--partitions", "1"])
+            .success();
+    };
+    let produce = |topic: &str, ids: std::ops::Range<u32>| {
+        let lines: String = ids.map(|id| format!("{{\"id\":{id}}}\n")).collect();
+        broker
+            .engine_with_input(&["produce", topic], lines.as_bytes())
+            .success();
+    };
+    let read = |records: f64| (r#"engine_source_records_total{source="events"}"#, records);
+    create("ads-eu");
+    produce("ads-eu", 0..10);
+    let path = folder.path().join("pipeline.toml");
+    std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
+    let mut run = command(&["run", path.to_str().unwrap()]).spawn().unwrap();
+    let server = server_of(&mut run);
+    let (series, records) = read(10.0);
+    scrape_until(&server, series, records);
+
+    create("ads-us");
+    create("other");
+    produce("ads-us", 10..30);
+    produce("other", 0..5);
+    let (series, records) = read(30.0);
+    scrape_until(&server, series, records);
+
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let config = [("bootstrap.servers", broker.address.as_str())];
+        let config = engine_client::ClientConfig::from_properties(config).unwrap();
+        let admin = engine_client::Admin::connect(config).await.unwrap();
+        admin.create_partitions(&[("ads-eu", 3)]).await.unwrap();
+    });
+    produce("ads-eu", 30..90);
+    let (series, records) = read(90.0);
+    let samples = scrape_until(&server, series, records);
+    let partitions = samples
+        .keys()
+        .filter(|series| series.starts_with("engine_source_lag_records"));
+    assert_eq!(partitions.count(), 4, "{samples:#?}");
+
+    signal(&run, "TERM");
+    let deadline = Instant::now() + PATIENCE;
+    while run.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the run did not end");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let results = broker.engine(&["consume", "results", "--from", "beginning", "--until-end"]);
+    let results = results.success();
+    assert_eq!(
+        results.lines().count(),
+        45,
+        "each odd id once: every rebalance began with a checkpoint"
+    );
+}

@@ -1,0 +1,151 @@
+//! A sink that stands still keeps memory bounded and loses nothing; a generator that fails ends the run at once.
+
+#[path = "process/http.rs"]
+mod http;
+#[path = "process/engine.rs"]
+mod process;
+
+use std::time::{Duration, Instant};
+
+use engine_broker::{Broker, BrokerConfig, Fault, FaultAction};
+use http::{PATIENCE, get, scrape, server_of};
+use process::{EmbeddedBroker, command, engine};
+
+/// Kafka's number of the Produce API.
+const PRODUCE: i16 = 0;
+const EVENTS: u64 = 60_000;
+
+/// Every event to a topic. What the process may hold is small beside the 15 MB of the events.
+const PIPELINE: &str = r#"
+name = "stalled"
+[kafka]
+bootstrap.servers = "ADDRESS"
+[trigger]
+interval = "20ms"
+max_records = 2_000
+[checkpoint]
+interval = "200ms"
+[server]
+listen = "127.0.0.1:0"
+[sources.events]
+type = "kafka"
+topics = ["events"]
+format = "json"
+kafka = { auto.offset.reset = "earliest", fetch.prefetch.bytes = 1_000_000, max.partition.fetch.bytes = 200_000 }
+[sources.events.schema]
+user_id = "string"
+page_id = "string"
+ad_id = "string"
+ip_address = "string"
+[transforms.all]
+type = "filter"
+input = "events"
+where = "ad_id is not null"
+[sinks.results]
+type = "kafka"
+input = "all"
+topic = "results"
+kafka = { buffer.memory = 1_000_000, batch.size = 100_000 }
+"#;
+
+#[test]
+fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
+    let network = tokio::runtime::Runtime::new().unwrap();
+    let config = BrokerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        default_partitions: 2,
+        ..BrokerConfig::default()
+    };
+    let broker = network.block_on(Broker::start(config)).unwrap();
+    let address = broker.address().to_string();
+    let count = EVENTS.to_string();
+    let flags = [
+        "--rate",
+        "max",
+        "--count",
+        &count,
+        "--topic",
+        "events",
+        "--bootstrap-servers",
+        &address,
+    ];
+    engine(&[&["generate", "ads"], &flags[..]].concat()).success();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    std::fs::write(&path, PIPELINE.replace("ADDRESS", &address)).unwrap();
+    let run = ["run", path.to_str().unwrap(), "--until-end"];
+    let mut child = command(&run).spawn().unwrap();
+    let server = server_of(&mut child);
+    // Nobody takes records any more: the producer keeps its own and tries on.
+    broker.inject(Fault {
+        api_key: PRODUCE,
+        skip: 0,
+        times: u32::MAX,
+        action: FaultAction::Disconnect,
+    });
+    let records =
+        |samples: &std::collections::BTreeMap<String, f64>| samples[r#"engine_source_records_total{source="events"}"#];
+    let memory = "engine_process_resident_memory_bytes";
+    let deadline = Instant::now() + PATIENCE;
+    let stalled = loop {
+        let before = scrape(&server);
+        std::thread::sleep(Duration::from_secs(1));
+        let after = scrape(&server);
+        if records(&after) > 0.0 && records(&before) == records(&after) {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "it never stood still: {after:#?}");
+    };
+    assert!(records(&stalled) < EVENTS as f64 / 2.0, "{stalled:#?}");
+    std::thread::sleep(Duration::from_secs(3));
+    let later = scrape(&server);
+    assert_eq!(records(&later), records(&stalled), "nothing is read that nobody takes");
+    assert!(
+        later[memory] < stalled[memory] + 5e6,
+        "{} bytes, then {}",
+        stalled[memory],
+        later[memory]
+    );
+    assert_eq!(get(&server, "/healthz").unwrap().0, 200);
+
+    broker.clear_faults();
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("the run did not go on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+    let flags = ["--from", "beginning", "--until-end", "--bootstrap-servers", &address];
+    let results = engine(&[&["consume", "results"], &flags[..]].concat()).success();
+    assert_eq!(results.lines().count() as u64, EVENTS);
+    network.block_on(broker.shutdown());
+}
+
+#[test]
+fn a_generator_that_fails_ends_the_run_at_once() {
+    let (broker, folder) = (EmbeddedBroker::start(&[]), tempfile::tempdir().unwrap());
+    let path = folder.path().join("pipeline.toml");
+    let generators = r#"
+[generators.good]
+kind = "ads"
+topic = "events"
+rate = 10
+[generators.bad]
+kind = "fixed"
+topic = "events"
+message_size = "3MB"
+"#;
+    let text = format!("{}{generators}", PIPELINE.replace("ADDRESS", &broker.address));
+    std::fs::write(&path, text).unwrap();
+    let started = Instant::now();
+    let stderr = engine(&["run", path.to_str().unwrap()]).failure(1);
+    assert!(stderr.contains("generator \"bad\""), "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
