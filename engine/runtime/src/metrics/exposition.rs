@@ -7,9 +7,9 @@ use engine_client::LatencyStats;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use super::snapshot::{RequestMetrics, SinkMetrics, Snapshot, SourceMetrics, StateMetrics};
@@ -39,33 +39,27 @@ pub fn render(snapshot: &Snapshot) -> String {
         sinks.iter().map(|one| (of_sink(one), one.bytes)),
     );
     let checkpoint = &snapshot.checkpoint;
-    let one = |count| [(Vec::new(), count)];
-    counters(
-        &mut registry,
-        "engine_checkpoint_completed",
-        "Checkpoints completed",
-        one(checkpoint.completed),
-    );
-    counters(
-        &mut registry,
+    let completed = ConstCounter::new(checkpoint.completed);
+    registry.register("engine_checkpoint_completed", "Checkpoints completed", completed);
+    registry.register(
         "engine_checkpoint_failures",
         "Checkpoints that were begun and did not become whole",
-        one(checkpoint.failed),
+        ConstCounter::new(checkpoint.failed),
     );
-    let maybe = |value: Option<f64>| value.map(|value| (Vec::new(), value));
-    gauges(
-        &mut registry,
-        "engine_checkpoint_age_seconds",
-        "Time since the last checkpoint",
-        maybe(checkpoint.age_seconds),
-    );
-    let duration = maybe(checkpoint.duration_seconds);
-    gauges(
-        &mut registry,
-        "engine_checkpoint_duration_seconds",
-        "Duration of the last checkpoint",
-        duration,
-    );
+    if let Some(age) = checkpoint.age_seconds {
+        registry.register(
+            "engine_checkpoint_age_seconds",
+            "Time since the last checkpoint",
+            ConstGauge::new(age),
+        );
+    }
+    if let Some(duration) = checkpoint.duration_seconds {
+        registry.register(
+            "engine_checkpoint_duration_seconds",
+            "Duration of the last checkpoint",
+            ConstGauge::new(duration),
+        );
+    }
     let requests = &snapshot.requests;
     let of_api = |request: &RequestMetrics| vec![("api", request.api.clone())];
     let latencies = requests.iter().map(|one| (of_api(one), one.latency));
@@ -90,15 +84,16 @@ pub fn render(snapshot: &Snapshot) -> String {
     gauges(&mut registry, "engine_state_rows", "Groups in open windows", rows);
     let bytes = state.iter().map(|one| (of_state(one), whole(one.bytes)));
     gauges(&mut registry, "engine_state_bytes", "Memory of open windows", bytes);
-    let resident = [(Vec::new(), whole(snapshot.process.resident_bytes))];
-    gauges(
-        &mut registry,
+    registry.register(
         "engine_process_resident_memory_bytes",
         "Resident memory",
-        resident,
+        ConstGauge::new(whole(snapshot.process.resident_bytes)),
     );
-    let cpu = [(Vec::new(), snapshot.process.cpu_seconds)];
-    seconds(&mut registry, "engine_process_cpu_seconds", "Processor time", cpu);
+    registry.register(
+        "engine_process_cpu_seconds",
+        "Processor time",
+        ConstCounter::new(snapshot.process.cpu_seconds),
+    );
     let mut text = String::new();
     if encode(&mut text, &registry).is_err() {
         // Writing into a string fails only if the encoder itself refuses a value.
@@ -171,15 +166,6 @@ fn counters(registry: &mut Registry, name: &str, help: &str, values: impl IntoIt
     registry.register(name, help, family);
 }
 
-/// Adds a counter of seconds; its name gets the suffix `_total`.
-fn seconds(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
-    let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
-    for (labels, value) in values {
-        family.get_or_create(&labels).inc_by(value);
-    }
-    registry.register(name, help, family);
-}
-
 fn gauges(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
     let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
     for (labels, value) in values {
@@ -220,14 +206,14 @@ impl EncodeMetric for LatencyHistograms {
     }
 }
 
-/// (upper bound in seconds, how many are in this bucket); the last bound is the largest number there is.
+/// (upper bound in seconds, how many are in this bucket); the last bucket has no bound.
 fn buckets(latency: &LatencyStats) -> Vec<(f64, u64)> {
     let (first, last) = (*BUCKETS.start(), *BUCKETS.end());
     let mut buckets: Vec<(f64, u64)> = BUCKETS
         .map(|power| ((1u64 << power) as f64 / 1e6, latency.buckets[power]))
         .collect();
     buckets[0].1 += latency.buckets[..first].iter().sum::<u64>();
-    buckets.push((f64::MAX, latency.buckets[last + 1..].iter().sum()));
+    buckets.push((f64::INFINITY, latency.buckets[last + 1..].iter().sum()));
     buckets
 }
 
