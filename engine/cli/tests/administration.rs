@@ -223,11 +223,14 @@ fn latency_is_the_record_s_timestamp_minus_the_column() {
         .success();
     let report = object(&broker.engine(&["latency", "results", "--json"]).success());
     assert_eq!(
-        (&report["overall"]["count"], &report["overall"]["p50_ms"]),
-        (&json!(100), &json!(50))
+        (&report["overall"]["count"], &report["negative"]),
+        (&json!(100), &json!(0))
     );
-    assert_eq!(report["overall"]["max_ms"], 100);
-    assert_eq!(report["windows"][0]["window_start"], 0);
+    for (percentile, seconds) in [("p50_seconds", 0.05), ("max_seconds", 0.1)] {
+        let found = report["overall"][percentile].as_f64().unwrap();
+        assert!((found / seconds - 1.0).abs() < 1e-3, "{percentile}: {found}");
+    }
+    assert_eq!(report["windows"][0]["window_start_ms"], 0);
     let folder = tempfile::tempdir().unwrap();
     let hgrm = folder.path().join("latency.hgrm");
     let text = broker

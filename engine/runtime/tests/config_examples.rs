@@ -69,11 +69,43 @@ fn the_reference_describes_every_key_of_every_table() {
         let heading = format!("`{table}`");
         let section = text.split("\n## ").find(|section| section.starts_with(&heading));
         let section = section.unwrap_or_else(|| panic!("config.md has no section {heading}"));
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let described: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
         for key in *keys {
             assert!(
-                section.contains(&format!("| `{key}` |")),
+                described.contains(key),
                 "config.md: {heading} does not describe `{key}`"
             );
         }
+        for key in described {
+            assert!(
+                keys.contains(&key),
+                "config.md: {heading} describes `{key}`, which no file may have"
+            );
+        }
     }
+}
+
+/// Every pipeline in the documents is complete: a reader may copy it.
+#[test]
+fn every_toml_of_the_documents_is_a_valid_pipeline() {
+    let mut documents = vec![root().join("README.md")];
+    let docs = fs::read_dir(root().join("engine/docs")).unwrap();
+    documents.extend(docs.map(|entry| entry.unwrap().path()));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let surroundings = Surroundings {
+        overrides: &[],
+        variable: &|_| None,
+    };
+    let mut pipelines = 0;
+    for path in documents {
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            let name = path.display().to_string();
+            config::parse(&name, block.as_bytes(), &surroundings).unwrap_or_else(|error| panic!("{error}"));
+            pipelines += 1;
+        }
+    }
+    assert!(pipelines >= 1, "the README shows a pipeline");
 }
