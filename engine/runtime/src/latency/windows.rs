@@ -117,7 +117,10 @@ mod tests {
         let mut latencies = WindowLatencies::default();
         latencies.record(Some(0), -1);
         let report = latencies.report();
-        assert_eq!((report.negative, report.overall.count, report.windows[0].latency.count), (1, 0, 0));
+        assert_eq!(
+            (report.negative, report.overall.count, report.windows[0].latency.count),
+            (1, 0, 0)
+        );
     }
 
     #[test]

@@ -106,7 +106,10 @@ fn percentiles(latency: &LatencySummary) -> String {
 mod tests {
     use std::time::Duration;
 
-    use engine_runtime::progress::{RunStatus, SinkSummary, StageSummary, WindowSummary};
+    use engine_runtime::{
+        latency::WindowSummary,
+        progress::{RunStatus, SinkSummary, StageSummary},
+    };
 
     use super::*;
 
