@@ -15,6 +15,12 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// `1 record`, `1,200 records`
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(number))
+}
+
 /// `950`, `12.3 k`, `4.56 M`: three digits that matter.
 pub(crate) fn short(number: f64) -> String {
     let (scaled, unit) = match number {
@@ -48,6 +54,10 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+        assert_eq!(
+            (counted(1, "topic"), counted(0, "topic")),
+            ("1 topic".into(), "0 topics".into())
+        );
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn offsets_are_not_reset_under_living_members() {
     );
     let reset = ["groups", "reset-offsets", "g", "--topic", "t", "--to", "end"];
     let stderr = broker.engine(&reset).failure(1);
-    assert!(stderr.contains("group g is Stable with 1 members"), "{stderr}");
+    assert!(stderr.contains("group g is Stable with 1 member;"), "{stderr}");
     signal(&member, "TERM");
     assert_eq!(member.wait().unwrap().code(), Some(130));
     broker.engine(&reset).success();
@@ -142,9 +142,15 @@ fn offsets_are_not_reset_under_living_members() {
 fn what_does_not_exist_is_named() {
     let broker = EmbeddedBroker::start(&[]);
     for (arguments, message) in [
-        (&["topics", "describe", "nothing"][..], "cannot describe topic nothing"),
+        (
+            &["topics", "describe", "nothing"][..],
+            "cannot describe topic nothing: there is no such topic",
+        ),
         (&["topics", "delete", "nothing"], "cannot delete topic nothing"),
-        (&["topics", "clear", "nothing"], "cannot describe topic nothing"),
+        (
+            &["topics", "clear", "nothing"],
+            "cannot clear topic nothing: there is no such topic",
+        ),
         (&["groups", "describe", "nobody"], "cannot describe group nobody"),
         (&["groups", "delete", "nobody"], "cannot delete group nobody"),
         (&["latency", "nothing"], "there is no topic nothing"),
@@ -152,6 +158,12 @@ fn what_does_not_exist_is_named() {
         let stderr = broker.engine(arguments).failure(1);
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
+    broker.engine(&["topics", "create", "here"]).success();
+    let stderr = broker.engine(&["topics", "delete", "nothing", "here"]).failure(1);
+    assert!(
+        stderr.starts_with("deleted here\nerror: cannot delete topic nothing"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `engine broker`: the embedded broker on its own.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
 
 use clap::Args;
 use engine_broker::{Broker, BrokerConfig};
@@ -12,7 +15,7 @@ use crate::{global_options::GlobalOptions, logging::notice, output, signal::Stop
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArguments {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9092", value_parser = listen_address)]
     listen: SocketAddr,
 
     /// Keep topics and offsets in this folder; without it, everything is in memory
@@ -30,6 +33,16 @@ pub(crate) struct BrokerArguments {
     /// Do not create topics on first use
     #[arg(long)]
     no_auto_create: bool,
+}
+
+/// An address, or a name of this machine such as `localhost`.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let expected = |_| "expected ADDRESS:PORT, such as 127.0.0.1:9092 or 0.0.0.0:9092".to_owned();
+    let addresses = text.to_socket_addrs().map_err(expected)?;
+    // Clients try the addresses of `localhost` in turn; the older kind is the one they all have.
+    let all: Vec<SocketAddr> = addresses.collect();
+    let found = all.iter().find(|address| address.is_ipv4()).or(all.first());
+    found.copied().ok_or_else(|| format!("{text} has no address"))
 }
 
 pub(crate) async fn run(arguments: BrokerArguments, global: &GlobalOptions) -> anyhow::Result<()> {

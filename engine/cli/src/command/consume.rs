@@ -167,13 +167,15 @@ impl Reading {
             .consumer
             .partition_count(topic)
             .await?
-            .with_context(|| format!("there is no topic {topic}"))?;
+            .with_context(|| format!("there is no topic {topic}; `engine topics list` names them all"))?;
         let mut numbers: Vec<i32> = (0..count).collect();
         if !self.arguments.partition.is_empty() {
             if let Some(wrong) = self.arguments.partition.iter().find(|number| !numbers.contains(number)) {
-                return Err(
-                    UsageError(format!("{topic} has {count} partitions, there is no partition {wrong}")).into(),
-                );
+                return Err(UsageError(format!(
+                    "{topic} has partitions 0 to {}, there is no partition {wrong}",
+                    count - 1
+                ))
+                .into());
             }
             numbers.retain(|number| self.arguments.partition.contains(number));
         }

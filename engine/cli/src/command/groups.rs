@@ -7,7 +7,7 @@ use clap::Subcommand;
 use engine_client::Admin;
 use serde_json::json;
 
-use super::{confirmation::confirm_on_terminal, refusals::all};
+use super::{confirmation::confirm_on_terminal, refusals::split};
 use crate::{connection, global_options::GlobalOptions, logging::notice, output::Output};
 use describe::describe;
 use reset::{ResetArguments, reset};
@@ -55,10 +55,13 @@ pub(crate) async fn run(command: GroupsCommand, global: &GlobalOptions) -> anyho
                 confirm_on_terminal(&format!("delete {}?", groups.join(", ")))?;
             }
             let names: Vec<&str> = groups.iter().map(String::as_str).collect();
-            all("delete group", admin.delete_groups(&names).await?)?;
+            let (deleted, outcome) = split("delete group", admin.delete_groups(&names).await?);
             if !global.quiet {
-                groups.iter().for_each(|group| notice(format_args!("deleted {group}")));
+                deleted
+                    .iter()
+                    .for_each(|(group, ())| notice(format_args!("deleted {group}")));
             }
+            outcome?;
         }
     }
     output.flush()?;

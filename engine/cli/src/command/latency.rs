@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    connection, failure::Interrupted, global_options::GlobalOptions, logging::notice, output, signal::StopSignal,
-    time_argument::PositionArgument,
+    connection, failure::Interrupted, global_options::GlobalOptions, logging::notice, output, quantity,
+    signal::StopSignal, time_argument::PositionArgument,
 };
 
 /// How long an idle reader waits before it looks at its positions again.
@@ -67,15 +67,16 @@ pub(crate) async fn run(arguments: LatencyArguments, global: &GlobalOptions) -> 
     let report = results.latencies.report();
     anyhow::ensure!(
         report.overall.count + report.negative > 0,
-        "topic {} has no results to measure: {} records, none with a time in column {}",
+        "topic {} has no results to measure: {}, none with a time in column {}",
         arguments.topic,
-        results.without_column,
+        quantity::counted(results.without_column, "record"),
         arguments.column
     );
     if results.without_column > 0 && !global.quiet {
         notice(format_args!(
-            "{} records without a time in column {}",
-            results.without_column, arguments.column
+            "{} without a time in column {}",
+            quantity::counted(results.without_column, "record"),
+            arguments.column
         ));
     }
     output::print(&report, global.json, || table::text(&report, &arguments.column))?;
@@ -93,7 +94,7 @@ async fn read_to_end(mut consumer: Consumer, arguments: &LatencyArguments) -> an
     let count = consumer
         .partition_count(topic)
         .await?
-        .with_context(|| format!("there is no topic {topic}"))?;
+        .with_context(|| format!("there is no topic {topic}; `engine topics list` names them all"))?;
     let partitions: Vec<TopicPartition> = (0..count)
         .map(|number| TopicPartition::new(topic.as_str(), number))
         .collect();

@@ -69,8 +69,8 @@ pub(crate) async fn run(arguments: ProduceArguments, global: &GlobalOptions) -> 
         .with_context(|| format!("not everything arrived in {}", arguments.topic));
     if !global.quiet && closed.is_ok() {
         notice(format_args!(
-            "{} records to {} in {}",
-            quantity::grouped(records),
+            "{} to {} in {}",
+            quantity::counted(records, "record"),
             arguments.topic,
             quantity::duration(started.elapsed())
         ));

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     confirmation::confirm_on_terminal,
     offsets::partitions_of,
-    refusals::{all, unless_they_exist},
+    refusals::{all, split, unless_they_exist},
 };
 use crate::{
     connection,
@@ -80,12 +80,13 @@ pub(crate) async fn run(command: TopicsCommand, global: &GlobalOptions) -> anyho
     let mut output = Output::stdout();
     match command {
         TopicsCommand::List { internal } => list(&admin, internal, global.json, &mut output).await?,
-        TopicsCommand::Create(arguments) => tell(global, "created", &create(&admin, &arguments).await?),
+        TopicsCommand::Create(arguments) => create(&admin, &arguments, global).await?,
         TopicsCommand::Delete(arguments) => {
             confirm("delete", &arguments)?;
             let names: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
-            all("delete topic", admin.delete_topics(&names).await?)?;
-            tell(global, "deleted", &arguments.topics);
+            let (deleted, outcome) = split("delete topic", admin.delete_topics(&names).await?);
+            tell(global, "deleted", deleted.iter().map(|(name, ())| name));
+            outcome?;
         }
         TopicsCommand::Clear(arguments) => {
             confirm("delete all records of", &arguments)?;
@@ -96,7 +97,7 @@ pub(crate) async fn run(command: TopicsCommand, global: &GlobalOptions) -> anyho
             let topics = if topics.is_empty() {
                 listed(&admin, false).await?
             } else {
-                described(&admin, &topics).await?
+                described("describe topic", &admin, &topics).await?
             };
             for topic in topics {
                 describe(&admin, &topic, global.json, &mut output).await?;
@@ -130,8 +131,7 @@ async fn listed(admin: &Admin, internal: bool) -> anyhow::Result<Vec<TopicDescri
     Ok(topics)
 }
 
-/// Creates topics and names those that did not exist.
-async fn create(admin: &Admin, arguments: &CreateArguments) -> anyhow::Result<Vec<String>> {
+async fn create(admin: &Admin, arguments: &CreateArguments, global: &GlobalOptions) -> anyhow::Result<()> {
     let topics: Vec<NewTopic> = arguments
         .topics
         .iter()
@@ -146,12 +146,13 @@ async fn create(admin: &Admin, arguments: &CreateArguments) -> anyhow::Result<Ve
     if arguments.if_not_exists {
         outcomes = unless_they_exist(outcomes);
     }
-    let created = all("create topic", outcomes)?;
-    Ok(created.into_iter().map(|(name, ())| name).collect())
+    let (created, outcome) = split("create topic", outcomes);
+    tell(global, "created", created.iter().map(|(name, ())| name));
+    outcome
 }
 
 async fn clear(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
-    let everything: Vec<(TopicPartition, i64)> = described(admin, names)
+    let everything: Vec<(TopicPartition, i64)> = described("clear topic", admin, names)
         .await?
         .iter()
         .flat_map(|topic| partitions_of(topic).into_iter().map(|tp| (tp, TO_THE_END)))
@@ -160,16 +161,18 @@ async fn clear(admin: &Admin, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn described(admin: &Admin, names: &[String]) -> anyhow::Result<Vec<TopicDescription>> {
+async fn described(operation: &str, admin: &Admin, names: &[String]) -> anyhow::Result<Vec<TopicDescription>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let described = all("describe topic", admin.describe_topics(&names).await?)?;
+    let described = all(operation, admin.describe_topics(&names).await?)?;
     Ok(described.into_iter().map(|(_, topic)| topic).collect())
 }
 
 /// Says what was done, one line for each: scripts have the exit code.
-fn tell(global: &GlobalOptions, done: &str, topics: &[String]) {
+fn tell<'a>(global: &GlobalOptions, done: &str, topics: impl IntoIterator<Item = &'a String>) {
     if !global.quiet {
-        topics.iter().for_each(|topic| notice(format_args!("{done} {topic}")));
+        topics
+            .into_iter()
+            .for_each(|topic| notice(format_args!("{done} {topic}")));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         refusals::all,
     },
     output::Output,
+    quantity,
 };
 
 /// The state of a group that does not exist, on brokers before 4.0; newer ones refuse to describe it.
@@ -25,7 +26,7 @@ pub(super) async fn describe(admin: &Admin, name: &str, json: bool, output: &mut
         let described = Described::of(admin, &group).await?;
         anyhow::ensure!(
             group.state != DEAD || !described.committed.is_empty(),
-            "cannot describe group {name}: there is no such group"
+            "cannot describe group {name}: there is no such group; `engine groups list` names them all"
         );
         if json {
             output.json(&described.object())?;
@@ -106,10 +107,10 @@ impl<'a> Described<'a> {
             protocol => format!(", assignor {protocol}"),
         };
         output.line(format!(
-            "{}: {}, {} members{protocol}",
+            "{}: {}, {}{protocol}",
             group.group,
             group.state,
-            group.members.len()
+            quantity::counted(group.members.len() as u64, "member")
         ))?;
         let idle = group.members.iter().filter(|member| member.assignment.is_empty());
         let rows: Vec<Vec<String>> = self

@@ -14,6 +14,7 @@ use crate::{
     },
     failure::UsageError,
     output::Output,
+    quantity,
     time_argument::PositionArgument,
 };
 
@@ -95,10 +96,11 @@ async fn refuse_with_members(admin: &Admin, group: &str) -> anyhow::Result<()> {
     for (_, described) in admin.describe_groups(&[group]).await? {
         // A group that does not exist yet may be given offsets.
         let Ok(described) = described else { continue };
-        let (state, members) = (&described.state, described.members.len());
+        let (state, members) = (&described.state, described.members.len() as u64);
         ensure!(
             members == 0,
-            "group {group} is {state} with {members} members; its offsets can be reset when they have left"
+            "group {group} is {state} with {}; its offsets can be reset when none is left",
+            quantity::counted(members, "member")
         );
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use engine_runtime::progress::RunStarted;
 
-use crate::time_argument::rfc3339;
+use crate::{quantity, time_argument::rfc3339};
 
 /// Partitions whose restored offsets are named one by one; more are counted.
 const OFFSETS_SHOWN_MAX: usize = 8;
@@ -21,8 +21,10 @@ pub(super) fn text(started: &RunStarted, embedded: bool) -> String {
     ];
     for topic in &started.topics {
         lines.push(format!(
-            "  reading   {} ({} partitions) as {}",
-            topic.topic, topic.partitions, topic.source
+            "  reading   {} ({}) as {}",
+            topic.topic,
+            quantity::counted(topic.partitions as u64, "partition"),
+            topic.source
         ));
     }
     lines.push(match &started.restored {

@@ -103,9 +103,9 @@ impl<'a> Described<'a> {
     fn print(&self, output: &mut Output) -> anyhow::Result<()> {
         let topic = self.topic;
         output.line(format!(
-            "{}: {} partitions, replication factor {}{}",
+            "{}: {}, replication factor {}{}",
             topic.name,
-            topic.partitions.len(),
+            quantity::counted(topic.partitions.len() as u64, "partition"),
             replication_factor(topic),
             topic.topic_id.as_ref().map_or(String::new(), |id| format!(", id {id}"))
         ))?;
