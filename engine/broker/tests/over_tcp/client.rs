@@ -40,7 +40,11 @@ pub(crate) async fn start_with(config: BrokerConfig) -> Broker {
 
 impl RawClient {
     pub(crate) async fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.address()).await.expect("the broker listens");
+        Self::connect_to(broker.address()).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the broker listens");
         Self {
             stream,
             buffer: BytesMut::new(),
@@ -52,6 +56,14 @@ impl RawClient {
     pub(crate) async fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request).await;
         self.answer::<R>(version).await.expect("an answer")
+    }
+
+    /// `None` if the broker is gone, which may show while the request is written.
+    pub(crate) async fn try_ask<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+        self.correlation_id += 1;
+        let frame = encode_request(version, self.correlation_id, Some("raw"), request).expect("a possible request");
+        self.stream.write_all(&frame).await.ok()?;
+        self.answer::<R>(version).await
     }
 
     pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) {

@@ -6,6 +6,7 @@ mod faults;
 mod fetching;
 mod groups;
 mod hostile;
+mod killed;
 mod producing;
 mod topics;
 mod versions;
