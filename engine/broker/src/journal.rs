@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, BufMut};
 use tracing::warn;
 
+use crate::disk_wait::wait_for_disk;
 use crate::journal::fact::Fact;
 
 const FILE_NAME: &str = "journal.log";
@@ -143,7 +144,7 @@ impl JournalFile {
 
     /// Puts a file that holds only what is live in the place of this one.
     fn rewrite(&mut self) -> io::Result<()> {
-        (self.file, self.size) = write_new(&self.directory, &self.live)?;
+        (self.file, self.size) = wait_for_disk(|| write_new(&self.directory, &self.live))?;
         self.live_size = self.size;
         self.rewrite_at = 0;
         self.has_torn_tail = false;
@@ -155,7 +156,13 @@ impl JournalFile {
             self.rewrite()?;
         }
         let written = self.file.write_all(&change.bytes);
-        if let Err(error) = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) }) {
+        if let Err(error) = written.and_then(|()| {
+            if sync {
+                wait_for_disk(|| self.file.sync_data())
+            } else {
+                Ok(())
+            }
+        }) {
             self.has_torn_tail = self.file.set_len(self.size).is_err();
             return Err(error);
         }

@@ -28,6 +28,7 @@ mod broker;
 mod config;
 mod connection;
 mod coordinator;
+mod disk_wait;
 mod exchange;
 mod fault;
 mod group;

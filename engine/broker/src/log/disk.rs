@@ -6,7 +6,8 @@
 //! acknowledged records.
 //!
 //! All I/O here is blocking: reads hit the page cache, writes go to it, as in Apache Kafka's request threads.
-//! With [`FsyncPolicy::EveryAppend`](crate::FsyncPolicy) an append waits for the disk.
+//! With [`FsyncPolicy::EveryAppend`](crate::FsyncPolicy) an append waits for the disk, otherwise the one that
+//! begins a segment does, for the segment before it.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -19,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::warn;
 
 use crate::batch;
+use crate::disk_wait::wait_for_disk;
 use crate::log::producer_state::ProducerStates;
 use crate::log::{Entry, Payload};
 
@@ -96,14 +98,14 @@ impl DiskLog {
         }
         let size = (head.len() + rest.len()) as u64;
         if self.active().size > 0 && self.active().size + size > self.segment_bytes {
-            self.active().file.sync_data()?;
+            wait_for_disk(|| self.active().file.sync_data())?;
             self.segments.push_back(Segment::open(&self.directory, base_offset)?);
         }
         let active = self.segments.back_mut().expect("a log always has an active segment");
         let position = active.size;
         let written = write_both(&active.file, head, rest);
         let written = if sync {
-            written.and_then(|()| active.file.sync_data())
+            written.and_then(|()| wait_for_disk(|| active.file.sync_data()))
         } else {
             written
         };
