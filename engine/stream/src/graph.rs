@@ -4,6 +4,7 @@
 pub(crate) mod check;
 pub(crate) mod error;
 pub(crate) mod needed;
+pub(crate) mod node_rows;
 pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod planner;

@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod group_index;
 pub(crate) mod merge;
+pub(crate) mod partial;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -10,4 +11,5 @@ pub(crate) mod tumbling;
 
 pub use error::WindowError;
 pub use merge::WindowMerger;
-pub use tumbling::{PartialWindows, TumblingOptions, TumblingWindow, UpdateOutcome, WINDOW_END, WINDOW_START};
+pub use partial::{PartialWindows, UpdateOutcome};
+pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use arrow::datatypes::Schema;
+
+use crate::expression::error::ExpressionError;
+use crate::expression::nearest::nearest;
 use crate::window::error::WindowError;
 
 /// One mistake in a graph.
@@ -53,6 +57,28 @@ impl GraphError {
             position: None,
             message: message.into(),
             suggestion: None,
+        }
+    }
+
+    pub(crate) fn of_expression(part: &GraphPart, option: &str, error: ExpressionError) -> Self {
+        let ExpressionError {
+            message,
+            position,
+            suggestion,
+        } = error;
+        GraphError {
+            position,
+            suggestion,
+            ..GraphError::new(part, option, message)
+        }
+    }
+
+    pub(crate) fn unknown_column(part: &GraphPart, option: &str, name: &str, columns: &Schema) -> Self {
+        let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
+        let message = format!("there is no column \"{name}\"; the columns are {}", names.join(", "));
+        GraphError {
+            suggestion: nearest(name, names),
+            ..GraphError::new(part, option, message)
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::check::{NodeRows, checked};
+use super::check::checked;
+use super::node_rows::NodeRows;
 use super::order::{NodeId, Order};
 use super::spec::{GraphSpec, TransformKind};
 use crate::expression::aggregate::AggregateExpression;

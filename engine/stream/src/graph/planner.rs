@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::check::{NodeRows, check, checked, tumbling};
+use super::check::window::tumbling;
+use super::check::{check, checked};
 use super::error::GraphError;
 use super::needed::needed_columns;
+use super::node_rows::NodeRows;
 use super::order::{NodeId, Order, order};
 use super::plan::{GraphPlan, NodeInfo, NodeKind, Operator, Projection, SinkColumns, SourcePlan, Stage};
 use super::spec::{GraphSpec, TransformKind, WindowSpec};

@@ -9,7 +9,8 @@ use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
 use crate::window::error::WindowError;
 use crate::window::merge::WindowMerger;
-use crate::window::tumbling::{PartialWindows, TumblingWindow};
+use crate::window::partial::PartialWindows;
+use crate::window::tumbling::TumblingWindow;
 
 /// Rows for a sink.
 #[derive(Debug, Clone)]

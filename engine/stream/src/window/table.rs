@@ -1,7 +1,7 @@
 //! Open windows and their aggregates: what partial windows and the merger have in common.
 //!
 //! Each window has its own groups and accumulators, so closing one is taking it out of a map.
-//! Never here: which windows are late or closed (see `tumbling`).
+//! Never here: which windows are late or closed (see `partial`).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,20 +1,16 @@
-//! Tumbling windows: `[start, end)`, aligned to 1970, aggregated per group.
+//! What a tumbling window is: `[start, end)`, aligned to 1970, aggregated per group; its columns, resolved and checked.
 //!
-//! The state of each source partition is a [`PartialWindows`] of its own, so that it can move with the partition.
-//! A window is emitted once, when the watermark has passed its end and the allowed lateness.
+//! Never here: rows or state (see `partial`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use datafusion_expr::GroupsAccumulator;
 
 use super::error::WindowError;
 use super::group_index::GroupKeys;
-use super::table::{WindowRows, WindowTable};
-use crate::event_time::EventTimes;
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::{type_name, utc};
 
@@ -22,9 +18,6 @@ use crate::schema::{type_name, utc};
 pub const WINDOW_START: &str = "window_start";
 /// The end of a window, in every window's columns.
 pub const WINDOW_END: &str = "window_end";
-
-/// The metadata key under which a snapshot says which watermark had closed windows.
-const CLOSED_THROUGH: &str = "closed_through";
 
 /// What a tumbling window computes, as options for [`TumblingWindow::new`].
 #[derive(Debug, Clone)]
@@ -48,11 +41,11 @@ pub struct TumblingOptions {
 /// A tumbling window over rows of one schema.
 #[derive(Debug, Clone)]
 pub struct TumblingWindow {
-    time_column: usize,
+    pub(crate) time_column: usize,
     size: i64,
     allowed_lateness: i64,
     key_columns: Vec<usize>,
-    keep_late_rows: bool,
+    pub(crate) keep_late_rows: bool,
     pub(crate) keys: GroupKeys,
     pub(crate) aggregates: Vec<(String, AggregateExpression)>,
     pub(crate) groups_max: usize,
@@ -151,14 +144,14 @@ impl TumblingWindow {
     }
 
     /// The start of the window that a time is in; `None` if the window reaches beyond the range of `i64` nanoseconds.
-    fn window_start(&self, time: i64) -> Option<i64> {
+    pub(crate) fn window_start(&self, time: i64) -> Option<i64> {
         let start = time.div_euclid(self.size).checked_mul(self.size)?;
         start.checked_add(self.size)?;
         Some(start)
     }
 
     /// Windows that start before this are closed at a watermark.
-    fn closed_before(&self, watermark: i64) -> i64 {
+    pub(crate) fn closed_before(&self, watermark: i64) -> i64 {
         // start + size + allowed_lateness <= watermark
         watermark
             .saturating_sub(self.allowed_lateness)
@@ -214,134 +207,4 @@ fn describe(schema: &Schema) -> String {
         .map(|field| format!("{} {}", field.name(), type_name(field.data_type())))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The open windows of one source partition: mergeable with those of others.
-///
-/// Bounded by `groups_max`. After an error the state is incomplete and must be thrown away.
-#[derive(Debug)]
-pub struct PartialWindows {
-    window: Arc<TumblingWindow>,
-    table: WindowTable,
-    /// Windows that start before this have been taken, and are not opened again.
-    taken_before: Option<i64>,
-}
-
-/// What became of the rows of a micro-batch.
-#[derive(Debug, Default)]
-pub struct UpdateOutcome {
-    /// The late rows, if the window was told to keep them.
-    pub late: Option<RecordBatch>,
-    /// How many rows were late.
-    pub late_rows: u64,
-    /// Rows without an event time, or in a window that reaches beyond the range of `i64` nanoseconds: in no window.
-    pub unplaced_rows: u64,
-}
-
-impl PartialWindows {
-    /// No open windows.
-    pub fn new(window: Arc<TumblingWindow>) -> Self {
-        PartialWindows {
-            window,
-            table: WindowTable::new(),
-            taken_before: None,
-        }
-    }
-
-    /// Adds rows. A row is late if its window had closed by the watermark `closed_before`, the source's before this micro-batch.
-    pub fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
-        let window = Arc::clone(&self.window);
-        let column = batch.column(window.time_column);
-        let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
-            column: batch.schema_ref().field(window.time_column).name().clone(),
-        })?;
-        let late_before = closed_before
-            .map(|watermark| window.closed_before(watermark))
-            .max(self.taken_before);
-        let late_before = late_before.unwrap_or(i64::MIN);
-        let mut outcome = UpdateOutcome::default();
-        let mut rows = WindowRows::default();
-        let mut late = Vec::new();
-        // Most rows are in the same window as the row before.
-        let (mut start, mut end) = (0, 0);
-        for row in 0..times.len() {
-            let Some(time) = times.nanoseconds(row) else {
-                outcome.unplaced_rows += 1;
-                continue;
-            };
-            if time < start || time >= end {
-                let Some(found) = window.window_start(time) else {
-                    outcome.unplaced_rows += 1;
-                    continue;
-                };
-                (start, end) = (found, found + window.size);
-            }
-            if start < late_before {
-                late.push(row as u32);
-            } else {
-                rows.push(start, row as u32);
-            }
-        }
-        outcome.late_rows = late.len() as u64;
-        if window.keep_late_rows && !late.is_empty() {
-            let late = take_record_batch(batch, &UInt32Array::from(late));
-            outcome.late = Some(late.expect("rows are positions in the micro-batch"));
-        }
-        self.table.update(&window, batch, &rows)?;
-        Ok(outcome)
-    }
-
-    /// Takes the windows that the watermark closes, earliest first. From now on their rows are late.
-    pub fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
-        let end = self.window.closed_before(watermark);
-        self.taken_before = self.taken_before.max(Some(end));
-        if self.table.first_start().is_none_or(|start| start >= end) {
-            return Ok(None);
-        }
-        self.table.take_states(&self.window, Some(end))
-    }
-
-    /// Takes all windows, closed or not (for a drain).
-    pub fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
-        self.table.take_states(&self.window, None)
-    }
-
-    /// A copy of the state; it may have no rows.
-    pub fn snapshot(&mut self) -> Result<RecordBatch, WindowError> {
-        let states = self.table.copy_states(&self.window)?;
-        let states = states.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.window.state_schema)));
-        let Some(taken_before) = self.taken_before else {
-            return Ok(states);
-        };
-        let metadata = [(CLOSED_THROUGH.to_owned(), taken_before.to_string())].into();
-        let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
-        Ok(states.with_schema(Arc::new(schema)).expect("only the metadata changed"))
-    }
-
-    /// Merges a snapshot into this state.
-    pub fn restore(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
-        self.table.merge(&self.window, state)?;
-        let taken_before = state
-            .schema_ref()
-            .metadata()
-            .get(CLOSED_THROUGH)
-            .and_then(|text| text.parse().ok());
-        self.taken_before = self.taken_before.max(taken_before);
-        Ok(())
-    }
-
-    /// Groups over all open windows.
-    pub fn groups(&self) -> usize {
-        self.table.groups()
-    }
-
-    /// Open windows.
-    pub fn windows(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Bytes of state, roughly.
-    pub fn size_bytes(&self) -> usize {
-        self.table.size_bytes()
-    }
 }
