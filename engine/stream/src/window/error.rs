@@ -24,6 +24,28 @@ pub enum WindowError {
         /// The columns that came.
         found: String,
     },
+    /// State of this window before its length or its aggregates were changed.
+    #[error("this state is of the window `{found}`, which is `{expected}` now; its open windows cannot be continued")]
+    ChangedWindow {
+        /// The window as it is.
+        expected: String,
+        /// The window whose state came.
+        found: String,
+    },
+    /// State of a window that begins where none does.
+    #[error("this state has a window that begins at {start} ns, but windows of {size} ns do not begin there")]
+    MisalignedState {
+        /// Where it begins, in nanoseconds since 1970.
+        start: i64,
+        /// The length of this window, in nanoseconds.
+        size: i64,
+    },
+    /// A snapshot whose own description cannot be read.
+    #[error("this state says that windows were closed up to \"{found}\", which is no time")]
+    UnreadableState {
+        /// What stands there.
+        found: String,
+    },
     /// A micro-batch without the columns that the window was planned for.
     #[error("the rows have no timestamp column \"{column}\"")]
     NoEventTime {

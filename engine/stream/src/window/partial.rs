@@ -13,8 +13,10 @@ use super::table::{WindowRows, WindowTable};
 use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
 
-/// The metadata key under which a snapshot says which watermark had closed windows.
+/// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
+/// The metadata key under which a snapshot says of which window it is.
+const WINDOW: &str = "window";
 
 /// The open windows of one source partition: mergeable with those of others.
 ///
@@ -110,22 +112,32 @@ impl PartialWindows {
     pub fn snapshot(&mut self) -> Result<RecordBatch, WindowError> {
         let states = self.table.copy_states(&self.window)?;
         let states = states.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.window.state_schema)));
-        let Some(taken_before) = self.taken_before else {
-            return Ok(states);
-        };
-        let metadata = [(CLOSED_THROUGH.to_owned(), taken_before.to_string())].into();
-        let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
+        let taken_before = self
+            .taken_before
+            .map(|start| (CLOSED_THROUGH.to_owned(), start.to_string()));
+        let metadata = [(WINDOW.to_owned(), self.window.definition())]
+            .into_iter()
+            .chain(taken_before);
+        let schema = self.window.state_schema.as_ref().clone();
+        let schema = schema.with_metadata(metadata.collect());
         Ok(states.with_schema(Arc::new(schema)).expect("only the metadata changed"))
     }
 
     /// Merges a snapshot into this state.
     pub fn restore(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
+        self.window.check_state(state)?;
+        let metadata = state.schema_ref().metadata();
+        let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
+        if found != Some(&expected) {
+            let found = found.cloned().unwrap_or_default();
+            return Err(WindowError::ChangedWindow { expected, found });
+        }
+        let taken_before = metadata.get(CLOSED_THROUGH).map(|text| {
+            let unreadable = |_| WindowError::UnreadableState { found: text.clone() };
+            text.parse::<i64>().map_err(unreadable)
+        });
+        let taken_before = taken_before.transpose()?;
         self.table.merge(&self.window, state)?;
-        let taken_before = state
-            .schema_ref()
-            .metadata()
-            .get(CLOSED_THROUGH)
-            .and_then(|text| text.parse().ok());
         self.taken_before = self.taken_before.max(taken_before);
         Ok(())
     }

@@ -130,13 +130,34 @@ impl TumblingWindow {
             .iter()
             .zip(state.schema_ref().fields())
             .all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
-        if same && self.state_schema.fields().len() == state.num_columns() && state.column(0).null_count() == 0 {
-            return Ok(());
+        if !same || self.state_schema.fields().len() != state.num_columns() || state.column(0).null_count() > 0 {
+            return Err(WindowError::ForeignState {
+                expected: describe(&self.state_schema),
+                found: describe(state.schema_ref()),
+            });
         }
-        Err(WindowError::ForeignState {
-            expected: describe(&self.state_schema),
-            found: describe(state.schema_ref()),
-        })
+        let starts = self.state_starts(state);
+        match starts
+            .values()
+            .iter()
+            .find(|start| self.window_start(**start) != Some(**start))
+        {
+            Some(start) => Err(WindowError::MisalignedState {
+                start: *start,
+                size: self.size,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// What makes the state of one window worthless to another: length and aggregates, for people and for comparison.
+    pub(crate) fn definition(&self) -> String {
+        let size = Duration::from_nanos(self.size.unsigned_abs());
+        let aggregates = self.aggregates.iter().map(|(name, aggregate)| {
+            let words: Vec<&str> = aggregate.sql().split_whitespace().collect();
+            format!(", {name} = {}", words.join(" "))
+        });
+        format!("{size:?}{}", aggregates.collect::<String>())
     }
 
     pub(crate) fn state_starts(&self, state: &RecordBatch) -> TimestampNanosecondArray {

@@ -57,6 +57,19 @@ fn a_row_at_the_watermark_itself_is_never_late() {
 }
 
 #[test]
+fn which_rows_are_late_does_not_depend_on_how_batches_are_cut() {
+    let rows = [9, 10, 19, 20, 21, 8, 30];
+    for cut in 0..=rows.len() {
+        let mut partial = PartialWindows::new(counting());
+        let mut late_rows = 0;
+        for rows in [&rows[..cut], &rows[cut..]] {
+            late_rows += partial.update(&times(rows), Some(10 * MS)).unwrap().late_rows;
+        }
+        assert_eq!((late_rows, partial.windows()), (2, 3), "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_closed_window_is_not_opened_again_by_a_watermark_that_went_back() {
     let window = counting();
     let mut partial = PartialWindows::new(Arc::clone(&window));

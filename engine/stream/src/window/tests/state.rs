@@ -1,9 +1,12 @@
 //! State that leaves and comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{counting, counts, options, times, window};
-use crate::window::{PartialWindows, WindowError};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
+
+use super::{MS, counting, counts, options, times, window};
+use crate::window::{PartialWindows, TumblingOptions, WindowError};
 
 #[test]
 fn state_of_another_window_is_a_clear_error() {
@@ -39,4 +42,66 @@ fn the_same_snapshot_restored_twice_gives_the_same_windows_twice() {
         [(0, 2), (10, 1)],
         "a snapshot takes nothing away"
     );
+}
+
+#[test]
+fn state_of_this_window_before_it_was_changed_is_refused_and_not_mixed_in() {
+    let snapshot = |options| {
+        let mut partial = PartialWindows::new(window(options));
+        partial.update(&times(&[1, 11]), None).unwrap();
+        partial.snapshot().unwrap()
+    };
+    let before = snapshot(options(&[], &["count(*)"]));
+    let shorter = TumblingOptions {
+        size: Duration::from_millis(5),
+        ..options(&[], &["count(*)"])
+    };
+    for (changed, found, expected) in [
+        (shorter, "10ms, a0 = count(*)", "5ms, a0 = count(*)"),
+        (
+            options(&[], &["count(*) filter (where flag)"]),
+            "10ms, a0 = count(*)",
+            "10ms, a0 = count(*) filter (where flag)",
+        ),
+    ] {
+        let error = PartialWindows::new(window(changed)).restore(&before).unwrap_err();
+        let (expected, found) = (expected.to_owned(), found.to_owned());
+        assert_eq!(error, WindowError::ChangedWindow { expected, found });
+    }
+    let spaced = TumblingOptions {
+        allowed_lateness: Duration::from_millis(3),
+        ..options(&[], &["count(*)  filter\n (where flag)"])
+    };
+    let state = snapshot(options(&[], &["count(*) filter (where flag)"]));
+    PartialWindows::new(window(spaced)).restore(&state).unwrap();
+}
+
+#[test]
+fn state_that_begins_where_no_window_does_is_refused_instead_of_overflowing() {
+    let window = counting();
+    let state = PartialWindows::new(Arc::clone(&window)).snapshot().unwrap();
+    for start in [5 * MS, i64::MAX, i64::MIN] {
+        let starts = TimestampNanosecondArray::from(vec![start]).with_timezone("UTC");
+        let columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(Int64Array::from(vec![1]))];
+        let state = RecordBatch::try_new(state.schema(), columns).unwrap();
+        let error = PartialWindows::new(Arc::clone(&window)).restore(&state).unwrap_err();
+        assert_eq!(error, WindowError::MisalignedState { start, size: 10 * MS });
+    }
+}
+
+#[test]
+fn state_whose_description_cannot_be_read_is_refused() {
+    let mut partial = PartialWindows::new(counting());
+    partial.take_closed(10 * MS).unwrap();
+    let state = partial.snapshot().unwrap();
+    let mut schema = state.schema().as_ref().clone();
+    let closed = schema.metadata.insert("closed_through".into(), "soon".into());
+    assert_eq!(
+        closed.as_deref(),
+        Some("1"),
+        "the start behind the last closed window's"
+    );
+    let state = state.with_schema(Arc::new(schema)).unwrap();
+    let error = PartialWindows::new(counting()).restore(&state).unwrap_err();
+    assert_eq!(error, WindowError::UnreadableState { found: "soon".into() });
 }
