@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod error;
+mod evaluate;
 pub(crate) mod functions;
 pub(crate) mod nearest;
 pub(crate) mod resolve;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion_common::DataFusionError;
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, GroupsAccumulator};
@@ -11,7 +12,8 @@ use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregat
 use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
 use super::error::{EvaluateError, ExpressionError};
-use super::resolve::{columns_of, explain, plain_message, plain_type, resolve};
+use super::evaluate::{evaluate, evaluate_error};
+use super::resolve::{columns_of, explain, plain_type, resolve};
 
 /// A checked SQL aggregate, bound to the columns of a schema by their position.
 #[derive(Debug, Clone)]
@@ -103,29 +105,17 @@ impl AggregateExpression {
 
     /// The arguments' values and the rows that count, for one micro-batch.
     pub(crate) fn arguments(&self, batch: &RecordBatch) -> Result<AggregateArguments, EvaluateError> {
-        let evaluate = |expr: &Arc<dyn PhysicalExpr>| {
-            let value = expr
-                .evaluate(batch)
-                .and_then(|value| value.into_array(batch.num_rows()));
-            value.map_err(|error| self.error(&error))
-        };
+        let evaluate = |expression| evaluate(&self.sql, expression, batch);
+        let filter = self.filter.as_ref().map(evaluate).transpose()?;
         Ok(AggregateArguments {
             values: self.arguments.iter().map(evaluate).collect::<Result<_, _>>()?,
-            filter: self
-                .filter
-                .as_ref()
-                .map(evaluate)
-                .transpose()?
-                .map(|filter| filter.as_boolean().clone()),
+            filter: filter.map(|filter| filter.as_boolean().clone()),
         })
     }
 
     /// An error of this aggregate, as a sentence.
-    pub(crate) fn error(&self, error: &datafusion_common::DataFusionError) -> EvaluateError {
-        EvaluateError {
-            sql: self.sql.clone(),
-            message: plain_message(error.find_root()),
-        }
+    pub(crate) fn error(&self, error: &DataFusionError) -> EvaluateError {
+        evaluate_error(&self.sql, error)
     }
 }
 

@@ -12,7 +12,8 @@ use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::error::{EvaluateError, ExpressionError};
-use super::resolve::{columns_of, explain, plain_message, plain_type, resolve};
+use super::evaluate::evaluate;
+use super::resolve::{columns_of, explain, plain_type, resolve};
 use crate::schema::type_name;
 
 /// A checked SQL expression, bound to the columns of a schema by their position.
@@ -111,14 +112,7 @@ impl Expression {
 
     /// One value per row of a micro-batch of the schema it was parsed with.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, EvaluateError> {
-        let value = self
-            .physical
-            .evaluate(batch)
-            .and_then(|value| value.into_array(batch.num_rows()));
-        value.map_err(|error| EvaluateError {
-            sql: self.sql.clone(),
-            message: plain_message(error.find_root()),
-        })
+        evaluate(&self.sql, &self.physical, batch)
     }
 
     /// One truth value per row, for a condition.
