@@ -1,0 +1,6 @@
+//! A table on a real folder: crashes at every step, the bounds, and rows in == rows out.
+
+mod bounds;
+mod crashes;
+mod folder;
+mod rows;
