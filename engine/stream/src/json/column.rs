@@ -11,8 +11,9 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, TimeUnit};
 
 use super::error::RowErrorKind;
+use super::escape::unescape;
 use super::number::{self, TimeError};
-use super::scanner::{RawValue, unescape};
+use super::scanner::RawValue;
 use crate::event_time::nanoseconds_per;
 use crate::schema::{FieldType, utc};
 
@@ -63,9 +64,9 @@ impl ColumnBuilder {
         }
     }
 
-    /// Appends a value of the record `text`. `scratch` is where escapes are resolved.
+    /// Appends a value of a record. `scratch` is where escapes are resolved.
     #[inline]
-    pub(crate) fn append(&mut self, value: RawValue, text: &str, scratch: &mut String) -> Result<(), RowErrorKind> {
+    pub(crate) fn append(&mut self, value: RawValue, record: &[u8], scratch: &mut Vec<u8>) -> Result<(), RowErrorKind> {
         match (&mut self.values, value) {
             (_, RawValue::Missing | RawValue::Null) => {
                 self.append_null();
@@ -79,15 +80,15 @@ impl ColumnBuilder {
                     has_escapes,
                 },
             ) => {
-                bytes.extend_from_slice(content(&text[start..end], has_escapes, scratch).as_bytes());
+                bytes.extend_from_slice(content(&record[start..end], has_escapes, scratch));
                 ends.push(bytes.len() as i32);
             }
-            (Values::Int64(values), value) => values.push(integer(self.field_type, value, text, scratch)?),
+            (Values::Int64(values), value) => values.push(integer(self.field_type, value, record, scratch)?),
             (Values::Int32(values), value) => {
-                let value = integer(self.field_type, value, text, scratch)?;
+                let value = integer(self.field_type, value, record, scratch)?;
                 values.push(i32::try_from(value).map_err(|_| out_of_range(self.field_type))?);
             }
-            (Values::Float64(values), value) => values.push(float(self.field_type, value, text, scratch)?),
+            (Values::Float64(values), value) => values.push(float(self.field_type, value, record, scratch)?),
             (Values::Bool(values), RawValue::Bool(value)) => values.append(value),
             _ => return Err(wrong_type(self.field_type)),
         }
@@ -177,7 +178,7 @@ fn strings(bytes: Vec<u8>, offsets: Vec<i32>, nulls: Option<NullBuffer>) -> Arra
 
 /// A string's meaning.
 #[inline]
-fn content<'a>(text: &'a str, has_escapes: bool, scratch: &'a mut String) -> &'a str {
+fn content<'a>(text: &'a [u8], has_escapes: bool, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if !has_escapes {
         return text;
     }
@@ -187,31 +188,23 @@ fn content<'a>(text: &'a str, has_escapes: bool, scratch: &'a mut String) -> &'a
 }
 
 #[inline]
-fn integer(field_type: FieldType, value: RawValue, text: &str, scratch: &mut String) -> Result<i64, RowErrorKind> {
+fn integer(field_type: FieldType, value: RawValue, record: &[u8], scratch: &mut Vec<u8>) -> Result<i64, RowErrorKind> {
     let value = match value {
+        RawValue::Integer(value) => Some(value),
         RawValue::Number {
             start,
             end,
             is_integer: true,
-        } => number::integer(&text.as_bytes()[start..end]),
+        } => number::integer(&record[start..end]),
         RawValue::String {
             start,
             end,
             has_escapes,
         } => {
-            let content = content(&text[start..end], has_escapes, scratch);
-            match (number::is_number(content), field_type) {
-                (Some(true), _) => number::integer(content.as_bytes()),
-                (_, FieldType::Timestamp(unit)) => match number::rfc3339(content, unit) {
-                    Ok(value) => return Ok(value),
-                    Err(TimeError::OutOfRange) => None,
-                    Err(TimeError::NotATime) => return Err(wrong_type(field_type)),
-                },
-                (_, FieldType::Date) => match number::date(content) {
-                    Some(days) => return Ok(i64::from(days)),
-                    None => return Err(wrong_type(field_type)),
-                },
-                _ => return Err(wrong_type(field_type)),
+            let content = content(&record[start..end], has_escapes, scratch);
+            match number::is_number(content) {
+                Some(true) => number::integer(content),
+                _ => return time(field_type, content),
             }
         }
         _ => return Err(wrong_type(field_type)),
@@ -225,21 +218,34 @@ fn integer(field_type: FieldType, value: RawValue, text: &str, scratch: &mut Str
     Ok(value)
 }
 
-fn float(field_type: FieldType, value: RawValue, text: &str, scratch: &mut String) -> Result<f64, RowErrorKind> {
+/// A text that is no number: a time, where the field is one.
+fn time(field_type: FieldType, text: &[u8]) -> Result<i64, RowErrorKind> {
+    match field_type {
+        FieldType::Timestamp(unit) => number::rfc3339(text, unit).map_err(|error| match error {
+            TimeError::OutOfRange => out_of_range(field_type),
+            TimeError::NotATime => wrong_type(field_type),
+        }),
+        FieldType::Date => number::date(text).map(i64::from).ok_or_else(|| wrong_type(field_type)),
+        _ => Err(wrong_type(field_type)),
+    }
+}
+
+fn float(field_type: FieldType, value: RawValue, record: &[u8], scratch: &mut Vec<u8>) -> Result<f64, RowErrorKind> {
     let digits = match value {
-        RawValue::Number { start, end, .. } => &text[start..end],
+        RawValue::Integer(value) => return Ok(value as f64),
+        RawValue::Number { start, end, .. } => Some(&record[start..end]),
         RawValue::String {
             start,
             end,
             has_escapes,
         } => {
-            let content = content(&text[start..end], has_escapes, scratch);
-            number::is_number(content).ok_or_else(|| wrong_type(field_type))?;
-            content
+            let content = content(&record[start..end], has_escapes, scratch);
+            number::is_number(content).map(|_| content)
         }
-        _ => return Err(wrong_type(field_type)),
+        _ => None,
     };
-    let value: f64 = digits.parse().map_err(|_| wrong_type(field_type))?;
+    let value: Option<f64> = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    let value = value.ok_or_else(|| wrong_type(field_type))?;
     if value.is_finite() {
         Ok(value)
     } else {

@@ -1,9 +1,9 @@
 //! JSON objects → the columns a pipeline needs, and nothing else: no value is built for a field that nobody uses.
 //!
-//! Records of one topic have their keys in the same order nearly always, so the decoder remembers the order of the
-//! record before and compares instead of looking up. `bench/src/bin/json.rs` shows what that brings.
+//! `bench/src/bin/json.rs` shows how fast.
 
 use std::collections::HashMap;
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -12,14 +12,13 @@ use foldhash::fast::FixedState;
 
 use super::column::ColumnBuilder;
 use super::error::{RowError, RowErrorKind};
+use super::escape::unescape;
+use super::number;
 use super::quotes::Quotes;
-use super::scanner::{RawValue, ScanError, Scanner, unescape};
+use super::scanner::{RawValue, ScanError, Scanner, behind_space};
+use super::shape::Shape;
 use crate::schema::Field;
 
-/// More keys of a record than this are looked up, not remembered.
-const REMEMBERED_KEYS_MAX: usize = 256;
-/// A longer key is looked up, not remembered.
-const REMEMBERED_KEY_BYTES_MAX: usize = 256;
 /// The micro-batch is full when a string column would hold more.
 const TEXT_BYTES_MAX: usize = i32::MAX as usize;
 
@@ -34,12 +33,11 @@ pub struct JsonDecoder {
     is_required: Vec<bool>,
     /// Which key each column reads.
     column_keys: Vec<usize>,
-    keys: HashMap<String, usize, FixedState>,
-    /// The keys of the last record in their order, in quotes, and which of `keys` they are.
-    remembered: Vec<(Box<[u8]>, Option<usize>)>,
+    keys: HashMap<Box<[u8]>, usize, FixedState>,
+    shape: Shape,
     values: Vec<RawValue>,
     quotes: Quotes,
-    scratch: String,
+    scratch: Vec<u8>,
     length: usize,
 }
 
@@ -49,10 +47,10 @@ impl JsonDecoder {
 
     /// A decoder of these fields; their order is the column order. Two fields may read one key.
     pub fn new(fields: &[Field]) -> Self {
-        let mut keys: HashMap<String, usize, FixedState> = HashMap::default();
+        let mut keys: HashMap<Box<[u8]>, usize, FixedState> = HashMap::default();
         let column_keys = fields.iter().map(|field| {
             let next = keys.len();
-            *keys.entry(field.key().to_owned()).or_insert(next)
+            *keys.entry(field.key().as_bytes().into()).or_insert(next)
         });
         let column_keys = column_keys.collect();
         JsonDecoder {
@@ -65,9 +63,9 @@ impl JsonDecoder {
             column_keys,
             values: vec![RawValue::Missing; keys.len()],
             keys,
-            remembered: Vec::new(),
+            shape: Shape::default(),
             quotes: Quotes::default(),
-            scratch: String::new(),
+            scratch: Vec::new(),
             length: 0,
         }
     }
@@ -91,22 +89,10 @@ impl JsonDecoder {
     ///
     /// A micro-batch holds at most 2 GiB of text per column: at that point the error is [`RowErrorKind::BatchFull`].
     pub fn push(&mut self, payload: &[u8]) -> Result<(), RowError> {
-        let text = match str::from_utf8(payload) {
-            Ok(text) => text,
-            Err(error) => {
-                let position = error.valid_up_to();
-                let excerpt = String::from_utf8_lossy(&payload[position..payload.len().min(position + 16)]);
-                return Err(RowError {
-                    kind: RowErrorKind::NotUtf8 { position },
-                    field: None,
-                    excerpt: excerpt.into(),
-                });
-            }
-        };
-        self.scan(text)?;
+        self.scan(payload)?;
         for column in 0..self.columns.len() {
-            if let Err(kind) = self.append(column, text) {
-                return Err(self.refuse(column, kind, text));
+            if let Err(kind) = self.append(column, payload) {
+                return Err(self.refuse(column, kind, payload));
             }
         }
         self.length += 1;
@@ -128,7 +114,7 @@ impl JsonDecoder {
     }
 
     #[inline]
-    fn append(&mut self, column: usize, text: &str) -> Result<(), RowErrorKind> {
+    fn append(&mut self, column: usize, record: &[u8]) -> Result<(), RowErrorKind> {
         let value = self.values[self.column_keys[column]];
         if self.is_required[column] && matches!(value, RawValue::Missing | RawValue::Null) {
             return Err(RowErrorKind::Missing);
@@ -139,23 +125,19 @@ impl JsonDecoder {
         {
             return Err(RowErrorKind::BatchFull);
         }
-        builder.append(value, text, &mut self.scratch)
+        builder.append(value, record, &mut self.scratch)
     }
 
     #[cold]
-    fn refuse(&mut self, column: usize, kind: RowErrorKind, text: &str) -> RowError {
+    fn refuse(&mut self, column: usize, kind: RowErrorKind, record: &[u8]) -> RowError {
         self.truncate(self.length);
-        let start = match self.values[self.column_keys[column]] {
-            RawValue::Number { start, .. } | RawValue::Object { start } | RawValue::Array { start } => Some(start),
-            RawValue::String { start, .. } => Some(start - 1),
-            _ => None,
-        };
-        let excerpt = match (start, self.values[self.column_keys[column]]) {
-            (_, RawValue::Number { start, end, .. }) => excerpt(&text[start..end]),
-            (_, RawValue::String { start, end, .. }) => excerpt(&text[start - 1..end + 1]),
-            (_, RawValue::Bool(value)) => value.to_string(),
-            (Some(start), _) => excerpt(&text[start..]),
-            (None, _) => "null".to_owned(),
+        let excerpt = match self.values[self.column_keys[column]] {
+            RawValue::Number { start, end, .. } => excerpt(&record[start..end]),
+            RawValue::String { start, end, .. } => excerpt(&record[start - 1..end + 1]),
+            RawValue::Object { start } | RawValue::Array { start } => excerpt(&record[start..]),
+            RawValue::Bool(value) => value.to_string(),
+            RawValue::Integer(value) => value.to_string(),
+            RawValue::Missing | RawValue::Null => "null".to_owned(),
         };
         RowError {
             kind,
@@ -165,77 +147,78 @@ impl JsonDecoder {
     }
 
     /// Fills `values`.
-    fn scan(&mut self, text: &str) -> Result<(), RowError> {
+    fn scan(&mut self, record: &[u8]) -> Result<(), RowError> {
         let mut quotes = std::mem::take(&mut self.quotes);
-        quotes.fill(text.as_bytes());
-        let scanned = self.scan_record(Scanner::with_quotes(text, JsonDecoder::DEPTH_MAX, &quotes), text);
+        quotes.fill(record);
+        let is_text = match quotes.is_ascii() {
+            true => Ok(()),
+            false => str::from_utf8(record)
+                .map(drop)
+                .map_err(|error| not_utf8(error, record)),
+        };
+        let scanned = is_text.and_then(|()| {
+            self.scan_object(record, &quotes)
+                .map_err(|error| scan_error(error, record))
+        });
         self.quotes = quotes;
         scanned
     }
 
-    #[inline]
-    fn scan_record(&mut self, mut scanner: Scanner<'_>, text: &str) -> Result<(), RowError> {
+    /// What is ordinary (known keys, strings without escapes, integers) is read here, all else by a [`Scanner`].
+    fn scan_object(&mut self, record: &[u8], quotes: &Quotes) -> Result<(), ScanError> {
         self.values.fill(RawValue::Missing);
-        scanner.skip_space();
-        match scanner.peek() {
-            Some(b'{') => {}
-            None => {
-                return Err(RowError {
-                    kind: RowErrorKind::Empty,
-                    field: None,
-                    excerpt: String::new(),
-                });
-            }
-            Some(_) => {
-                let excerpt = excerpt(&text[scanner.position()..]);
-                return Err(RowError {
-                    kind: RowErrorKind::NotAnObject,
-                    field: None,
-                    excerpt,
-                });
-            }
-        }
-        self.scan_object(&mut scanner, text)
-            .map_err(|error| scan_error(error, text))
-    }
-
-    #[inline]
-    fn scan_object(&mut self, scanner: &mut Scanner<'_>, text: &str) -> Result<(), ScanError> {
-        scanner.expect(b'{', "`{`")?;
-        scanner.skip_space();
-        if scanner.peek() == Some(b'}') {
-            scanner.expect(b'}', "`}`")?;
-            return scanner.end();
-        }
-        let mut ordinal = 0;
+        let scanner = |position| Scanner::within(record, position, JsonDecoder::DEPTH_MAX, quotes);
+        let mut position = match open(scanner(0))? {
+            Some(position) => position,
+            None => return Ok(()),
+        };
+        let mut next = 0;
         loop {
-            let key = match self.remembered.get(ordinal) {
-                Some((bytes, key)) if scanner.eat(bytes) => *key,
-                _ => self.look_up(scanner, text, ordinal)?,
-            };
-            ordinal += 1;
-            scanner.skip_space();
-            scanner.expect(b':', "`:`")?;
-            scanner.skip_space();
-            let value = scanner.value()?;
-            if let Some(key) = key {
-                self.values[key] = value;
-            }
-            scanner.skip_space();
-            match scanner.peek() {
-                Some(b',') => scanner.expect(b',', "`,`")?,
-                Some(b'}') => {
-                    scanner.expect(b'}', "`}`")?;
-                    return scanner.end();
+            let wanted = match self.shape.find(next, &record[position..]) {
+                Some(found) => {
+                    (position, next) = (position + found.length, found.next);
+                    found.wanted
                 }
-                _ => return Err(scanner.unexpected("`,` or `}`")),
+                None => self.read_key(scanner(position), record, &mut position, &mut next)?,
+            };
+            position = behind_space(record, position);
+            let value = if let Some((start, end)) = quotes.string_at(record, position) {
+                position = end + 1;
+                RawValue::String {
+                    start,
+                    end,
+                    has_escapes: false,
+                }
+            } else if let Some((value, end)) = number::integer_at(record, position) {
+                position = end;
+                RawValue::Integer(value)
+            } else {
+                let mut scanner = scanner(position);
+                let value = scanner.value()?;
+                position = scanner.position();
+                value
+            };
+            if let Some(wanted) = wanted {
+                self.values[wanted] = value;
             }
-            scanner.skip_space();
+            position = behind_space(record, position);
+            match record.get(position) {
+                Some(b',') => position = behind_space(record, position + 1),
+                Some(b'}') => return scanner(position + 1).end(),
+                _ => return Err(scanner(position).unexpected("`,` or `}`")),
+            }
         }
     }
 
+    /// Reads a key and its colon, and remembers them. Returns which wanted key it is.
     #[cold]
-    fn look_up(&mut self, scanner: &mut Scanner<'_>, text: &str, ordinal: usize) -> Result<Option<usize>, ScanError> {
+    fn read_key(
+        &mut self,
+        mut scanner: Scanner<'_>,
+        record: &[u8],
+        position: &mut usize,
+        next: &mut usize,
+    ) -> Result<Option<usize>, ScanError> {
         let RawValue::String {
             start,
             end,
@@ -244,53 +227,77 @@ impl JsonDecoder {
         else {
             return Err(scanner.unexpected("a key"));
         };
-        let key = if has_escapes {
+        scanner.skip_space();
+        scanner.expect(b':', "`:`")?;
+        let wanted = if has_escapes {
             self.scratch.clear();
-            unescape(&text[start..end], &mut self.scratch);
-            self.keys.get(self.scratch.as_str())
+            unescape(&record[start..end], &mut self.scratch);
+            self.keys.get(self.scratch.as_slice())
         } else {
-            self.keys.get(&text[start..end])
+            self.keys.get(&record[start..end])
         };
-        let key = key.copied();
-        let quoted = &text.as_bytes()[start - 1..=end];
-        if ordinal < REMEMBERED_KEYS_MAX && quoted.len() <= REMEMBERED_KEY_BYTES_MAX {
-            let is_next = self.remembered.len() == ordinal;
-            match self.remembered.get_mut(ordinal) {
-                Some(remembered) => *remembered = (quoted.into(), key),
-                // Every ordinal before was looked up or remembered; one with an overlong key ends the memory.
-                None if is_next => self.remembered.push((quoted.into(), key)),
-                None => {}
-            }
-        }
-        Ok(key)
+        let wanted = wanted.copied();
+        *next = self.shape.learn(*next, &record[*position..scanner.position()], wanted);
+        *position = scanner.position();
+        Ok(wanted)
+    }
+}
+
+/// Where the first key of a record's object begins; `None` if the object is empty.
+#[inline]
+fn open(mut scanner: Scanner<'_>) -> Result<Option<usize>, ScanError> {
+    scanner.skip_space();
+    scanner.expect(b'{', "`{`")?;
+    scanner.skip_space();
+    if scanner.peek() != Some(b'}') {
+        return Ok(Some(scanner.position()));
+    }
+    scanner.expect(b'}', "`}`")?;
+    scanner.end().map(|()| None)
+}
+
+#[cold]
+fn not_utf8(error: Utf8Error, record: &[u8]) -> RowError {
+    let position = error.valid_up_to();
+    let excerpt = String::from_utf8_lossy(&record[position..record.len().min(position + 16)]);
+    RowError {
+        kind: RowErrorKind::NotUtf8 { position },
+        field: None,
+        excerpt: excerpt.into(),
     }
 }
 
 #[cold]
-fn scan_error(error: ScanError, text: &str) -> RowError {
-    let (kind, position) = match error {
-        ScanError::Unexpected { position, expected } => (RowErrorKind::NotJson { position, expected }, position),
-        ScanError::TooDeep { position } => (
-            RowErrorKind::TooDeep {
-                depth_max: JsonDecoder::DEPTH_MAX,
-            },
-            position,
+fn scan_error(error: ScanError, record: &[u8]) -> RowError {
+    let first = record.trim_ascii_start();
+    let (kind, found) = match error {
+        _ if first.is_empty() => (RowErrorKind::Empty, first),
+        _ if first[0] != b'{' => (RowErrorKind::NotAnObject, first),
+        ScanError::Unexpected { position, expected } => (
+            RowErrorKind::NotJson { position, expected },
+            &record[position.min(record.len())..],
         ),
+        ScanError::TooDeep { position } => {
+            let depth_max = JsonDecoder::DEPTH_MAX;
+            (RowErrorKind::TooDeep { depth_max }, &record[position..])
+        }
     };
-    // The scanner may have stopped within an escape, but never within a character.
     RowError {
         kind,
         field: None,
-        excerpt: excerpt(text.get(position..).unwrap_or_default()),
+        excerpt: excerpt(found),
     }
 }
 
-fn excerpt(text: &str) -> String {
-    if text.len() <= RowError::EXCERPT_BYTES_MAX {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(RowError::EXCERPT_BYTES_MAX - "…".len());
-    format!("{}…", &text[..end])
+/// The beginning of a piece of a record, which is UTF-8.
+fn excerpt(text: &[u8]) -> String {
+    let (cut, end) = match text.len() {
+        length if length <= RowError::EXCERPT_BYTES_MAX => (length, ""),
+        _ => (RowError::EXCERPT_BYTES_MAX - "…".len(), "…"),
+    };
+    let cut = &text[..cut];
+    let whole = str::from_utf8(cut).map_or_else(|error| &cut[..error.valid_up_to()], |_| cut);
+    format!("{}{end}", String::from_utf8_lossy(whole))
 }
 
 #[cfg(test)]

@@ -5,33 +5,101 @@ use arrow::datatypes::TimeUnit;
 use super::scanner::{RawValue, Scanner};
 use crate::event_time::nanoseconds_per;
 
+/// That many digits fit into a `u64`, whatever they are.
+const DIGITS_OF_U64: usize = 19;
+const POWERS_OF_TEN: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
 /// The value of an integer (`-?[0-9]+`); `None` if an `i64` cannot hold it.
-pub(crate) fn integer(digits: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match digits {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    let mut value: u64 = 0;
-    let mut rest = digits;
-    if digits.len() <= 19 {
-        // Nineteen digits fit into a u64.
-        while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-            value = value * 100_000_000 + eight_digits(u64::from_le_bytes(*chunk));
-            rest = after;
-        }
-        for digit in rest {
-            value = value * 10 + u64::from(digit & 0x0f);
-        }
-    } else {
-        for digit in rest {
-            value = value.checked_mul(10)?.checked_add(u64::from(digit & 0x0f))?;
-        }
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
+    if let Some((value, end)) = integer_at(text, 0)
+        && end == text.len()
+    {
+        return Some(value);
     }
+    match text {
+        [b'-', digits @ ..] => long_integer(true, digits),
+        digits => long_integer(false, digits),
+    }
+}
+
+#[cold]
+fn long_integer(is_negative: bool, digits: &[u8]) -> Option<i64> {
+    let value = digits.iter().try_fold(0u64, |value, digit| {
+        value.checked_mul(10)?.checked_add(u64::from(digit & 0x0f))
+    });
+    signed(is_negative, value?)
+}
+
+#[inline]
+fn signed(is_negative: bool, value: u64) -> Option<i64> {
     if is_negative {
         0i64.checked_sub_unsigned(value)
     } else {
         i64::try_from(value).ok()
     }
+}
+
+/// The integer that begins here, and where it ends. `None` for whatever is not a plain one: a fraction, an exponent, a zero
+/// too many, a value beyond an `i64`. Then the scanner has to say what it is.
+#[inline]
+pub(crate) fn integer_at(text: &[u8], start: usize) -> Option<(i64, usize)> {
+    let is_negative = text.get(start) == Some(&b'-');
+    let first = start + usize::from(is_negative);
+    let (mut value, mut end) = (0u64, first);
+    let rest = loop {
+        let word = word_at(text, end);
+        let digits = leading_digits(word);
+        if digits < 8 {
+            break (word, digits);
+        }
+        value = value.wrapping_mul(100_000_000).wrapping_add(eight_digits(word));
+        end += 8;
+        if end - first > DIGITS_OF_U64 {
+            return None;
+        }
+    };
+    if let (word, digits @ 1..) = rest {
+        // What is no digit is shifted out, and zeros come in at the front.
+        let rest = eight_digits(word << (64 - 8 * digits));
+        value = value.wrapping_mul(POWERS_OF_TEN[digits]).wrapping_add(rest);
+        end += digits;
+    }
+    let length = end - first;
+    let has_idle_zero = length > 1 && text[first] == b'0';
+    if length == 0 || length > DIGITS_OF_U64 || has_idle_zero {
+        return None;
+    }
+    match text.get(end) {
+        Some(b'.' | b'e' | b'E') => None,
+        _ => Some((signed(is_negative, value)?, end)),
+    }
+}
+
+/// Eight bytes of a text, the first in the lowest byte; zeros behind its end.
+#[inline]
+fn word_at(text: &[u8], position: usize) -> u64 {
+    match text.get(position..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => last_word(text, position),
+    }
+}
+
+fn last_word(text: &[u8], position: usize) -> u64 {
+    let rest = text.get(position..).unwrap_or_default();
+    match text.last_chunk::<8>() {
+        Some(last) if !rest.is_empty() => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        _ => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// How many of a word's bytes, from the lowest on, are ASCII digits.
+#[inline]
+fn leading_digits(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Digits become 0 to 9; the lowest marked byte is exact, because only a byte that is marked itself carries.
+    let digits = word ^ (ONES * b'0' as u64);
+    let marks = (digits.wrapping_add(ONES * (0x80 - 10)) | digits) & (ONES << 7);
+    (marks.trailing_zeros() / 8) as usize
 }
 
 /// Eight ASCII digits, the first in the lowest byte: neighbours are joined, then pairs, then fours.
@@ -44,7 +112,7 @@ fn eight_digits(ascii: u64) -> u64 {
 }
 
 /// The number that a text consists of, if it is one in JSON's own notation. Returns whether it is an integer.
-pub(crate) fn is_number(text: &str) -> Option<bool> {
+pub(crate) fn is_number(text: &[u8]) -> Option<bool> {
     let mut scanner = Scanner::new(text, 1);
     match scanner.number() {
         Ok(RawValue::Number { end, is_integer, .. }) if end == text.len() => Some(is_integer),
@@ -60,8 +128,8 @@ pub(crate) enum TimeError {
 }
 
 /// RFC 3339 (`2026-01-31T12:00:00.5+01:00`; a space instead of `T` is allowed) → units since 1970, rounded down.
-pub(crate) fn rfc3339(text: &str, unit: TimeUnit) -> Result<i64, TimeError> {
-    let (seconds, nanoseconds) = rfc3339_seconds(text.as_bytes()).ok_or(TimeError::NotATime)?;
+pub(crate) fn rfc3339(text: &[u8], unit: TimeUnit) -> Result<i64, TimeError> {
+    let (seconds, nanoseconds) = rfc3339_seconds(text).ok_or(TimeError::NotATime)?;
     let total = seconds
         .checked_mul(1_000_000_000)
         .and_then(|total| total.checked_add(nanoseconds));
@@ -116,8 +184,8 @@ fn rfc3339_seconds(text: &[u8]) -> Option<(i64, i64)> {
 }
 
 /// `2026-01-31` → days since 1970.
-pub(crate) fn date(text: &str) -> Option<i32> {
-    let days = days(text.as_bytes().first_chunk::<10>().filter(|_| text.len() == 10)?)?;
+pub(crate) fn date(text: &[u8]) -> Option<i32> {
+    let days = days(text.try_into().ok()?)?;
     i32::try_from(days).ok()
 }
 
@@ -168,7 +236,33 @@ mod tests {
             ("99999999999999999999999999", None),
         ] {
             assert_eq!(integer(text.as_bytes()), value, "{text}");
+            for (before, behind) in [("", ""), ("{", "}"), ("x:123456789,", ",\"y\":12345678"), ("9", " 9")] {
+                let within = format!("{before}{text}{behind}");
+                let found = integer_at(within.as_bytes(), before.len());
+                assert_eq!(found, value.map(|value| (value, before.len() + text.len())), "{within}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_no_plain_integer_is_left_to_the_scanner() {
+        for text in [
+            "",
+            "-",
+            "x",
+            "00",
+            "01",
+            "-01",
+            "1.5",
+            "1e3",
+            "1E3",
+            "12345678.",
+            "1234567890123456e1",
+            "\"1\"",
+        ] {
+            assert_eq!(integer_at(text.as_bytes(), 0), None, "{text}");
+        }
+        assert_eq!(integer_at(b"1", 7), None);
     }
 
     #[test]
@@ -187,25 +281,30 @@ mod tests {
             ("9999-01-01T00:00:00Z", Err(TimeError::OutOfRange)),
             ("é023-01-01T00:00:00Z", Err(TimeError::NotATime)),
         ] {
-            assert_eq!(rfc3339(text, TimeUnit::Millisecond), value, "{text}");
+            assert_eq!(rfc3339(text.as_bytes(), TimeUnit::Millisecond), value, "{text}");
         }
         assert_eq!(
-            (date("1970-01-02"), date("1969-12-31"), date("2026-1-1")),
+            (date(b"1970-01-02"), date(b"1969-12-31"), date(b"2026-1-1")),
             (Some(1), Some(-1), None)
         );
     }
 
     proptest! {
         #[test]
-        fn any_integer_is_read_as_it_was_written(value: i64) {
+        fn any_integer_is_read_as_it_was_written(value: i64, shorter in 0..64u32, before in "[0-9:]{0,9}", behind in "[,} ]?[0-9]{0,9}") {
+            let value = value >> shorter;
+            let behind = behind.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            let text = format!("{before}{value}{behind}");
             prop_assert_eq!(integer(value.to_string().as_bytes()), Some(value));
+            let end = text.len() - behind.len();
+            prop_assert_eq!(integer_at(text.as_bytes(), before.len()), Some((value, end)));
         }
 
         #[test]
         fn any_time_is_read_as_arrow_reads_it(seconds in -9_000_000_000i64..9_000_000_000, nanoseconds in 0i64..1_000_000_000) {
             let value = seconds * 1_000_000_000 + nanoseconds;
             let text = arrow::temporal_conversions::timestamp_ns_to_datetime(value).unwrap().format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string();
-            prop_assert_eq!(rfc3339(&text, TimeUnit::Nanosecond), Ok(value), "{}", text);
+            prop_assert_eq!(rfc3339(text.as_bytes(), TimeUnit::Nanosecond), Ok(value), "{}", text);
         }
     }
 }

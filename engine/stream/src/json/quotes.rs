@@ -1,8 +1,8 @@
 //! Where the quotes of a record are, found 16 bytes at a time.
 //!
-//! Nearly every record is *plain*: ASCII without escapes and control characters. In a plain record a string ends at
-//! the next quote, whatever is in it, so that passing over one is a look into a bit mask. `bench/src/bin/json.rs`
-//! shows what that brings.
+//! Nearly every record is *plain*: no escapes and no control characters. In a plain record a string ends at the next
+//! quote, whatever is in it, so that passing over one is a look into a bit mask. `bench/src/bin/json.rs` shows what
+//! that brings.
 //! Never here: JSON's grammar. A record that is not plain is scanned byte by byte and may be JSON all the same.
 
 use wide::i8x16;
@@ -15,29 +15,53 @@ const VECTOR_BYTES: usize = 16;
 pub(crate) struct Quotes {
     blocks: Vec<u64>,
     is_plain: bool,
+    is_ascii: bool,
+}
+
+/// What was seen in a record, in the sign bits of any of the 16 places.
+struct Seen {
+    special: i8x16,
+    beyond_ascii: i8x16,
 }
 
 impl Quotes {
     /// Looks at a record.
     pub(crate) fn fill(&mut self, record: &[u8]) {
-        self.blocks.clear();
-        let mut special = i8x16::ZERO;
+        let mut seen = Seen {
+            special: i8x16::ZERO,
+            beyond_ascii: i8x16::ZERO,
+        };
         let (blocks, rest) = record.as_chunks::<BLOCK_BYTES>();
-        for block in blocks {
-            self.blocks.push(quotes(block, &mut special));
-        }
+        self.blocks.clear();
+        self.blocks.extend(blocks.iter().map(|block| quotes(block, &mut seen)));
         if !rest.is_empty() {
             let mut block = [b' '; BLOCK_BYTES];
             block[..rest.len()].copy_from_slice(rest);
-            self.blocks.push(quotes(&block, &mut special));
+            self.blocks.push(quotes(&block, &mut seen));
         }
-        self.is_plain = special == i8x16::ZERO;
+        self.is_plain = seen.special.to_bitmask() == 0;
+        self.is_ascii = seen.beyond_ascii.to_bitmask() == 0;
     }
 
-    /// Whether the record is ASCII without backslashes and control characters.
+    /// Whether the record has no backslashes and no control characters.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.is_plain
+    }
+
+    /// Whether the record is ASCII, and therefore UTF-8.
+    #[inline]
+    pub(crate) fn is_ascii(&self) -> bool {
+        self.is_ascii
+    }
+
+    /// Begin and end of the string in a plain record that has its opening quote here.
+    #[inline]
+    pub(crate) fn string_at(&self, record: &[u8], position: usize) -> Option<(usize, usize)> {
+        if !self.is_plain || record.get(position) != Some(&b'"') {
+            return None;
+        }
+        Some((position + 1, self.next(position + 1)?))
     }
 
     /// The first quote at or behind a position.
@@ -53,17 +77,18 @@ impl Quotes {
     }
 }
 
-/// The quotes of a block, one bit each. What makes a record not plain is marked in `special`.
+/// The quotes of a block, one bit each.
 #[inline]
-fn quotes(block: &[u8; BLOCK_BYTES], special: &mut i8x16) -> u64 {
+fn quotes(block: &[u8; BLOCK_BYTES], seen: &mut Seen) -> u64 {
     let quote = i8x16::splat(b'"' as i8);
     let backslash = i8x16::splat(b'\\' as i8);
-    // As signed bytes, those beyond ASCII are negative.
     let space = i8x16::splat(b' ' as i8);
     let mut bits = 0;
     for (position, bytes) in block.as_chunks::<VECTOR_BYTES>().0.iter().enumerate() {
         let bytes = i8x16::from(bytes.map(|byte| byte as i8));
-        *special |= bytes.simd_eq(backslash) | bytes.simd_lt(space);
+        // As signed bytes, those beyond ASCII are negative: less than a space, but no control characters.
+        seen.special |= bytes.simd_eq(backslash) | (bytes.simd_lt(space) & !bytes);
+        seen.beyond_ascii |= bytes;
         bits |= u64::from(bytes.simd_eq(quote).to_bitmask() as u16) << (position * VECTOR_BYTES);
     }
     bits
@@ -98,8 +123,9 @@ mod tests {
                 let mut record = [b'x'; 71];
                 record[position] = byte;
                 quotes.fill(&record);
-                let plain = (0x20..0x80).contains(&byte) && byte != b'\\';
+                let plain = byte >= 0x20 && byte != b'\\';
                 assert_eq!(quotes.is_plain(), plain, "{byte:#x} at {position}");
+                assert_eq!(quotes.is_ascii(), byte.is_ascii(), "{byte:#x} at {position}");
             }
         }
     }
