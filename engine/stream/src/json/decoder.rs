@@ -181,31 +181,41 @@ impl JsonDecoder {
                 }
                 None => self.read_key(scanner(position), record, &mut position, &mut next)?,
             };
-            position = behind_space(record, position);
-            let value = if let Some((start, end)) = quotes.string_at(record, position) {
-                position = end + 1;
-                RawValue::String {
-                    start,
-                    end,
-                    has_escapes: false,
+            let (byte, value_start) = next_byte(record, position);
+            let value = match byte {
+                b'"' if quotes.is_plain() => {
+                    let start = value_start + 1;
+                    let Some(end) = quotes.next(start) else {
+                        return Err(scanner(record.len()).unexpected("the string's closing quote"));
+                    };
+                    position = end + 1;
+                    RawValue::String {
+                        start,
+                        end,
+                        has_escapes: false,
+                    }
                 }
-            } else if let Some((value, end)) = number::integer_at(record, position) {
-                position = end;
-                RawValue::Integer(value)
-            } else {
-                let mut scanner = scanner(position);
-                let value = scanner.value()?;
-                position = scanner.position();
-                value
+                _ => match number::integer_at(record, value_start) {
+                    Some((value, end)) => {
+                        position = end;
+                        RawValue::Integer(value)
+                    }
+                    None => {
+                        let mut scanner = scanner(value_start);
+                        let value = scanner.value()?;
+                        position = scanner.position();
+                        value
+                    }
+                },
             };
             if let Some(wanted) = wanted {
                 self.values[wanted] = value;
             }
-            position = behind_space(record, position);
-            match record.get(position) {
-                Some(b',') => position = behind_space(record, position + 1),
-                Some(b'}') => return scanner(position + 1).end(),
-                _ => return Err(scanner(position).unexpected("`,` or `}`")),
+            let (byte, separator) = next_byte(record, position);
+            match byte {
+                b',' => position = next_byte(record, separator + 1).1,
+                b'}' => return scanner(separator + 1).end(),
+                _ => return Err(scanner(separator).unexpected("`,` or `}`")),
             }
         }
     }
@@ -240,6 +250,18 @@ impl JsonDecoder {
         *next = self.shape.learn(*next, &record[*position..scanner.position()], wanted);
         *position = scanner.position();
         Ok(wanted)
+    }
+}
+
+/// The next byte that is no white space, and its position; zero at the end of the record.
+#[inline(always)]
+fn next_byte(record: &[u8], position: usize) -> (u8, usize) {
+    match record.get(position) {
+        Some(byte) if *byte > b' ' => (*byte, position),
+        _ => {
+            let position = behind_space(record, position);
+            (record.get(position).copied().unwrap_or(0), position)
+        }
     }
 }
 

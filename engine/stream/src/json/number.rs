@@ -41,7 +41,7 @@ fn signed(is_negative: bool, value: u64) -> Option<i64> {
 
 /// The integer that begins here, and where it ends. `None` for whatever is not a plain one: a fraction, an exponent, a zero
 /// too many, a value beyond an `i64`. Then the scanner has to say what it is.
-#[inline]
+#[inline(always)]
 pub(crate) fn integer_at(text: &[u8], start: usize) -> Option<(i64, usize)> {
     let is_negative = text.get(start) == Some(&b'-');
     let first = start + usize::from(is_negative);

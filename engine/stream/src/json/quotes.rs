@@ -55,15 +55,6 @@ impl Quotes {
         self.is_ascii
     }
 
-    /// Begin and end of the string in a plain record that has its opening quote here.
-    #[inline]
-    pub(crate) fn string_at(&self, record: &[u8], position: usize) -> Option<(usize, usize)> {
-        if !self.is_plain || record.get(position) != Some(&b'"') {
-            return None;
-        }
-        Some((position + 1, self.next(position + 1)?))
-    }
-
     /// The first quote at or behind a position.
     #[inline]
     pub(crate) fn next(&self, position: usize) -> Option<usize> {

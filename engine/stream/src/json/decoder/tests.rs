@@ -229,6 +229,51 @@ fn keys_in_another_order_are_found_too() {
 }
 
 #[test]
+fn a_record_may_lack_keys_of_those_before_or_have_others_or_be_spaced_in_another_way() {
+    let mut decoder = decoder(&[("a", "int64"), ("b", "string"), ("c", "int64")]);
+    let spaced = "\r\n{ \"a\" :\t1 ,\n\"b\" : \"é\" , \"c\":  3 } ";
+    let whole = "{\"a\":1,\"b\":\"é\",\"c\":3}";
+    for payload in [
+        whole,
+        spaced,
+        whole,
+        spaced,
+        "{\"x\":[1],\"a\":1,\"b\":\"é\",\"y\":null,\"c\":3}",
+        whole,
+    ] {
+        decoder.push(payload.as_bytes()).expect(payload);
+    }
+    for payload in ["{\"c\":3}", "{\"b\":\"\\u00e9\"}", "{}", "{\"a\":1}"] {
+        decoder.push(payload.as_bytes()).expect(payload);
+    }
+    for payload in [
+        ",\"a\":1}",
+        "{\"a\":1,\"b\":\"x\"{\"c\":3}",
+        "{\"a\":1,}",
+        "{\"a\"1}",
+        "{\"a\":01}",
+        "{\"a\":1\"b\":\"x\"}",
+    ] {
+        decoder.push(payload.as_bytes()).expect_err(payload);
+    }
+    let batch = decoder.finish();
+    let integers = |column: usize| {
+        batch
+            .column(column)
+            .as_primitive::<Int64Type>()
+            .iter()
+            .collect::<Vec<_>>()
+    };
+    let texts: Vec<_> = batch.column(1).as_string::<i32>().iter().collect();
+    assert_eq!(integers(0)[..6], vec![Some(1); 6]);
+    assert_eq!(integers(0)[6..], [None, None, None, Some(1)]);
+    assert_eq!(texts[..6], vec![Some("é"); 6]);
+    assert_eq!(texts[6..], [None, Some("é"), None, None]);
+    assert_eq!(integers(2)[..6], vec![Some(3); 6]);
+    assert_eq!(integers(2)[6..], [Some(3), None, None, None]);
+}
+
+#[test]
 fn what_is_no_json_is_malformed_also_where_nobody_looks() {
     for payload in [
         "{",
@@ -334,18 +379,26 @@ proptest! {
         let object = serde_json::json!({ "a": other, "s": s, "i": i, "f": f, "z": other });
         let payload = if pretty { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
         let mut decoder = decoder(&[("s", "string"), ("i", "int64"), ("f", "float64")]);
+        // The second time its keys are known.
+        decoder.push(&payload).unwrap();
         decoder.push(&payload).unwrap();
         let batch = decoder.finish();
-        prop_assert_eq!(batch.column(0).as_string::<i32>().iter().next().unwrap(), s.as_deref());
-        prop_assert_eq!(batch.column(1).as_primitive::<Int64Type>().iter().next().unwrap(), i);
-        prop_assert_eq!(batch.column(2).as_primitive::<Float64Type>().iter().next().unwrap(), f.filter(|f| f.is_finite()));
+        let f = f.filter(|f| f.is_finite());
+        prop_assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [s.as_deref(); 2]);
+        prop_assert_eq!(batch.column(1).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [i; 2]);
+        prop_assert_eq!(batch.column(2).as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [f; 2]);
     }
 
     #[test]
     fn a_damaged_record_is_refused_exactly_when_serde_json_refuses_it(
         other in json_value(), at: prop::sample::Index, kind in 0..4usize, byte in prop::sample::select(&b"{}[]\",:\\0x-.e \x01\xff"[..]),
+        knows_the_keys: bool,
     ) {
         let mut payload = serde_json::to_vec(&serde_json::json!({ "a": other, "n": 5 })).unwrap();
+        let mut decoder = decoder(&[]);
+        if knows_the_keys {
+            decoder.push(&payload).unwrap();
+        }
         let at = at.index(payload.len());
         match kind {
             0 => payload[at] = byte,
@@ -353,7 +406,7 @@ proptest! {
             2 => drop(payload.remove(at)),
             _ => payload.truncate(at),
         }
-        let accepted = decoder(&[]).push(&payload).is_ok();
+        let accepted = decoder.push(&payload).is_ok();
         let expected = match serde_json::from_slice::<serde_json::Value>(&payload) {
             Ok(value) => value.is_object(),
             // What its own numbers cannot hold it refuses half-way, before it has seen the rest.

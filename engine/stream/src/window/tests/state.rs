@@ -101,7 +101,7 @@ fn state_whose_description_cannot_be_read_is_refused() {
         Some("1"),
         "the start behind the last closed window's"
     );
-    let state = state.with_schema(Arc::new(schema)).unwrap();
+    let state = RecordBatch::try_new(Arc::new(schema), state.columns().to_vec()).unwrap();
     let error = PartialWindows::new(counting()).restore(&state).unwrap_err();
     assert_eq!(error, WindowError::UnreadableState { found: "soon".into() });
 }
