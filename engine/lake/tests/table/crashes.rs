@@ -1,6 +1,7 @@
 //! What readers see before, during and after a publish, and after a crash at every step.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine_lake::{
     LakeConfig, PublishError, RecoverError, Recovered, RecoveryConflict, StageError, WriterId, publish, recover,
@@ -96,6 +97,36 @@ fn a_crash_at_every_step_neither_loses_nor_doubles_rows() {
         writer.publish(&next).unwrap();
         assert_eq!(table.values(), (0..100).collect::<Vec<_>>(), "{step:?}");
     }
+}
+
+#[test]
+fn a_reader_that_lists_the_folder_all_the_while_sees_only_whole_files() {
+    let table = Table::new();
+    let written = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rows = 0;
+            loop {
+                let is_last = written.load(Ordering::Acquire);
+                let seen = table.values().len();
+                assert!(seen >= rows, "{seen} rows after {rows}");
+                rows = seen;
+                if is_last {
+                    return rows;
+                }
+            }
+        });
+        let mut writer = table.writer(by_date());
+        for checkpoint in 0..20 {
+            writer
+                .write(&numbered(checkpoint * 100..(checkpoint + 1) * 100))
+                .unwrap();
+            let staged = writer.stage(checkpoint.unsigned_abs()).unwrap();
+            writer.publish(&staged).unwrap();
+        }
+        written.store(true, Ordering::Release);
+        assert_eq!(reader.join().unwrap(), 2_000);
+    });
 }
 
 #[test]
