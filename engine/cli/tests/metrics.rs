@@ -81,7 +81,8 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
         r#"{"campaign":2,"time":1700000001000}"#,
         r#"{"campaign":1,"time":1700000010000}"#,
         "not json",
-        r#"{"campaign":1}"#,
+        // The last instant that nanoseconds since 1970 can tell: its window would end beyond them.
+        r#"{"campaign":1,"time":9223372036854}"#,
         &format!(r#"{{"campaign":1,"time":{far_ahead}}}"#),
     ];
     let first = lines.join("\n") + "\n";
@@ -106,7 +107,7 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
         (r#"engine_source_records_total{source="events"}"#, 7.0),
         (r#"engine_source_malformed_records_total{source="events"}"#, 1.0),
         (r#"engine_source_late_records_total{source="events"}"#, 1.0),
-        (r#"engine_source_future_records_total{source="events"}"#, 1.0),
+        (r#"engine_source_future_records_total{source="events"}"#, 2.0),
         (r#"engine_source_unplaced_records_total{source="events"}"#, 1.0),
         (
             r#"engine_source_lag_records{source="events",topic="events",partition="0"}"#,

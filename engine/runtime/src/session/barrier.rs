@@ -245,11 +245,13 @@ impl Session {
                         state_bytes,
                     } in snapshots
                     {
-                        let windows = self.sources[self.tasks[&task]].source.plan.windows.join(", ");
-                        let size = sizes.entry(windows).or_default();
-                        size.groups += groups;
-                        size.bytes += state_bytes;
                         all.insert(task, snapshot);
+                        let windows = &self.sources[self.tasks[&task]].source.plan.windows;
+                        if !windows.is_empty() {
+                            let size = sizes.entry(windows.join(", ")).or_default();
+                            size.groups += groups;
+                            size.bytes += state_bytes;
+                        }
                     }
                 }
                 Some(Reply::Failed(error)) => return Err(error.into()),

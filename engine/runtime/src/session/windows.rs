@@ -74,14 +74,9 @@ impl SessionSource {
     /// All partitions have been looked at, unless the micro-batch `is_full`: advances the watermark. Returns it if it may
     /// close windows.
     pub(crate) fn advance(&mut self, now: Instant, is_full: bool) -> Option<i64> {
+        self.hear_of_ends();
         let watermarks = self.watermarks.as_mut()?;
         for (task, partition) in &mut self.partitions {
-            // An empty partition never delivers; what the broker says of its end is known all the same.
-            let name = TopicPartition::new(Arc::clone(&partition.topic), partition.partition);
-            if let (Some(position), Some(lag)) = (self.fetcher.position(&name), self.fetcher.lag(&name)) {
-                partition.log_end_offset = Some(position.offset.saturating_add_unsigned(lag));
-            }
-            partition.end_heard_at = self.fetcher.end_heard_at(&name);
             match partition.quiet(now) {
                 Quiet::Busy => {}
                 Quiet::CaughtUp => watermarks.handle_caught_up(task),
@@ -101,6 +96,18 @@ impl SessionSource {
         }
         self.closed_up_to = Some(watermark);
         Some(watermark)
+    }
+
+    /// Takes what the brokers said of the ends of the logs: an empty partition never delivers, and its lag is known all the
+    /// same.
+    fn hear_of_ends(&mut self) {
+        for partition in self.partitions.values_mut() {
+            let name = TopicPartition::new(Arc::clone(&partition.topic), partition.partition);
+            if let (Some(position), Some(lag)) = (self.fetcher.position(&name), self.fetcher.lag(&name)) {
+                partition.log_end_offset = Some(position.offset.saturating_add_unsigned(lag));
+            }
+            partition.end_heard_at = self.fetcher.end_heard_at(&name);
+        }
     }
 
     /// Merges what the partitions gave for one watermark.
