@@ -307,7 +307,7 @@ impl ByteBuf for GuardedBuf {
                 pending.bytes
             }
             // The size of a tagged field, which is not written plus one.
-            Some(pending) => size - 1 + pending.bytes,
+            Some(pending) => size.saturating_sub(1) + pending.bytes,
             None => size,
         };
         self.inner.split_to(size.min(self.inner.len()))

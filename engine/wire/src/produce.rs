@@ -8,6 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::request::{EncodeError, put_header};
+use crate::varint;
 
 /// Versions this encoder writes: 3 is the first with v2 batches and transactions, 12 the last
 /// that names topics, 13 has topic ids (KIP-516).
@@ -163,12 +164,10 @@ impl SegmentWriter {
         }
     }
 
-    fn put_varint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.current.put_u8(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.current.put_u8(value as u8);
+    fn put_varint(&mut self, value: u32) {
+        let mut buffer = [0; varint::VARINT_BYTES_MAX];
+        let end = varint::write_u64(&mut buffer, 0, u64::from(value));
+        self.current.put_slice(&buffer[..end]);
     }
 
     fn field(&self, reason: String) -> EncodeError {

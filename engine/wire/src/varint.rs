@@ -15,33 +15,7 @@ pub const VARLONG_BYTES_MAX: usize = 10;
 #[inline]
 #[must_use]
 pub fn take_u32(input: &mut &[u8]) -> Option<u32> {
-    // One byte and two are nearly all that a record has.
-    match **input {
-        [first, ref rest @ ..] if first < 0x80 => {
-            *input = rest;
-            Some(u32::from(first))
-        }
-        [first, second, ref rest @ ..] if second < 0x80 => {
-            *input = rest;
-            Some(u32::from(first & 0x7f) | u32::from(second) << 7)
-        }
-        _ => take_u32_slow(input),
-    }
-}
-
-fn take_u32_slow(input: &mut &[u8]) -> Option<u32> {
-    let mut value = 0u32;
-    for (index, &byte) in input.iter().take(VARINT_BYTES_MAX).enumerate() {
-        if index == VARINT_BYTES_MAX - 1 && byte > 0x0f {
-            return None;
-        }
-        value |= u32::from(byte & 0x7f) << (index * 7);
-        if byte < 0x80 {
-            *input = &input[index + 1..];
-            return Some(value);
-        }
-    }
-    None
+    take::<VARINT_BYTES_MAX, 0x0f>(input).map(|value| value as u32)
 }
 
 /// Takes an unsigned 64-bit varint off the front of `input`.
@@ -50,6 +24,12 @@ fn take_u32_slow(input: &mut &[u8]) -> Option<u32> {
 #[inline]
 #[must_use]
 pub fn take_u64(input: &mut &[u8]) -> Option<u64> {
+    take::<VARLONG_BYTES_MAX, 0x01>(input)
+}
+
+/// A varint of at most `BYTES_MAX` bytes, of which the last is at most `LAST_MAX`.
+#[inline]
+fn take<const BYTES_MAX: usize, const LAST_MAX: u8>(input: &mut &[u8]) -> Option<u64> {
     // One byte and two are nearly all that a record has.
     match **input {
         [first, ref rest @ ..] if first < 0x80 => {
@@ -60,14 +40,14 @@ pub fn take_u64(input: &mut &[u8]) -> Option<u64> {
             *input = rest;
             Some(u64::from(first & 0x7f) | u64::from(second) << 7)
         }
-        _ => take_u64_slow(input),
+        _ => take_long(input, BYTES_MAX, LAST_MAX),
     }
 }
 
-fn take_u64_slow(input: &mut &[u8]) -> Option<u64> {
+fn take_long(input: &mut &[u8], bytes_max: usize, last_max: u8) -> Option<u64> {
     let mut value = 0u64;
-    for (index, &byte) in input.iter().take(VARLONG_BYTES_MAX).enumerate() {
-        if index == VARLONG_BYTES_MAX - 1 && byte > 0x01 {
+    for (index, &byte) in input.iter().take(bytes_max).enumerate() {
+        if index == bytes_max - 1 && byte > last_max {
             return None;
         }
         value |= u64::from(byte & 0x7f) << (index * 7);
@@ -113,14 +93,14 @@ pub const fn zigzag_i64(value: i64) -> u64 {
 #[inline]
 #[must_use]
 pub const fn size_u32(value: u32) -> usize {
-    // One byte per started group of seven bits; zero takes one byte.
-    (38 - (value | 1).leading_zeros() as usize) / 7
+    size_u64(value as u64)
 }
 
 /// How many bytes `value` takes as an unsigned varint.
 #[inline]
 #[must_use]
 pub const fn size_u64(value: u64) -> usize {
+    // One byte per started group of seven bits; zero takes one byte.
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
@@ -143,21 +123,6 @@ pub const fn size_i64(value: i64) -> usize {
 /// The caller sized the buffer: this panics if it is too small.
 #[inline]
 #[must_use]
-pub fn write_u32(output: &mut [u8], mut at: usize, mut value: u32) -> usize {
-    while value >= 0x80 {
-        output[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    output[at] = value as u8;
-    at + 1
-}
-
-/// Writes `value` as an unsigned varint at `at` and returns the position after it.
-///
-/// The caller sized the buffer: this panics if it is too small.
-#[inline]
-#[must_use]
 pub fn write_u64(output: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
         output[at] = value as u8 | 0x80;
@@ -172,7 +137,7 @@ pub fn write_u64(output: &mut [u8], mut at: usize, mut value: u64) -> usize {
 #[inline]
 #[must_use]
 pub fn write_i32(output: &mut [u8], at: usize, value: i32) -> usize {
-    write_u32(output, at, zigzag_i32(value))
+    write_u64(output, at, u64::from(zigzag_i32(value)))
 }
 
 /// Writes `value` as a zigzag varint at `at` and returns the position after it.
@@ -185,9 +150,7 @@ pub fn write_i64(output: &mut [u8], at: usize, value: i64) -> usize {
 /// Appends `value` as an unsigned varint.
 #[inline]
 pub fn put_u32(output: &mut Vec<u8>, value: u32) {
-    let mut buffer = [0; VARINT_BYTES_MAX];
-    let end = write_u32(&mut buffer, 0, value);
-    output.extend_from_slice(&buffer[..end]);
+    put_u64(output, u64::from(value));
 }
 
 /// Appends `value` as an unsigned varint.

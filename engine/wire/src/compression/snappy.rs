@@ -10,6 +10,8 @@ use crate::compression::output::{Fault, Growing};
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const FRAME_HEADER_BYTES: usize = 16;
+/// The densest element, a copy of 64 bytes, takes three; rounded up.
+const EXPANSION_MAX: usize = 22;
 /// snappy-java's default, which Kafka uses.
 const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -45,6 +47,11 @@ pub(crate) fn decode(decoder: &mut Decoder, input: &[u8], output: &mut Growing<'
 
 fn decode_block(decoder: &mut Decoder, block: &[u8], output: &mut Growing<'_>) -> Result<(), Fault> {
     let size = decompress_len(block).map_err(|error| Fault::corrupt(error.to_string()))?;
+    // A few bytes may announce gigabytes: room is made for what they can expand to.
+    if size > block.len().saturating_mul(EXPANSION_MAX) {
+        let bytes = block.len();
+        return Err(Fault::corrupt(format!("a block of {bytes} bytes announces {size}")));
+    }
     let room = output.exact(size)?;
     let written = decoder
         .decompress(block, room)

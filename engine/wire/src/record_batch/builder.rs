@@ -136,31 +136,24 @@ impl BatchBuilder {
         if header_count > 0 {
             headers_bytes = headers.clone().map(header_size).sum();
         }
-        let value_length = length_zigzag(value);
+        self.arena.reserve(bound);
         let timestamp_delta = varint::zigzag_i64(timestamp.wrapping_sub(self.base_timestamp));
         let offset_delta = varint::zigzag_i32(self.record_count);
-        let key_length = length_zigzag(key);
-        let length = 1
-            + varint::size_u64(timestamp_delta)
-            + varint::size_u32(offset_delta)
-            + varint::size_u32(key_length)
-            + key_bytes
-            + varint::size_u32(value_length)
-            + value_bytes
-            + varint::size_u32(varint::zigzag_i32(header_count as i32))
-            + headers_bytes;
-        self.arena.reserve(length + RECORD_OVERHEAD_BYTES_MAX);
-        let length = varint::zigzag_i32(length as i32);
-        // Together the varints of nearly every record: see `ShortVarint`. The lengths of key and
-        // value are below that of the record.
-        if (timestamp_delta | u64::from(offset_delta) | u64::from(length)) < ShortVarint::LIMIT {
-            let attributes = ShortVarint::new(0); // The attributes of a record are unused.
-            ShortVarint::new(length)
-                .then(attributes)
-                .then(ShortVarint::new(timestamp_delta as u32))
+        let (key_length, value_length) = (length_zigzag(key), length_zigzag(value));
+        // All but these four varints; one byte are the attributes, which are unused.
+        let content_bytes = 1 + key_bytes + value_bytes + varint::size_i32(header_count as i32) + headers_bytes;
+        // Nearly every record: see `ShortVarint`. All lengths are below that of the record.
+        if (timestamp_delta | u64::from(offset_delta) | (bound as u64) << 1) < ShortVarint::LIMIT {
+            let timestamp_delta = ShortVarint::new(timestamp_delta as u32);
+            let offset_delta = ShortVarint::new(offset_delta);
+            let (key_length, value_length) = (ShortVarint::new(key_length), ShortVarint::new(value_length));
+            let varints = [timestamp_delta, offset_delta, key_length, value_length];
+            let varint_bytes: usize = varints.into_iter().map(ShortVarint::size_bytes).sum();
+            ShortVarint::new(varint::zigzag_i32((content_bytes + varint_bytes) as i32))
+                .then(ShortVarint::new(0))
+                .then(timestamp_delta)
                 .put(&mut self.arena);
-            let lengths = ShortVarint::new(offset_delta).then(ShortVarint::new(key_length));
-            let value_length = ShortVarint::new(value_length);
+            let lengths = offset_delta.then(key_length);
             if let Some(key) = key {
                 lengths.put(&mut self.arena);
                 self.arena.extend_from_slice(key);
@@ -170,7 +163,12 @@ impl BatchBuilder {
                 lengths.then(value_length).put(&mut self.arena);
             }
         } else {
-            varint::put_u32(&mut self.arena, length);
+            let length = content_bytes
+                + varint::size_u64(timestamp_delta)
+                + varint::size_u32(offset_delta)
+                + varint::size_u32(key_length)
+                + varint::size_u32(value_length);
+            varint::put_i32(&mut self.arena, length as i32);
             self.arena.push(0);
             varint::put_u64(&mut self.arena, timestamp_delta);
             varint::put_u32(&mut self.arena, offset_delta);

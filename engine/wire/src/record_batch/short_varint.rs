@@ -27,6 +27,11 @@ impl ShortVarint {
         Self { register, bytes }
     }
 
+    #[inline]
+    pub(super) fn size_bytes(self) -> usize {
+        self.bytes as usize
+    }
+
     /// Both, if they take at most eight bytes together.
     #[inline]
     pub(super) fn then(self, next: Self) -> Self {
