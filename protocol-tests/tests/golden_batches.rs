@@ -2,33 +2,10 @@
 
 use bytes::Bytes;
 use engine_wire::compression::{Codec, DecodeLimits, Decompressor};
-use engine_wire::record_batch::{ControlRecord, RawBatch, Record, TimestampType, split_batches};
+use engine_wire::record_batch::{ControlRecord, RawBatch, TimestampType, split_batches};
+use protocol_tests::owned_record::{OwnedRecord, records_of};
 
 const BASE_TIMESTAMP: i64 = 1_700_000_000_000;
-
-#[derive(Debug, Clone, PartialEq)]
-struct Owned {
-    offset: i64,
-    timestamp: i64,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
-impl From<Record<'_>> for Owned {
-    fn from(record: Record<'_>) -> Self {
-        Self {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            headers: record
-                .headers
-                .map(|h| (h.key.to_vec(), h.value.map(<[u8]>::to_vec)))
-                .collect(),
-        }
-    }
-}
 
 fn golden(name: &str) -> Vec<RawBatch> {
     let path = format!("{}/golden/batches/{name}.bin", env!("CARGO_MANIFEST_DIR"));
@@ -46,25 +23,19 @@ fn golden(name: &str) -> Vec<RawBatch> {
     batches
 }
 
-fn records(batches: &[RawBatch]) -> Vec<Owned> {
+fn records(batches: &[RawBatch]) -> Vec<OwnedRecord> {
     let mut decompressor = Decompressor::new(DecodeLimits::default());
-    let mut all = Vec::new();
-    for batch in batches {
-        all.extend(
-            batch
-                .records(&mut decompressor)
-                .unwrap()
-                .map(|record| Owned::from(record.unwrap())),
-        );
-    }
-    all
+    batches
+        .iter()
+        .flat_map(|batch| records_of(batch, &mut decompressor))
+        .collect()
 }
 
 /// The content that `golden/README.md` calls `fill`.
-fn fill(count: i64, base_offset: i64) -> Vec<Owned> {
+fn fill(count: i64, base_offset: i64) -> Vec<OwnedRecord> {
     let text = |text: String| Some(text.into_bytes());
     (0..count)
-        .map(|i| Owned {
+        .map(|i| OwnedRecord {
             offset: base_offset + i,
             timestamp: BASE_TIMESTAMP + 10 * i,
             key: match i % 4 {

@@ -3,20 +3,13 @@
 use bytes::Bytes;
 use engine_wire::compression::{Codec, Compression, Compressor, DecodeLimits, DecompressError, Decompressor};
 use engine_wire::record_batch::{
-    BatchBuilder, Header, ProducerStamp, RawBatch, RecordCheck, RecordError, TimestampType, check_produced_batch,
-    place_batch, sequence_after, split_batches,
+    BatchBuilder, ProducerStamp, RawBatch, RecordCheck, RecordError, check_produced_batch, place_batch, sequence_after,
+    split_batches,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-
-#[derive(Debug, Clone, PartialEq)]
-struct Owned {
-    timestamp: i64,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
+use protocol_tests::owned_record::{OwnedRecord, append, one, records_of, sealed_batch, stamp};
 
 fn bytes(size_max: usize) -> impl Strategy<Value = Vec<u8>> {
     // Runs as well as noise, so that the codecs have both to do.
@@ -26,7 +19,7 @@ fn bytes(size_max: usize) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn record() -> impl Strategy<Value = Owned> {
+fn record() -> impl Strategy<Value = OwnedRecord> {
     let header = (bytes(8), option::of(bytes(20)));
     (
         any::<i64>(),
@@ -34,67 +27,13 @@ fn record() -> impl Strategy<Value = Owned> {
         option::of(bytes(300)),
         vec(header, 0..4),
     )
-        .prop_map(|(timestamp, key, value, headers)| Owned {
+        .prop_map(|(timestamp, key, value, headers)| OwnedRecord {
+            offset: 0,
             timestamp,
             key,
             value,
             headers,
         })
-}
-
-fn append(builder: &mut BatchBuilder, record: &Owned) {
-    let headers: Vec<Header<'_>> = record
-        .headers
-        .iter()
-        .map(|(key, value)| Header {
-            key,
-            value: value.as_deref(),
-        })
-        .collect();
-    let before = builder.size_bytes();
-    let (key, value) = (record.key.as_deref(), record.value.as_deref());
-    builder
-        .append(record.timestamp, key, value, headers.iter().copied())
-        .unwrap();
-    let bound = BatchBuilder::record_bytes_max(key, value, headers);
-    assert!(builder.size_bytes() - before <= bound, "the announced bound holds");
-}
-
-fn read(batch: &RawBatch, decompressor: &mut Decompressor) -> Vec<(i64, Owned)> {
-    let records = batch.records(decompressor).unwrap();
-    records
-        .map(|record| {
-            let record = record.unwrap();
-            let owned = Owned {
-                timestamp: record.timestamp,
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
-                headers: record
-                    .headers
-                    .map(|h| (h.key.to_vec(), h.value.map(<[u8]>::to_vec)))
-                    .collect(),
-            };
-            (record.offset, owned)
-        })
-        .collect()
-}
-
-fn stamp(base_sequence: i32) -> ProducerStamp {
-    ProducerStamp {
-        producer_id: 77,
-        producer_epoch: 3,
-        base_sequence,
-        is_transactional: true,
-    }
-}
-
-fn sealed_batch(records: &[Owned], codec: Codec) -> Bytes {
-    let mut builder = BatchBuilder::default();
-    records.iter().for_each(|record| append(&mut builder, record));
-    builder
-        .seal(codec.into(), &mut Compressor::new(), Vec::new())
-        .unwrap()
-        .stamp(stamp(5))
 }
 
 const WRITABLE: [Codec; 4] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4];
@@ -125,8 +64,9 @@ proptest! {
             prop_assert_eq!(header.next_offset(), base_offset + records.len() as i64);
             prop_assert!(header.is_transactional() && !header.is_control());
             prop_assert_eq!(header.codec(), Ok(codec));
-            let read = read(&placed, &mut decompressor);
-            let expected: Vec<_> = (base_offset..).zip(records).collect();
+            let read = records_of(&placed, &mut decompressor);
+            let expected: Vec<_> =
+                (base_offset..).zip(records).map(|(offset, record)| OwnedRecord { offset, ..record }).collect();
             prop_assert_eq!(read, expected);
             drop(placed);
             spare = sealed.into_buffer().unwrap_or_default();
@@ -176,15 +116,6 @@ proptest! {
             let is_too_large = matches!(refused, Err(DecompressError::TooLarge { .. }));
             prop_assert!(is_too_large, "{:?}", refused);
         }
-    }
-}
-
-fn one(value: &[u8]) -> Owned {
-    Owned {
-        timestamp: 1,
-        key: None,
-        value: Some(value.to_vec()),
-        headers: Vec::new(),
     }
 }
 
@@ -253,98 +184,6 @@ fn sequences_wrap_to_zero() {
         .unwrap();
     let batch = RawBatch::parse(sealed.stamp(stamp(i32::MAX - 1))).unwrap();
     assert_eq!(batch.header.last_sequence(), 0);
-}
-
-#[test]
-fn log_append_time_replaces_every_timestamp_and_renews_the_crc() {
-    let batch = RawBatch::parse(sealed_batch(&[one(b"a"), one(b"b")], Codec::Gzip)).unwrap();
-    let placed = place_batch(batch, 100, 2, Some(1_234_567));
-    placed.verify_crc().unwrap();
-    assert_eq!(placed.header.timestamp_type(), TimestampType::LogAppendTime);
-    assert_eq!(placed.header, RawBatch::parse(placed.bytes.clone()).unwrap().header);
-    let read = read(&placed, &mut Decompressor::default());
-    assert_eq!(
-        read.iter()
-            .map(|(offset, r)| (*offset, r.timestamp))
-            .collect::<Vec<_>>(),
-        [(100, 1_234_567), (101, 1_234_567)]
-    );
-}
-
-#[test]
-fn placing_a_batch_that_nobody_else_holds_copies_nothing() {
-    let bytes = sealed_batch(&[one(b"a")], Codec::None);
-    let address = bytes.as_ptr();
-    let placed = place_batch(RawBatch::parse(bytes).unwrap(), 5, 1, None);
-    assert_eq!(placed.bytes.as_ptr(), address);
-}
-
-#[test]
-fn a_broker_refuses_what_a_producer_may_not_send() {
-    let good = sealed_batch(&[one(b"a"), one(b"b")], Codec::None).to_vec();
-    for (change, message) in [
-        (
-            &(|b: &mut Vec<u8>| b.clear()) as &dyn Fn(&mut Vec<u8>),
-            "no record batch",
-        ),
-        (&|b| b.push(0), "1 bytes after the record batch"),
-        (&|b| b.truncate(70), "70 there"),
-        (&|b| b[7] = 1, "base_offset 1"),
-        (&|b| b[16] = 1, "magic 1 is not supported"),
-        (&|b| b[22] |= 0x20, "control attribute"),
-        (&|b| b[22] |= 0x07, "unknown codec id 7"),
-        (&|b| b[60] = 3, "record_count 3"),
-        (&|b| b[60] = 1, "record_count 1"),
-        (&|b| b[26] = 2, "record_count 2"),
-        (&|b| (b[26], b[60]) = (0, 1), "bytes after the last record"),
-        (&|b| (b[26], b[60]) = (2, 3), "3 records"),
-        (&|b| b[53] = 0xff, "base_sequence"),
-        (&|b| b[61] = 100, "record 0 is malformed: length"),
-        (&|b| b[64] = 2, "offset_delta 1"),
-    ] {
-        let refused = refusal_of(&good, change);
-        assert!(refused.contains(message), "{message}: {refused}");
-    }
-}
-
-fn refusal_of(good: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> String {
-    let mut bytes = good.to_vec();
-    change(&mut bytes);
-    if bytes.len() > 21 {
-        let crc = crc32c(&bytes[21..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    }
-    let check = check_produced_batch(
-        Bytes::from(bytes),
-        RecordCheck::EveryRecord,
-        &mut Decompressor::default(),
-    );
-    check.expect_err("refused").to_string()
-}
-
-/// Written here again, bit by bit, so that a mistake in the library would show.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
-}
-
-#[test]
-fn a_corrupt_crc_is_named_with_both_values() {
-    let mut bytes = sealed_batch(&[one(b"a")], Codec::None).to_vec();
-    let last = bytes.len() - 2;
-    bytes[last] ^= 1;
-    let error = check_produced_batch(
-        Bytes::from(bytes),
-        RecordCheck::HeaderOnly,
-        &mut Decompressor::default(),
-    );
-    assert!(error.unwrap_err().to_string().contains("header says"));
 }
 
 #[test]
