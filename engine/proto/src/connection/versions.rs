@@ -17,8 +17,9 @@ pub struct ApiRange {
 
 /// The versions of `api_key` that this client writes.
 ///
-/// Produce stops at 12 and Fetch at 12: from 13 on they name topics by id only. Metadata
-/// starts at 4, the first that can forbid topic creation.
+/// Produce and Fetch stop at 12, the last that name topics: whoever has an id for each topic may ask
+/// for more (see [`FetchPlan::has_topic_ids`](crate::fetch::plan::FetchPlan::has_topic_ids)).
+/// Metadata starts at 4, the first that can forbid topic creation.
 pub fn client_range(api_key: ApiKey) -> ApiRange {
     let known = api_key.valid_versions();
     let (min, max) = match api_key {
