@@ -112,7 +112,7 @@ pub struct ConsumerConfig {
     /// `check.crcs`. Default true.
     pub check_crcs: bool,
     /// `fetch.prefetch.bytes`, our own: how much is fetched ahead of the application, over all
-    /// partitions together. Default 64 MiB. Nothing more is fetched at the bound, except what one
+    /// partitions together. Default 16 MiB. Nothing more is fetched at the bound, except what one
     /// answer adds to it.
     pub prefetch_bytes_max: usize,
 }
@@ -136,7 +136,7 @@ impl Default for ConsumerConfig {
             partition_fetch_bytes_max: 1024 * 1024,
             fetch_wait_max: Duration::from_millis(500),
             check_crcs: true,
-            prefetch_bytes_max: 64 * 1024 * 1024,
+            prefetch_bytes_max: 16 * 1024 * 1024,
         }
     }
 }
