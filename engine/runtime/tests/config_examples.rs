@@ -53,6 +53,7 @@ fn the_embedded_address_reaches_every_client() {
     assert_eq!(pipeline.kafka.options.client_config().bootstrap_servers, expected);
     let consumer = pipeline.sources[0].kafka.consumer_config(&pipeline.group_id());
     assert_eq!(consumer.client.bootstrap_servers, expected);
+    assert_eq!(consumer.prefetch_bytes_max, 8 << 20, "less than a client's own default");
     let generator = pipeline.generators[0].kafka.producer_config();
     assert_eq!(generator.client.bootstrap_servers, expected);
     assert_eq!(

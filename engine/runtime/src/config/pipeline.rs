@@ -187,6 +187,10 @@ pub struct OwnTopicLayout {
     pub replication_factor: Option<NonZeroU32>,
 }
 
+/// `fetch.prefetch.bytes` of a source that does not set it: 8 MiB, less than a client's own default, because a micro-batch
+/// is gathered ahead too.
+const PREFETCH_BYTES: &str = "8388608";
+
 /// Kafka client options under Kafka's dotted names, in the order of the file, each name once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KafkaOptions {
@@ -220,14 +224,16 @@ impl KafkaOptions {
         checked(ClientConfig::from_properties(self.iter()))
     }
 
-    /// The settings of a consumer in a group.
+    /// The settings of a consumer in a group, which fetches 8 MiB ahead if no option says otherwise.
     ///
     /// # Panics
     /// As [`KafkaOptions::client_config`], and if these are not the options of a source.
     #[must_use]
     pub fn consumer_config(&self, group_id: &str) -> ConsumerConfig {
+        let prefetch = ("fetch.prefetch.bytes", PREFETCH_BYTES);
+        let prefetch = Some(prefetch).filter(|(name, _)| self.value(name).is_none());
         checked(ConsumerConfig::from_properties(
-            self.iter().chain([("group.id", group_id)]),
+            self.iter().chain([("group.id", group_id)]).chain(prefetch),
         ))
     }
 

@@ -28,8 +28,9 @@ use crate::source::task::PartitionTask;
 use crate::worker::{Job, WorkerError, Workers};
 
 /// Bytes that one micro-batch gathers over all partitions and sources, as they came from the brokers; beyond it no more
-/// is taken from the fetchers, which stop fetching at their own bound.
-const TRIGGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// is taken from the fetchers, which stop fetching at their own bound. With the micro-batch that is processed meanwhile and
+/// what is prefetched, this is what a backlog costs in memory: `bench/src/bin/drain` shows it.
+const TRIGGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Session {
     /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching.
