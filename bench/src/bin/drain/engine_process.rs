@@ -31,6 +31,8 @@ pub(crate) struct EngineArguments {
     lake: Option<PathBuf>,
     #[arg(long)]
     workers: Option<NonZeroUsize>,
+    #[arg(long = "set")]
+    sets: Vec<String>,
 }
 
 /// What a run cost.
@@ -113,6 +115,9 @@ pub(crate) fn start(
     if let Some(workers) = arguments.workers {
         command.args(["--workers", &workers.to_string()]);
     }
+    for set in &arguments.sets {
+        command.args(["--set", set]);
+    }
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the engine's process ended with {}", output.status);
@@ -130,7 +135,7 @@ pub(crate) async fn run(arguments: &EngineArguments) -> Result<()> {
     let started = Instant::now();
     let text = pipeline(arguments);
     let surroundings = Surroundings {
-        overrides: &[],
+        overrides: &arguments.sets,
         variable: &|_| None,
     };
     let loaded = parse("drain.toml", text.as_bytes(), &surroundings).map_err(|mistakes| anyhow!("{mistakes}"))?;

@@ -66,6 +66,9 @@ struct BenchArguments {
     /// Write the results to Parquet files in this folder too.
     #[arg(long)]
     lake: Option<PathBuf>,
+    /// Change the pipeline, as `engine run --set` does: `trigger.max_records=50000`.
+    #[arg(long = "set")]
+    sets: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
