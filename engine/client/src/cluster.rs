@@ -225,13 +225,15 @@ impl Cluster {
         let started = now();
         let mut changes = self.inner.published.subscribe();
         loop {
+            // Seen before the demand is looked at: an answer in between must still count as a change, or nobody would
+            // look again before the deadline.
+            let error = changes.borrow_and_update().error.clone();
             if lock(&self.inner.refresh).is_satisfied(ticket) {
                 return Ok(());
             }
             if *self.inner.closed.borrow() {
                 return Err(RequestError::Closed);
             }
-            let error = changes.borrow_and_update().error.clone();
             if let Some(error) = &error
                 && !error.is_retriable()
             {
