@@ -16,6 +16,8 @@ pub use error::{AdminError, Refusal};
 pub use groups::{GroupDescription, GroupListing, MemberDescription};
 pub use topics::{ConfigEntry, NewTopic, PartitionDescription, TopicDescription};
 
+use std::time::Instant;
+
 use engine_wire::error_code::{ErrorClass, ErrorCode};
 
 use crate::{
@@ -49,9 +51,46 @@ impl Admin {
         })
     }
 
+    /// Asks, and asks again, what changes nothing: until there is an answer, until what stands in its way cannot
+    /// go away, or until `deadline`.
+    async fn read<T, F>(&self, deadline: Instant, attempt: impl FnMut() -> F) -> Result<T, RequestError>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        self.repeat(deadline, attempt, RequestError::is_retriable).await
+    }
+
+    /// As [`Admin::read`] for what changes something: repeated only while it reached no broker. The coordinator
+    /// of a first group, for one, is missing until the brokers have made its topic.
+    async fn write<T, F>(&self, deadline: Instant, attempt: impl FnMut() -> F) -> Result<T, RequestError>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        self.repeat(deadline, attempt, RequestError::is_unsent).await
+    }
+
+    async fn repeat<T, F>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> F,
+        may_repeat: fn(&RequestError) -> bool,
+    ) -> Result<T, RequestError>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        loop {
+            match attempt().await {
+                Err(error) if may_repeat(&error) && now() < deadline => {
+                    tokio::time::sleep(self.cluster.config().retry_backoff).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Whether an operation that failed with `code` is worth another attempt before `deadline`;
     /// waits for the backoff if so.
-    async fn pause_before_retry(&self, code: ErrorCode, deadline: std::time::Instant) -> bool {
+    async fn pause_before_retry(&self, code: ErrorCode, deadline: Instant) -> bool {
         let may_heal = matches!(code.class(), ErrorClass::Retriable | ErrorClass::RefreshMetadata);
         if !may_heal || now() >= deadline {
             return false;
@@ -60,7 +99,7 @@ impl Admin {
         true
     }
 
-    fn deadline(&self) -> std::time::Instant {
+    fn deadline(&self) -> Instant {
         now() + self.cluster.config().default_api_timeout
     }
 }

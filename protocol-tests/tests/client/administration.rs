@@ -1,9 +1,10 @@
 //! The admin client.
 
+use engine_broker::FaultAction;
 use engine_client::{CommittedOffset, admin::NewTopic};
 use engine_wire::error_code::ErrorCode;
 
-use crate::scene::Scene;
+use crate::scene::{FIND_COORDINATOR, METADATA, Scene};
 
 #[tokio::test]
 async fn the_admin_sees_and_changes_topics_groups_and_records() {
@@ -86,4 +87,26 @@ async fn the_admin_sees_and_changes_topics_groups_and_records() {
     assert_eq!(begins[0].1.map(|listed| listed.offset), Some(20));
     let deleted = admin.delete_topics(&[topic]).await.expect("answers");
     assert_eq!(deleted, [(topic.to_owned(), Ok(()))]);
+}
+
+#[tokio::test]
+async fn questions_are_asked_again_when_the_connection_breaks_or_the_coordinator_is_still_missing() {
+    let scene = Scene::embedded(1).await;
+    let admin = scene.admin().await;
+    scene.inject(METADATA, FaultAction::Disconnect);
+    let topics = admin.list_topics().await.expect("asked again");
+    assert!(topics.iter().any(|topic| topic.name == scene.topic));
+    // A fresh cluster has no coordinators before it has made their topic.
+    for _ in 0..2 {
+        scene.inject(
+            FIND_COORDINATOR,
+            FaultAction::Error(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        );
+    }
+    let committed = [(scene.tp(0), CommittedOffset::default())];
+    let altered = admin
+        .alter_group_offsets("first", &committed)
+        .await
+        .expect("asked again");
+    assert_eq!(altered, [(scene.tp(0), Ok(()))]);
 }

@@ -14,8 +14,10 @@ use engine_client::{
 use engine_wire::compression::{DecodeLimits, Decompressor};
 
 pub(crate) const FETCH: i16 = 1;
+pub(crate) const METADATA: i16 = 3;
 pub(crate) const OFFSET_COMMIT: i16 = 8;
 pub(crate) const OFFSET_FETCH: i16 = 9;
+pub(crate) const FIND_COORDINATOR: i16 = 10;
 pub(crate) const JOIN_GROUP: i16 = 11;
 pub(crate) const HEARTBEAT: i16 = 12;
 pub(crate) const SYNC_GROUP: i16 = 14;

@@ -39,12 +39,11 @@ impl Admin {
     /// If the request fails or is refused.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
         let timeout = self.cluster.config().request_timeout;
-        let request = DescribeClusterRequest::default();
-        let response = match self
-            .cluster
-            .request(NodeTarget::Any, Lane::Control, request, timeout)
-            .await
-        {
+        let ask = || {
+            let request = DescribeClusterRequest::default();
+            self.cluster.request(NodeTarget::Any, Lane::Control, request, timeout)
+        };
+        let response = match self.read(self.deadline(), ask).await {
             Err(RequestError::Version { .. }) => return self.cluster_from_metadata().await,
             response => response?,
         };

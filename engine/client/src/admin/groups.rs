@@ -71,9 +71,12 @@ impl Admin {
         let brokers: Vec<i32> = self.cluster.metadata().brokers().map(|broker| broker.node_id).collect();
         let mut groups = Vec::new();
         for node_id in brokers {
-            let target = NodeTarget::Broker(node_id);
-            let request = ListGroupsRequest::default();
-            let response = self.cluster.request(target, Lane::Control, request, timeout).await?;
+            let ask = || {
+                let request = ListGroupsRequest::default();
+                self.cluster
+                    .request(NodeTarget::Broker(node_id), Lane::Control, request, timeout)
+            };
+            let response = self.read(self.deadline(), ask).await?;
             Refusal::check(response.error_code, None).map_err(|refusal| AdminError::Refused {
                 operation: "list groups",
                 refusal,
@@ -111,9 +114,12 @@ impl Admin {
         let mut results = Vec::new();
         for group in groups {
             let deleted = loop {
-                let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-                let target = NodeTarget::GroupCoordinator(group);
-                let response = self.cluster.request(target, Lane::Control, request, timeout).await?;
+                let ask = || {
+                    let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+                    let target = NodeTarget::GroupCoordinator(group);
+                    self.cluster.request(target, Lane::Control, request, timeout)
+                };
+                let response = self.write(deadline, ask).await?;
                 let deleted = match response.results.into_iter().next() {
                     Some(result) => Refusal::check(result.error_code, None),
                     None => Err(Refusal::not_answered()),
@@ -154,7 +160,9 @@ impl Admin {
     ) -> Result<PerItem<TopicPartition, ()>, AdminError> {
         let deadline = self.deadline();
         loop {
-            let codes = commit_once(&self.cluster, group, &Committer::outsider(), offsets).await?;
+            let outsider = Committer::outsider();
+            let commit = || commit_once(&self.cluster, group, &outsider, offsets);
+            let codes = self.write(deadline, commit).await?;
             let results: PerItem<TopicPartition, ()> = codes
                 .into_iter()
                 .map(|(tp, code)| (tp, Refusal::check(code.code(), None)))
@@ -169,9 +177,12 @@ impl Admin {
     async fn describe_group(&self, group: &str) -> Result<Result<GroupDescription, Refusal>, AdminError> {
         let (timeout, deadline) = (self.cluster.config().request_timeout, self.deadline());
         loop {
-            let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-            let target = NodeTarget::GroupCoordinator(group);
-            let response = self.cluster.request(target, Lane::Control, request, timeout).await?;
+            let ask = || {
+                let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+                let target = NodeTarget::GroupCoordinator(group);
+                self.cluster.request(target, Lane::Control, request, timeout)
+            };
+            let response = self.read(deadline, ask).await?;
             let Some(described) = response.groups.into_iter().next() else {
                 return Ok(Err(Refusal::not_answered()));
             };

@@ -102,10 +102,8 @@ impl Admin {
         let deadline = self.deadline();
         loop {
             let (target, timeout) = (NodeTarget::Controller, self.cluster.config().request_timeout);
-            let response = self
-                .cluster
-                .request(target, Lane::Control, request.clone(), timeout)
-                .await?;
+            let ask = || self.cluster.request(target, Lane::Control, request.clone(), timeout);
+            let response = self.write(deadline, ask).await?;
             let moved = response.topics.iter().map(|topic| ErrorCode::from(topic.error_code));
             if let Some(code) = moved.into_iter().find(|code| *code == ErrorCode::NOT_CONTROLLER)
                 && self.pause_before_retry(code, deadline).await
@@ -218,10 +216,11 @@ impl Admin {
         });
         let request = DescribeConfigsRequest::default().with_resources(resources.collect());
         let timeout = self.cluster.config().request_timeout;
-        let response = self
-            .cluster
-            .request(NodeTarget::Any, Lane::Control, request, timeout)
-            .await?;
+        let ask = || {
+            self.cluster
+                .request(NodeTarget::Any, Lane::Control, request.clone(), timeout)
+        };
+        let response = self.read(self.deadline(), ask).await?;
         let results = response.results.into_iter().map(|resource| {
             let refused = Refusal::check(resource.error_code, resource.error_message);
             let entries = resource.configs.into_iter().map(|entry| ConfigEntry {
@@ -247,10 +246,11 @@ impl Admin {
             .with_topics(topics)
             .with_allow_auto_topic_creation(false);
         let timeout = self.cluster.config().request_timeout;
-        Ok(self
-            .cluster
-            .request(NodeTarget::Any, Lane::Control, request, timeout)
-            .await?)
+        let ask = || {
+            self.cluster
+                .request(NodeTarget::Any, Lane::Control, request.clone(), timeout)
+        };
+        Ok(self.read(self.deadline(), ask).await?)
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {

@@ -105,7 +105,11 @@ impl Inner {
             }
             NodeTarget::GroupCoordinator(group) => {
                 let node_id = self.find_coordinator(group).await?;
-                self.node_connection(node_id, lane).await
+                let connection = self.node_connection(node_id, lane).await;
+                if connection.is_err() {
+                    lock(&self.coordinators).forget(group); // Another may coordinate by now.
+                }
+                connection
             }
         }
     }

@@ -149,6 +149,20 @@ impl RequestError {
     }
 }
 
+impl RequestError {
+    /// Whether the request reached no broker, so that repeating it cannot do its work twice.
+    pub(crate) fn is_unsent(&self) -> bool {
+        match self {
+            RequestError::Connect { .. }
+            | RequestError::NoBootstrapServer { .. }
+            | RequestError::UnknownNode { .. }
+            | RequestError::TooManyInFlight { .. } => true,
+            RequestError::Coordinator { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+}
+
 /// What closed a connection.
 #[derive(Debug, Clone)]
 pub enum DisconnectReason {
