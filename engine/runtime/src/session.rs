@@ -20,6 +20,7 @@ pub(crate) mod pace;
 pub(crate) mod partitions;
 mod report;
 pub(crate) mod restore;
+mod silence;
 pub(crate) mod windows;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use self::pace::Pace;
+use self::silence::Silence;
 use self::windows::SessionSource;
 use crate::checkpoint::state_topic::StateTopic;
 use crate::checkpoint::{CheckpointId, OwnerEpoch};
@@ -57,6 +59,7 @@ pub(crate) struct Session {
     outstanding: usize,
     sinks: Arc<SinkSet>,
     pace: Pace,
+    silence: Silence,
     gather_started: Option<Instant>,
     /// Flushes of window results that are under way; the next checkpoint waits for them.
     deliveries: Vec<JoinHandle<()>>,

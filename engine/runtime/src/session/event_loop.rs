@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use engine_client::{Consumer, Event};
 use futures::future::select_all;
+use tracing::{info, warn};
 
 use super::pace::Step;
+use super::silence::Word;
 use super::{Session, SessionEnd};
 use crate::control::Control;
 use crate::progress::RunPhase;
@@ -85,6 +87,7 @@ impl Session {
             }
             if control.report_due(Instant::now()) {
                 self.tell(control, RunPhase::Running, group);
+                self.listen(Instant::now());
             }
         }
     }
@@ -139,6 +142,24 @@ impl Session {
         let now = Instant::now();
         self.gather_started.get_or_insert(now);
         self.pace.handle_records(now, records, fetched.bytes, backlog);
+    }
+
+    /// Tells of brokers that do not answer, and that they do again.
+    fn listen(&mut self, now: Instant) {
+        let is_looking = !self.pace.is_full() && self.outstanding == 0;
+        let sources = self.sources.iter();
+        let partitions = sources.flat_map(|source| source.partitions.values());
+        let fetched = partitions.filter(|partition| !partition.is_fetched_to_the_end());
+        let heard = fetched.map(|partition| (&*partition.topic, partition.partition, partition.end_heard_at));
+        match self.silence.handle(now, is_looking, heard) {
+            Some(Word::Silent(partitions)) => warn!(
+                partitions = partitions.len(),
+                first = partitions[0],
+                "The brokers of these partitions do not answer; they are asked until they do."
+            ),
+            Some(Word::Answering) => info!("The brokers of all partitions answer again."),
+            None => {}
+        }
     }
 
     /// Sends what was gathered to the workers.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_client::{AutoOffsetReset, Consumer, StartAt, TopicPartition};
 use engine_lake::{LakeStore, LakeWriter, StagedFiles, WriterId};
@@ -12,6 +12,7 @@ use engine_stream::watermark::PartitionWatermarks;
 use super::Session;
 use super::pace::{Pace, PaceConfig};
 use super::partitions::Partition;
+use super::silence::Silence;
 use super::windows::SessionSource;
 use crate::checkpoint::CheckpointId;
 use crate::checkpoint::manifest::Manifest;
@@ -31,6 +32,9 @@ use crate::worker::{Job, WorkerError, Workers};
 /// is taken from the fetchers, which stop fetching at their own bound. With the micro-batch that is processed meanwhile and
 /// what is prefetched, this is what a backlog costs in memory: `bench/src/bin/drain` shows it.
 const TRIGGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The shortest silence of a broker that is told of.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching.
@@ -88,6 +92,7 @@ impl Session {
             outstanding: 0,
             sinks,
             pace,
+            silence: Silence::new(silence_patience(&context)),
             gather_started: None,
             deliveries: Vec::new(),
             // Where reading begins is worth a checkpoint of its own: with `latest`, records that come while the pipeline
@@ -252,6 +257,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// How long a broker may say nothing before it is told of: a fetch at the end of a log may wait this long by itself.
+fn silence_patience(context: &RunContext) -> Duration {
+    let waits = context.fetch_configs.iter().map(|config| config.fetch_wait_max);
+    SILENCE_PATIENCE.max(2 * waits.max().unwrap_or_default())
 }
 
 /// Where `auto.offset.reset` starts a partition that nothing is known of.
