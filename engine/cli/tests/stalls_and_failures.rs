@@ -149,3 +149,26 @@ message_size = "3MB"
     assert!(stderr.contains("generator \"bad\""), "{stderr}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
+
+#[test]
+fn records_that_are_gone_before_they_were_read_are_an_error_and_not_a_fresh_start() {
+    let (broker, folder) = (
+        EmbeddedBroker::start(&["--partitions", "1"]),
+        tempfile::tempdir().unwrap(),
+    );
+    let path = folder.path().join("pipeline.toml");
+    std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
+    let produce = || {
+        let line = b"{\"ad_id\":\"1\"}\n";
+        broker
+            .engine_with_input(&["produce", "events"], &line.repeat(10))
+            .success();
+    };
+    let run = ["run", path.to_str().unwrap(), "--until-end"];
+    produce();
+    engine(&run).success();
+    produce();
+    broker.engine(&["topics", "clear", "events"]).success();
+    let stderr = engine(&run).failure(1);
+    assert!(stderr.contains("events-0") && stderr.contains("10"), "{stderr}");
+}

@@ -238,6 +238,44 @@ mod tests {
         );
     }
 
+    fn two_sources_of_one_topic(kafka: &str) -> Pipeline {
+        let source = |name: &str| {
+            format!(
+                "[sources.{name}]\ntype = \"kafka\"\ntopics = [\"shared\"]\nformat = \"json\"\nschema = {{ id = \"int64\" }}\n"
+            )
+        };
+        let sink = "[sinks.out]\ntype = \"kafka\"\ninput = \"a\"\ntopic = \"out\"\n";
+        let text = format!(
+            "name = \"p\"\n[kafka]\nbootstrap.servers = \"localhost:1\"\n{kafka}\n{}{}{sink}",
+            source("a"),
+            source("b")
+        );
+        let surroundings = crate::config::Surroundings {
+            overrides: &[],
+            variable: &|_| None,
+        };
+        let loaded = crate::config::parse("p.toml", text.as_bytes(), &surroundings);
+        loaded.unwrap_or_else(|error| panic!("{error}")).pipeline
+    }
+
+    #[test]
+    fn a_missing_topic_of_two_sources_is_created_once_and_only_if_the_file_says_so() {
+        let pipeline = two_sources_of_one_topic("create_topics = true\npartitions = 3\nreplication_factor = 1");
+        let topics = wanted(&pipeline, &cluster(&[])).unwrap();
+        let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, ["engine-state-p", "shared", "out"]);
+        assert_eq!((topics[0].partitions, topics[1].partitions), (Some(1), Some(3)));
+        assert_eq!(topics[0].configs["cleanup.policy"], "compact");
+        let refused = wanted(&two_sources_of_one_topic(""), &cluster(&[])).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .starts_with("source \"a\" reads topic shared, which does not exist"),
+            "{refused}"
+        );
+        assert!(wanted(&two_sources_of_one_topic(""), &cluster(&["shared"])).is_ok());
+    }
+
     #[test]
     fn a_named_topic_is_read_also_where_the_pipeline_writes_it() {
         let selection = TopicSelection::Names(vec!["loop".to_owned()]);
