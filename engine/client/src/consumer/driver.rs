@@ -13,7 +13,7 @@ use engine_proto::{
     fetch::{
         lookup::{Found, Lookup, Question},
         partition::PartitionLeader,
-        plan::{FIRST_BY_TOPIC_ID, FetchPlan},
+        plan::FetchPlan,
         position::Position,
     },
     group::assignor::PartitionCounts,
@@ -222,11 +222,7 @@ pub(super) fn refresh_leaders(state: &mut State, metadata: &ClusterMetadata) {
 }
 
 async fn fetch(cluster: &Cluster, plan: &FetchPlan) -> Result<(i16, FetchResponse), RequestError> {
-    let max = if plan.has_topic_ids() {
-        FETCH_VERSION_MAX
-    } else {
-        FIRST_BY_TOPIC_ID - 1
-    };
+    let max = plan.version_within(FETCH_VERSION_MAX);
     let ours = Some(ApiRange { min: 4, max });
     let target = NodeTarget::Broker(plan.node_id);
     let wait = std::time::Duration::from_millis(u64::try_from(plan.wait_max_ms).unwrap_or(0));
