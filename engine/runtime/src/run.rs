@@ -9,7 +9,7 @@ mod summary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine_client::{Consumer, Event};
+use engine_client::{Consumer, ConsumerStats, Event};
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -80,6 +80,8 @@ async fn run_observed(
     let generators = load.as_ref().map(Load::state);
     let view = Arc::clone(&observer.view);
     let control = Control::new(options, stop, reporter, generators, new_topics, view, server_url);
+    // From here on every source and sink is shown, with zeros.
+    control.report(&context, RunPhase::Starting, None, &ConsumerStats::default());
     let (ended_sender, ended) = oneshot::channel();
     let coordinator = Arc::clone(&context);
     std::thread::Builder::new()
