@@ -61,7 +61,8 @@ pub(crate) struct Session {
     pace: Pace,
     silence: Silence,
     gather_started: Option<Instant>,
-    /// Flushes of window results that are under way; the next checkpoint waits for them.
+    /// Flushes of window results that are under way. The next checkpoint waits for them, so there are never more than one
+    /// per source and trigger of a checkpoint interval.
     deliveries: Vec<JoinHandle<()>>,
     /// Whether anything was processed since the last checkpoint.
     changed: bool,
