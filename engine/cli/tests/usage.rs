@@ -109,7 +109,9 @@ fn a_broker_that_is_slow_to_appear_is_told_of_before_the_end() {
     ])
     .failure(1);
     assert!(
-        stderr.contains("No bootstrap server has answered yet") && stderr.contains("trying_for_seconds=1.5"),
+        stderr.contains("No bootstrap server has answered yet")
+            && stderr.contains("127.0.0.1:1: Connection refused")
+            && stderr.contains("trying_for_seconds=1.5"),
         "{stderr}"
     );
 }

@@ -14,6 +14,7 @@ mod slot;
 pub(crate) use pool::{Lane, NodeTarget};
 
 use std::{
+    error::Error as _,
     hash::{BuildHasher, RandomState},
     io,
     sync::{Arc, Mutex},
@@ -87,8 +88,16 @@ impl Cluster {
             match tokio::time::timeout(SILENT_CONNECT, &mut refreshed).await {
                 Ok(refreshed) => refreshed,
                 Err(_) => {
+                    let reason = cluster.inner.published.borrow().error.as_ref().map_or_else(
+                        || "no answer".to_owned(),
+                        |error| match error.source() {
+                            Some(cause) => format!("{error}: {cause}"),
+                            None => error.to_string(),
+                        },
+                    );
                     warn!(
                         servers = config.bootstrap_servers.join(","),
+                        reason,
                         trying_for_seconds = timeout.as_secs_f64(),
                         "No bootstrap server has answered yet."
                     );
