@@ -7,7 +7,7 @@ mod process;
 
 use std::time::Instant;
 
-use http::{PATIENCE, scrape_until, server_of};
+use http::{PATIENCE, Run, scrape_until, server_of};
 use process::{EmbeddedBroker, command, signal};
 
 /// Records of all topics.
@@ -59,8 +59,8 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
     produce("ads-eu", 0..10);
     let path = folder.path().join("pipeline.toml");
     std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
-    let mut run = command(&["run", path.to_str().unwrap()]).spawn().unwrap();
-    let server = server_of(&mut run);
+    let mut run = Run(command(&["run", path.to_str().unwrap()]).spawn().unwrap());
+    let server = server_of(&mut run.0);
     scrape_until(&server, READ, 10.0);
 
     create("ads-us");
@@ -84,9 +84,9 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
         scrape_until(&server, &lag, 0.0);
     }
 
-    signal(&run, "TERM");
+    signal(&run.0, "TERM");
     let deadline = Instant::now() + PATIENCE;
-    while run.try_wait().unwrap().is_none() {
+    while run.0.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "the run did not end");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

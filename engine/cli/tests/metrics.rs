@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{PATIENCE, get, scrape, scrape_until, server_of};
+use http::{PATIENCE, Run, get, scrape, scrape_until, server_of};
 use process::{EmbeddedBroker, command, signal};
 
 const PIPELINE: &str = r#"
@@ -67,10 +67,10 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
     broker
         .engine(&["topics", "create", "events", "--partitions", "1"])
         .success();
-    let mut run = command(&["run", &pipeline(folder.path(), &broker.address)])
+    let mut run = Run(command(&["run", &pipeline(folder.path(), &broker.address)])
         .spawn()
-        .unwrap();
-    let server = server_of(&mut run);
+        .unwrap());
+    let server = server_of(&mut run.0);
     let before = scrape_until(&server, "engine_checkpoint_completed_total", 1.0);
     assert_eq!(before[r#"engine_source_records_total{source="events"}"#], 0.0);
     assert_eq!(before[r#"engine_sink_records_total{sink="results"}"#], 0.0);
@@ -154,8 +154,6 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
         assert!(Instant::now() < deadline, "a lost broker is no error");
         std::thread::sleep(Duration::from_millis(100));
     }
-    run.kill().unwrap();
-    run.wait().unwrap();
 }
 
 #[test]
