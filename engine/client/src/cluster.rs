@@ -10,6 +10,8 @@ mod coordinator;
 mod metadata_task;
 mod pool;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use pool::{Lane, NodeTarget};
 
@@ -229,14 +231,18 @@ impl Cluster {
     }
 
     /// Waits until the demand behind the ticket is satisfied; fails at `deadline` with the last refresh's
-    /// error, or earlier if that error cannot go away.
+    /// error, or earlier if a refresh meanwhile fails with an error that cannot go away.
     pub(crate) async fn wait_refreshed(&self, ticket: RefreshTicket, deadline: Instant) -> Result<(), RequestError> {
         let started = now();
         let mut changes = self.inner.published.subscribe();
+        let failures_before = changes.borrow().failures;
         loop {
             // Seen before the demand is looked at: an answer in between must still count as a change, or nobody would
             // look again before the deadline.
-            let error = changes.borrow_and_update().error.clone();
+            let (error, failures) = {
+                let published = changes.borrow_and_update();
+                (published.error.clone(), published.failures)
+            };
             if lock(&self.inner.refresh).is_satisfied(ticket) {
                 return Ok(());
             }
@@ -245,6 +251,7 @@ impl Cluster {
             }
             if let Some(error) = &error
                 && !error.is_retriable()
+                && failures != failures_before
             {
                 return Err(error.clone());
             }

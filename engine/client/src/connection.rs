@@ -95,6 +95,13 @@ impl Connection {
         self.shared.state().closed.is_some()
     }
 
+    /// Whether an answer has been waited for longer than answers take. The broker may hang, or be gone without a
+    /// word.
+    pub(crate) fn is_silent(&self) -> bool {
+        let waiting_since = self.shared.state().pipeline.waiting_since();
+        waiting_since.is_some_and(|since| now().saturating_duration_since(since) >= SILENT_ANSWER)
+    }
+
     /// The newest version that both sides speak, within `ours` if given.
     pub(crate) fn version(&self, api_key: ApiKey, ours: Option<ApiRange>) -> Result<i16, RequestError> {
         let negotiated = match ours {
@@ -230,6 +237,9 @@ impl Shared {
         }
     }
 }
+
+/// An answer that takes longer is not waited for alone, where any broker can answer.
+pub(crate) const SILENT_ANSWER: Duration = Duration::from_secs(1);
 
 /// The key of a request type; `kafka-protocol` has them as numbers.
 pub(crate) fn api_key_of<R: Request>() -> ApiKey {

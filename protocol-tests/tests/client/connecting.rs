@@ -123,3 +123,18 @@ async fn settings_that_contradict_each_other_are_refused_before_connecting() {
         .expect_err("nowhere to go");
     assert_eq!(refused.to_string(), "`bootstrap.servers` is missing");
 }
+
+#[tokio::test]
+async fn metadata_that_a_connected_broker_never_answers_is_asked_for_elsewhere() {
+    let broker = broker().await;
+    let mut config = ConsumerConfig::new(broker.address().to_string());
+    config.client.allow_auto_create_topics = false;
+    let consumer = Consumer::connect(config).await.expect("connects");
+    broker.inject(Fault::once(METADATA, FaultAction::Silence));
+    let started = Instant::now();
+    assert_eq!(consumer.partition_count("nothing").await.expect("is answered"), None);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(15), "request.timeout.ms is 30 s: {took:?}");
+    consumer.close().await;
+    broker.shutdown().await;
+}

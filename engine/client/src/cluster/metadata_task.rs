@@ -1,6 +1,9 @@
 //! The task that asks for metadata when `engine_proto::cluster::MetadataRefresh` says so.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use engine_proto::cluster::RefreshRequest;
 use engine_wire::{
@@ -9,13 +12,14 @@ use engine_wire::{
         ApiKey, MetadataRequest, MetadataResponse, StrBytes, TopicName, metadata_request::MetadataRequestTopic,
     },
 };
+use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::debug;
 
 use super::{
-    pool::{Inner, Lane},
+    pool::{Endpoint, Inner, Lane},
     slot::lock,
 };
-use crate::connection::{RequestError, now};
+use crate::connection::{RequestError, SILENT_ANSWER, now};
 
 /// Runs until the last handle on the cluster is gone.
 pub(super) async fn run(cluster: Weak<Inner>) {
@@ -29,8 +33,8 @@ pub(super) async fn run(cluster: Weak<Inner>) {
             (refresh.poll_request(now), refresh.poll_deadline(now))
         };
         if let Some(request) = request {
-            let outcome = ask(&inner, request).await;
-            publish(&inner, outcome);
+            let outcome = ask(&inner, &request).await;
+            publish(&inner, &request, outcome);
             continue;
         }
         // A year stands for never; a demand wakes this task anyway.
@@ -41,10 +45,58 @@ pub(super) async fn run(cluster: Weak<Inner>) {
     }
 }
 
-async fn ask(inner: &Inner, request: RefreshRequest) -> Result<MetadataResponse, RequestError> {
-    let connection = inner.any_connection(Lane::Control).await?;
+/// Asks a broker, and another one when that one is silent: one that hangs keeps its connection open.
+async fn ask(inner: &Inner, request: &RefreshRequest) -> Result<MetadataResponse, RequestError> {
+    let asked = Mutex::default();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = None;
+    for attempt in 1..=ATTEMPTS_AT_ONCE {
+        attempts.push(ask_another(inner, request, &asked));
+        let patience = match attempt {
+            ATTEMPTS_AT_ONCE => Duration::MAX,
+            _ => SILENT_ANSWER,
+        };
+        let deadline = tokio::time::sleep(patience);
+        let mut deadline = std::pin::pin!(deadline);
+        loop {
+            let outcome = tokio::select! {
+                outcome = attempts.next() => outcome,
+                () = &mut deadline => {
+                    if lock(&asked).len() >= attempt {
+                        break;
+                    }
+                    deadline.as_mut().reset(tokio::time::Instant::now() + patience); // Still dialling.
+                    continue;
+                }
+            };
+            match outcome {
+                Some(Ok(response)) => return Ok(response),
+                // Silence is answered by asking more brokers, an error by a pause.
+                Some(Err(error)) => {
+                    if matches!(failure, None | Some(RequestError::UnknownNode { .. })) {
+                        failure = Some(error); // Nobody else to ask says less than what one of them said.
+                    }
+                }
+                None => break,
+            }
+        }
+        if attempts.is_empty() {
+            break;
+        }
+    }
+    Err(failure.expect("every attempt ended, and none with an answer"))
+}
+
+async fn ask_another(
+    inner: &Inner,
+    request: &RefreshRequest,
+    asked: &Mutex<Vec<Endpoint>>,
+) -> Result<MetadataResponse, RequestError> {
+    let avoided = lock(asked).clone();
+    let (endpoint, connection) = inner.any_connection_but(&avoided, Lane::Control).await?;
+    lock(asked).push(endpoint);
     let version = connection.version(ApiKey::Metadata, None)?;
-    let topics = request.topics.map(|topics| {
+    let topics = request.topics.as_ref().map(|topics| {
         let name = |topic: &Arc<str>| TopicName(StrBytes::from_string(topic.as_ref().into()));
         let named = |topic| MetadataRequestTopic::default().with_name(Some(name(topic)));
         topics.iter().map(named).collect()
@@ -56,7 +108,7 @@ async fn ask(inner: &Inner, request: RefreshRequest) -> Result<MetadataResponse,
     answer.await?.decode(ApiKey::Metadata)
 }
 
-fn publish(inner: &Inner, outcome: Result<MetadataResponse, RequestError>) {
+fn publish(inner: &Inner, request: &RefreshRequest, outcome: Result<MetadataResponse, RequestError>) {
     let now = now();
     match outcome {
         Ok(response) => {
@@ -66,15 +118,25 @@ fn publish(inner: &Inner, outcome: Result<MetadataResponse, RequestError>) {
             }
             // In one step: whoever sees its demand satisfied must see the new cache too.
             inner.published.send_modify(|published| {
-                Arc::make_mut(&mut published.metadata).apply(&response);
+                let metadata = Arc::make_mut(&mut published.metadata);
+                match request.topics {
+                    Some(_) => metadata.apply(&response),
+                    None => metadata.apply_all(&response),
+                }
                 published.error = None;
                 lock(&inner.refresh).handle_answer(now);
             });
         }
         Err(error) => {
             debug!(%error, "Metadata request failed.");
-            lock(&inner.refresh).handle_failure(now);
-            inner.published.send_modify(|published| published.error = Some(error));
+            inner.published.send_modify(|published| {
+                published.error = Some(error);
+                published.failures += 1;
+                lock(&inner.refresh).handle_failure(now);
+            });
         }
     }
 }
+
+/// How many brokers are asked at the same time while all of them are silent.
+const ATTEMPTS_AT_ONCE: usize = 3;

@@ -89,6 +89,8 @@ pub(super) struct Published {
     pub(super) metadata: Arc<ClusterMetadata>,
     /// Of the last refresh, if it failed.
     pub(super) error: Option<RequestError>,
+    /// How many refreshes failed: tells whoever waits an error that came while it waits from an older one.
+    pub(super) failures: u64,
 }
 
 impl Inner {
@@ -129,9 +131,19 @@ impl Inner {
             .await
     }
 
-    /// A broker that is connected already, else the first to answer of the known ones in random order and,
-    /// after them, the bootstrap servers (KIP-899). Fails with the last error when none can be reached.
+    /// As [`Inner::any_connection_but`], of all brokers.
     pub(super) async fn any_connection(&self, lane: Lane) -> Result<Arc<Connection>, RequestError> {
+        let (_, connection) = self.any_connection_but(&[], lane).await?;
+        Ok(connection)
+    }
+
+    /// A broker that is connected already and answers, else the first to open of the known ones in random order
+    /// and, after them, the bootstrap servers (KIP-899). Fails with the last error when none can be reached.
+    pub(super) async fn any_connection_but(
+        &self,
+        avoided: &[Endpoint],
+        lane: Lane,
+    ) -> Result<(Endpoint, Arc<Connection>), RequestError> {
         let mut nodes: Vec<i32> = self
             .published
             .borrow()
@@ -148,10 +160,13 @@ impl Inner {
         let endpoints = nodes.iter().copied().map(Endpoint::Node);
         let endpoints: Vec<Endpoint> = endpoints
             .chain(bootstrap.into_iter().map(Endpoint::Bootstrap))
+            .filter(|endpoint| !avoided.contains(endpoint))
             .collect();
         for endpoint in &endpoints {
-            if let Some(connection) = self.open_slot(*endpoint, lane) {
-                return Ok(connection);
+            if let Some(connection) = self.open_slot(*endpoint, lane)
+                && !connection.is_silent()
+            {
+                return Ok((*endpoint, connection));
             }
         }
         // One at a time, but a silent one holds the others up only for a while: a host that is gone may not refuse.
@@ -160,15 +175,15 @@ impl Inner {
         let mut endpoints = endpoints.into_iter();
         loop {
             if let Some(endpoint) = endpoints.next() {
-                dials.push(self.endpoint_connection(endpoint, lane));
+                dials.push(async move { (endpoint, self.endpoint_connection(endpoint, lane).await) });
             }
             let patience = match endpoints.len() {
                 0 => Duration::MAX,
                 _ => SILENT_DIAL,
             };
             match tokio::time::timeout(patience, dials.next()).await {
-                Ok(Some(Ok(connection))) => return Ok(connection),
-                Ok(Some(Err(error))) => failure = Some(error),
+                Ok(Some((endpoint, Ok(connection)))) => return Ok((endpoint, connection)),
+                Ok(Some((_, Err(error)))) => failure = Some(error),
                 Ok(None) => break,
                 Err(_) => {}
             }

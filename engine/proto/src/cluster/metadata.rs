@@ -7,7 +7,7 @@
 //! Never here: when to ask (see `cluster::refresh`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -138,6 +138,24 @@ impl ClusterMetadata {
             node_id,
             leader_epoch: partition.leader_epoch,
         })
+    }
+
+    /// Takes the answer to a request for all topics in. Those that it does not mention are gone: noted as missing
+    /// at the first such answer, because a restarting broker may not know them yet, forgotten at the second.
+    pub fn apply_all(&mut self, response: &MetadataResponse) {
+        self.apply(response);
+        let named = response.topics.iter().filter_map(|topic| topic.name.as_ref());
+        let named: HashSet<&str> = named.map(|name| name.0.as_str()).collect();
+        self.topics.retain(|name, topic| {
+            if named.contains(&**name) {
+                return true;
+            }
+            let was_missing = topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            if !was_missing {
+                Arc::make_mut(topic).error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            }
+            !was_missing
+        });
     }
 
     /// Takes an answer in. Topics that it does not mention stay as they are.

@@ -114,6 +114,11 @@ impl<T> Pipeline<T> {
             .map(|request| request.token)
     }
 
+    /// Since when the oldest request waits for its answer.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.in_flight.front().map(|request| request.sent)
+    }
+
     /// Requests that wait for their answer.
     pub fn len(&self) -> usize {
         self.in_flight.len()

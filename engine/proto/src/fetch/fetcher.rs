@@ -75,6 +75,8 @@ pub struct FetchStats {
     pub errors: u64,
     /// Fetches that failed as a whole.
     pub failed_fetches: u64,
+    /// Answers that asked for a pause (KIP-219).
+    pub throttled: u64,
     /// Time from the request to the answer.
     pub latency: LatencyStats,
 }
@@ -85,6 +87,8 @@ pub struct Fetcher {
     config: FetchConfig,
     partitions: HashMap<TopicPartition, PartitionState>,
     in_flight: HashMap<i32, InFlight>,
+    /// Brokers that asked for less load, and until when nothing is fetched from them (KIP-219).
+    muted: HashMap<i32, Instant>,
     ready: VecDeque<TopicPartition>,
     errors: VecDeque<FetchError>,
     queued_bytes: usize,
@@ -110,6 +114,7 @@ impl Fetcher {
             config,
             partitions: HashMap::new(),
             in_flight: HashMap::new(),
+            muted: HashMap::new(),
             ready: VecDeque::new(),
             errors: VecDeque::new(),
             queued_bytes: 0,
@@ -252,7 +257,10 @@ impl Fetcher {
     pub fn poll_fetch(&mut self, now: Instant) -> Option<FetchPlan> {
         let mut by_node: BTreeMap<i32, Vec<(usize, u64, &TopicPartition)>> = BTreeMap::new();
         let mut nodes = HashSet::new();
+        self.muted.retain(|_, until| *until > now);
         for (tp, state) in &mut self.partitions {
+            // A timer that ran out must not wake the caller again while something else holds the partition back.
+            state.retry_at = state.retry_at.filter(|retry_at| *retry_at > now);
             let Some(node_id) = state.fetch_node(now) else {
                 let started = !matches!(state.phase, Phase::Assigned | Phase::Failed);
                 if started && state.may_ask(now) {
@@ -264,7 +272,8 @@ impl Fetcher {
             };
             nodes.insert(node_id);
             let hungry = matches!(state.phase, Phase::Fetching { .. }) && !state.paused;
-            if hungry && state.may_ask(now) && !self.in_flight.contains_key(&node_id) {
+            let is_free = !self.in_flight.contains_key(&node_id) && !self.muted.contains_key(&node_id);
+            if hungry && state.may_ask(now) && is_free {
                 by_node
                     .entry(node_id)
                     .or_default()
@@ -328,7 +337,8 @@ impl Fetcher {
             .partitions
             .values()
             .filter(|state| state.ticket.is_none() && !matches!(state.phase, Phase::Assigned | Phase::Failed));
-        waiting.filter_map(|state| state.retry_at).min()
+        let retries = waiting.filter_map(|state| state.retry_at);
+        retries.chain(self.muted.values().copied()).min()
     }
 
     /// New metadata: `leader_of` says who leads a partition now, or `None` if nothing is known.

@@ -148,3 +148,21 @@ fn a_broker_that_gives_no_ids_does_not_make_a_topic_forget_its_own() {
         "created anew all the same"
     );
 }
+
+#[test]
+fn a_topic_that_an_answer_for_all_leaves_out_is_missing_and_then_forgotten() {
+    let mut cluster = ClusterMetadata::default();
+    cluster.apply_all(&answer(topic(7, vec![partition(0, 2, 5)])));
+    let mut nothing = answer(topic(7, vec![]));
+    nothing.topics.clear();
+    cluster.apply(&nothing);
+    assert_eq!(cluster.topic("orders").unwrap().error, ErrorCode::NONE, "not asked for");
+    cluster.apply_all(&nothing);
+    assert_eq!(
+        cluster.topic("orders").unwrap().error,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    assert_eq!(cluster.leader_for("orders", 0), leader(2, 5), "it may come back");
+    cluster.apply_all(&nothing);
+    assert!(cluster.topic("orders").is_none());
+}

@@ -1,6 +1,9 @@
 //! Answers to fetches: which are late, what they hold, and what their errors mean.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use engine_wire::{
     error_code::{ErrorClass, ErrorCode},
@@ -36,6 +39,7 @@ impl Fetcher {
 
     /// Answer to a fetch that went out in `version`.
     pub fn handle_fetch(&mut self, now: Instant, plan: &FetchPlan, version: i16, response: FetchResponse) {
+        self.heed_throttle(now, plan.node_id, version, response.throttle_time_ms);
         if !ErrorCode::from(response.error_code).is_ok() {
             return self.handle_fetch_failed(now, plan);
         }
@@ -61,6 +65,16 @@ impl Fetcher {
                 state.ticket = None;
                 back_off(state, now, &self.config.backoff, &mut self.rng);
             }
+        }
+    }
+
+    /// Brokers answer at once and mute the connection for as long as they say (KIP-219); the next request before
+    /// that would wait there unread. Older versions were held back by the broker before the answer.
+    fn heed_throttle(&mut self, now: Instant, node_id: i32, version: i16, throttle_time_ms: i32) {
+        let throttle = Duration::from_millis(u64::try_from(throttle_time_ms).unwrap_or(0)).min(THROTTLE_MAX);
+        if version >= FIRST_CLIENT_THROTTLED && !throttle.is_zero() {
+            self.stats.throttled += 1;
+            self.muted.insert(node_id, now + throttle);
         }
     }
 
@@ -236,3 +250,10 @@ fn waiting_for<'a>(
         .get_mut(&planned.tp)
         .filter(|state| state.ticket == Some(plan.ticket))
 }
+
+/// From this version on the client keeps the pause that the broker asks for.
+const FIRST_CLIENT_THROTTLED: i16 = 8;
+
+/// Kafka's quotas pause for at most their window, 11 s by default; a number beyond all reason must not stop a
+/// consumer for days.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);

@@ -8,3 +8,4 @@ mod refusals;
 mod scene;
 mod simulation;
 mod stored;
+mod throttle;

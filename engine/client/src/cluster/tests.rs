@@ -1,0 +1,86 @@
+//! A cluster of one scripted broker on a real socket.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use engine_wire::{
+    error_code::ErrorCode,
+    messages::{
+        ApiVersionsResponse, BrokerId, MetadataResponse, api_versions_response::ApiVersion,
+        metadata_response::MetadataResponseBroker,
+    },
+    request::decode_request,
+    response::encode_response,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+/// Answers Metadata number `broken`, counted from 0 over all connections, with bytes that mean nothing.
+async fn serve(listener: TcpListener, broken: usize) {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let port = listener.local_addr().unwrap().port();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(size) = stream.read_u32().await {
+                let mut frame = vec![0; size as usize];
+                stream.read_exact(&mut frame).await.unwrap();
+                answer(&mut stream, frame.into(), port, broken, &ASKED).await;
+            }
+        });
+    }
+}
+
+async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: usize, asked: &AtomicUsize) {
+    let (header, _) = decode_request(frame).unwrap();
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let response = if header.api_key == ApiKey::ApiVersions as i16 {
+        let api = |key, max| ApiVersion::default().with_api_key(key as i16).with_max_version(max);
+        let apis = vec![api(ApiKey::ApiVersions, 2), api(ApiKey::Metadata, 4)];
+        let body = ApiVersionsResponse::default().with_api_keys(apis);
+        match version {
+            ..=2 => encode_response(ApiKey::ApiVersions, version, correlation_id, &body).unwrap(),
+            _ => {
+                let unsupported = body.with_error_code(ErrorCode::UNSUPPORTED_VERSION.code());
+                encode_response(ApiKey::ApiVersions, 0, correlation_id, &unsupported).unwrap()
+            }
+        }
+    } else if asked.fetch_add(1, Ordering::SeqCst) == broken {
+        let mut garbage = BytesMut::new();
+        garbage.put_u32(8);
+        garbage.put_i32(correlation_id);
+        garbage.put_i32(-2);
+        garbage.freeze()
+    } else {
+        let broker = MetadataResponseBroker::default()
+            .with_node_id(BrokerId(1))
+            .with_host("127.0.0.1".into())
+            .with_port(port.into());
+        let body = MetadataResponse::default().with_brokers(vec![broker]);
+        encode_response(ApiKey::Metadata, version, correlation_id, &body).unwrap()
+    };
+    stream.write_all(&response).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_error_that_an_earlier_refresh_met_is_not_told_to_those_who_ask_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig::new(listener.local_addr().unwrap().to_string());
+    let server = tokio::spawn(serve(listener, 1));
+    let cluster = Cluster::connect(&config).await.unwrap();
+    let deadline = now() + Duration::from_secs(20);
+
+    let met = cluster.wait_refreshed(cluster.refresh_metadata(), deadline).await;
+    assert!(matches!(met, Err(RequestError::Decode { .. })), "{met:?}");
+    let later = cluster.wait_refreshed(cluster.refresh_metadata(), deadline).await;
+    assert!(later.is_ok(), "{later:?}");
+    cluster.close();
+    server.abort();
+}
