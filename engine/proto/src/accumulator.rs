@@ -92,6 +92,7 @@ impl Sealed {
 pub(crate) struct AssignedSequence {
     pub(crate) identity: ProducerIdentity,
     pub(crate) base_sequence: i32,
+    pub(crate) is_transactional: bool,
 }
 
 impl<T> Batch<T> {
@@ -101,7 +102,7 @@ impl<T> Batch<T> {
             producer_id: assigned.identity.producer_id,
             producer_epoch: assigned.identity.producer_epoch,
             base_sequence: assigned.base_sequence,
-            is_transactional: false,
+            is_transactional: assigned.is_transactional,
         })
     }
 

@@ -16,6 +16,7 @@ mod seal;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 pub use append::{AppendError, Appended, TopicRecord};
 pub use delivery::{BatchDelivered, BatchOutcome, DeliveryError, FlushMark};
@@ -23,6 +24,13 @@ pub use outcome::{PartitionAnswer, RequestOutcome};
 pub use request::{PlannedBatch, RequestPlan};
 pub use seal::{SealDone, SealJob};
 pub use stats::ProducerStats;
+pub use transaction::{
+    error::TransactionError,
+    request::{
+        ConsumerGroupMetadata, OffsetsTicket, OffsetsToCommit, TransactionAnswer, TransactionEnd, TransactionOffset,
+        TransactionOutcome, TransactionProtocol, TransactionRequest,
+    },
+};
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -40,6 +48,7 @@ use crate::{
     sequence::ProducerIdentity,
 };
 use partition::PartitionQueue;
+use transaction::state::Transaction;
 
 /// How a producer behaves; durations and limits are those of `ProducerConfig` in `client`.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +101,9 @@ pub struct ProducerMachine<T> {
     outcomes: VecDeque<BatchOutcome<T>>,
     wants_metadata: bool,
     is_closed: bool,
+    transaction: Option<Transaction>,
+    /// When a transaction that a closed producer cannot end is left to its timeout.
+    give_up_at: Option<Instant>,
     /// The partition to look at first, so that all get their turn.
     next_turn: usize,
     rng: Rng,
@@ -142,6 +154,8 @@ impl<T: Clone> ProducerMachine<T> {
             outcomes: VecDeque::new(),
             wants_metadata: false,
             is_closed: false,
+            transaction: None,
+            give_up_at: None,
             next_turn: 0,
             rng: Rng::with_seed(seed),
             stats: ProducerStats::default(),
@@ -176,7 +190,8 @@ impl<T: Clone> ProducerMachine<T> {
             while state.partitions.len() < count {
                 let partition = state.partitions.len() as i32;
                 state.partitions.push(self.partitions.len());
-                let mut queue = PartitionQueue::new(Arc::clone(&topic.name), topic_index, partition);
+                let is_transactional = self.transaction.is_some();
+                let mut queue = PartitionQueue::new(Arc::clone(&topic.name), topic_index, partition, is_transactional);
                 if let Some(identity) = self.identity {
                     queue.identify(identity);
                 }

@@ -9,6 +9,7 @@ use engine_wire::error_code::{ErrorClass, ErrorCode};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) is_idempotent: bool,
+    pub(super) is_transactional: bool,
     /// Nothing older of the partition was unresolved when the batch was sent.
     pub(super) was_head: bool,
     pub(super) record_count: i32,
@@ -25,8 +26,10 @@ pub(super) enum Verdict {
     RestartSequence,
     /// Send in two halves.
     Split,
-    /// Give up.
+    /// Give up; a transaction must be aborted then.
     Fail,
+    /// Another producer has our transactional id, or we may not use it: end the producer.
+    End,
 }
 
 pub(super) fn verdict(code: ErrorCode, situation: Situation) -> Verdict {
@@ -36,16 +39,26 @@ pub(super) fn verdict(code: ErrorCode, situation: Situation) -> Verdict {
     match code {
         ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Verdict::Delivered,
         ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE if situation.record_count > 1 => Verdict::Split,
+        ErrorCode::PRODUCER_FENCED
+        | ErrorCode::INVALID_PRODUCER_EPOCH
+        | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+            if situation.is_transactional =>
+        {
+            Verdict::End
+        }
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
         | ErrorCode::UNKNOWN_PRODUCER_ID
         | ErrorCode::INVALID_PRODUCER_EPOCH
             if situation.is_idempotent =>
         {
-            // Behind an unresolved batch it only says that the older one is missing.
-            if situation.was_head {
-                Verdict::RestartSequence
-            } else {
-                RETRY
+            // Behind an unresolved batch it only says that the older one is missing. The epoch of a transactional
+            // producer is that of all its partitions: it rises with the abort.
+            match situation {
+                Situation { was_head: false, .. } => RETRY,
+                Situation {
+                    is_transactional: true, ..
+                } => Verdict::Fail,
+                _ => Verdict::RestartSequence,
             }
         }
         // The generic broker-side failure; the Java client gives up here too.
@@ -67,6 +80,7 @@ mod tests {
     fn every_answer_has_its_consequence() {
         let head = Situation {
             is_idempotent: true,
+            is_transactional: false,
             was_head: true,
             record_count: 10,
         };
@@ -81,6 +95,14 @@ mod tests {
         let plain = Situation {
             is_idempotent: false,
             ..head
+        };
+        let in_transaction = Situation {
+            is_transactional: true,
+            ..head
+        };
+        let behind_in_transaction = Situation {
+            is_transactional: true,
+            ..behind
         };
         let retry = Verdict::Retry {
             refresh_metadata: false,
@@ -109,6 +131,25 @@ mod tests {
             (ErrorCode::UNKNOWN_SERVER_ERROR, head, Verdict::Fail),
             (ErrorCode::PRODUCER_FENCED, head, Verdict::Fail),
             (ErrorCode::INVALID_RECORD, head, Verdict::Fail),
+            (ErrorCode::NONE, in_transaction, Verdict::Delivered),
+            (ErrorCode::DUPLICATE_SEQUENCE_NUMBER, in_transaction, Verdict::Delivered),
+            (ErrorCode::NOT_LEADER_OR_FOLLOWER, in_transaction, elsewhere),
+            (ErrorCode::CONCURRENT_TRANSACTIONS, in_transaction, retry),
+            (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, behind_in_transaction, retry),
+            (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, in_transaction, Verdict::Fail),
+            (ErrorCode::UNKNOWN_PRODUCER_ID, in_transaction, Verdict::Fail),
+            (ErrorCode::MESSAGE_TOO_LARGE, in_transaction, Verdict::Split),
+            (ErrorCode::INVALID_TXN_STATE, in_transaction, Verdict::Fail),
+            (ErrorCode::TRANSACTION_ABORTABLE, in_transaction, Verdict::Fail),
+            (ErrorCode::INVALID_PRODUCER_ID_MAPPING, in_transaction, Verdict::Fail),
+            (ErrorCode::PRODUCER_FENCED, in_transaction, Verdict::End),
+            (ErrorCode::INVALID_PRODUCER_EPOCH, in_transaction, Verdict::End),
+            (ErrorCode::INVALID_PRODUCER_EPOCH, behind_in_transaction, Verdict::End),
+            (
+                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                in_transaction,
+                Verdict::End,
+            ),
             (ErrorCode::INVALID_REQUIRED_ACKS, head, Verdict::Fail),
             (ErrorCode::from(i16::MAX), head, Verdict::Fail),
         ] {

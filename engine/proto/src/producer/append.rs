@@ -10,7 +10,7 @@ use engine_wire::record_batch::{
     BATCH_HEADER_BYTES, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX,
 };
 
-use super::{ProducerMachine, ProducerStats};
+use super::{ProducerMachine, ProducerStats, transaction::error::TransactionError};
 use crate::{
     accumulator::{Batch, BatchState},
     partitioner::{Candidate, partition_for_key},
@@ -85,6 +85,9 @@ pub enum AppendError {
     /// The producer is closed.
     #[error("the producer is closed")]
     Closed,
+    /// A transactional producer sends inside of transactions only.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
 }
 
 impl<T: Clone> ProducerMachine<T> {
@@ -108,6 +111,9 @@ impl<T: Clone> ProducerMachine<T> {
     ) -> Result<Appended<'_, T>, AppendError> {
         if self.is_closed {
             return Err(AppendError::Closed);
+        }
+        if let Some(transaction) = &self.transaction {
+            transaction.check_open("send")?;
         }
         let headers = record
             .headers
@@ -220,6 +226,9 @@ impl<T: Clone> ProducerMachine<T> {
             last_error: None,
         });
         self.active.insert(index);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.want_partition(index);
+        }
     }
 
     /// The machine's index of the record's partition.

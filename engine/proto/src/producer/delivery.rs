@@ -10,7 +10,7 @@ use std::{
 
 use engine_wire::{compression::CompressError, error_code::ErrorCode};
 
-use super::ProducerMachine;
+use super::{ProducerMachine, transaction::state::Transaction};
 use crate::accumulator::{BatchId, BatchState};
 
 /// The end of a batch, or of a half of one that was split.
@@ -137,10 +137,14 @@ impl<T: Clone> ProducerMachine<T> {
         }
     }
 
-    /// Takes no more records; what is there is still sent, without lingering.
+    /// Takes no more records; what is there is still sent, without lingering. A transaction that is open is aborted.
     pub fn close(&mut self) {
         self.is_closed = true;
         self.flush();
+        if let Some(transaction) = &mut self.transaction {
+            transaction.close();
+        }
+        self.settle_transaction();
     }
 
     /// Whether no more records are taken.
@@ -148,23 +152,24 @@ impl<T: Clone> ProducerMachine<T> {
         self.is_closed
     }
 
+    /// Whether the closed producer has nothing left to do.
+    pub fn is_done(&self) -> bool {
+        self.is_closed && self.is_idle() && !self.transaction.as_ref().is_some_and(Transaction::is_ending)
+    }
+
     /// Ends every batch with an error; what is in flight may still be written.
     pub fn abort(&mut self, reason: &Arc<str>) {
         self.is_closed = true;
-        while let Some(partition) = self.active.first().copied() {
-            let queue = &self.partitions[partition];
-            let error = DeliveryError::Aborted {
-                topic: Arc::clone(&queue.topic),
-                partition: queue.partition,
-                reason: Arc::clone(reason),
-            };
-            self.resolve(partition, 0, Err(error));
+        if let Some(transaction) = &mut self.transaction {
+            transaction.give_up(reason);
         }
+        self.drop_batches(reason, true);
         self.seal_queue.clear();
     }
 
     /// Lets time pass: closes batches that are due, gives up those that expired.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.bound_the_end(now);
         for partition in self.active.iter().copied().collect::<Vec<_>>() {
             self.expire(partition, now);
             let queue = &mut self.partitions[partition];
@@ -181,6 +186,22 @@ impl<T: Clone> ProducerMachine<T> {
                 node.muted_until = None;
             }
         }
+        self.settle_transaction();
+    }
+
+    /// A closed producer leaves a transaction that it cannot end to the coordinator, which aborts it in the end.
+    fn bound_the_end(&mut self, now: Instant) {
+        if !self.is_closed {
+            return;
+        }
+        let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.is_ending()) else {
+            self.give_up_at = None;
+            return;
+        };
+        let give_up_at = *self.give_up_at.get_or_insert(now + self.options.delivery_timeout);
+        if give_up_at <= now {
+            transaction.give_up(&"the producer was closed, and the transaction could not be ended".into());
+        }
     }
 
     /// When to call [`ProducerMachine::handle_timeout`] next, if nothing else happens.
@@ -195,7 +216,11 @@ impl<T: Clone> ProducerMachine<T> {
             ]
         });
         let nodes = self.nodes.values().map(|node| node.muted_until);
-        partitions.chain(nodes).flatten().min()
+        let retry = self
+            .transaction
+            .as_ref()
+            .and_then(|transaction| transaction.poll_deadline(now));
+        partitions.chain(nodes).chain([retry, self.give_up_at]).flatten().min()
     }
 
     /// When the partition's open batch must be closed; `None` while it could not be sent anyway, so
@@ -244,9 +269,10 @@ impl<T: Clone> ProducerMachine<T> {
                     token: batch.token.clone(),
                     first_record: batch.first_record,
                     record_count: batch.record_count as u32,
-                    result: Err(error),
+                    result: Err(error.clone()),
                 });
                 self.stats.records_failed += batch.record_count as u64;
+                self.fail_transaction(&error, true);
                 index += 1;
             } else {
                 let error = self.partitions[partition].expired(index);
@@ -264,6 +290,9 @@ impl<T: Clone> ProducerMachine<T> {
         }
         self.memory.release(batch.charged_bytes);
         self.is_memory_short = false;
+        if let Err(error) = &result {
+            self.fail_transaction(error, batch.attempts > 0);
+        }
         if let BatchState::Ready { sealed, .. } = batch.state
             && let Some(buffer) = sealed.into_buffer()
         {

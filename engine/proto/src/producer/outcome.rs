@@ -78,6 +78,7 @@ impl<T: Clone> ProducerMachine<T> {
             let answer = answers.get(&(&*queue.topic, queue.partition)).copied();
             self.handle_batch_outcome(now, partition, batch_id, &outcome, answer);
         }
+        self.settle_transaction();
     }
 
     fn handle_batch_outcome(
@@ -106,6 +107,7 @@ impl<T: Clone> ProducerMachine<T> {
             (_, Some(answer)) => {
                 let situation = Situation {
                     is_idempotent: self.options.is_idempotent,
+                    is_transactional: self.transaction.is_some(),
                     was_head,
                     record_count: batch.record_count,
                 };
@@ -154,6 +156,18 @@ impl<T: Clone> ProducerMachine<T> {
                     log_append_time_ms: answer.and_then(|answer| answer.log_append_time_ms),
                 };
                 self.resolve(partition, index, Ok(delivered));
+            }
+            Verdict::End => {
+                let error = refused(queue);
+                let text = error.to_string().into();
+                match (&mut self.transaction, code) {
+                    (Some(transaction), Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)) => {
+                        transaction.give_up(&text);
+                    }
+                    (Some(transaction), _) => transaction.fence(&text),
+                    (None, _) => {}
+                }
+                self.resolve(partition, index, Err(error));
             }
             Verdict::Fail => {
                 let error = refused(queue);

@@ -26,6 +26,7 @@ pub(super) struct PartitionQueue<T> {
     pub(super) leader_id: Option<i32>,
     pub(super) batches: VecDeque<Batch<T>>,
     identity: Option<ProducerIdentity>,
+    is_transactional: bool,
     next_sequence: i32,
     next_ordinal: u64,
     /// A batch was acknowledged since the sequences began. Until then batches go one by one: a broker takes
@@ -50,7 +51,7 @@ pub(super) enum Restart {
 }
 
 impl<T> PartitionQueue<T> {
-    pub(super) fn new(topic: Arc<str>, topic_index: usize, partition: i32) -> Self {
+    pub(super) fn new(topic: Arc<str>, topic_index: usize, partition: i32, is_transactional: bool) -> Self {
         Self {
             topic,
             topic_index,
@@ -58,6 +59,7 @@ impl<T> PartitionQueue<T> {
             leader_id: None,
             batches: VecDeque::new(),
             identity: None,
+            is_transactional,
             next_sequence: 0,
             next_ordinal: 0,
             is_established: false,
@@ -146,6 +148,15 @@ impl<T> PartitionQueue<T> {
         }
     }
 
+    /// Starts sequences under the epoch of the next transaction; nothing of the one before is left.
+    pub(super) fn begin_epoch(&mut self, identity: ProducerIdentity) {
+        assert!(self.batches.is_empty(), "a transaction ends after its last batch");
+        self.identity = Some(identity);
+        self.next_sequence = 0;
+        self.is_established = false;
+        (self.failures, self.retry_at) = (0, None);
+    }
+
     /// Gives sequences to all closed batches that have none, in order.
     pub(super) fn assign(&mut self) {
         let Some(identity) = self.identity else {
@@ -158,6 +169,7 @@ impl<T> PartitionQueue<T> {
                 batch.sequence = Some(AssignedSequence {
                     identity,
                     base_sequence,
+                    is_transactional: self.is_transactional,
                 });
             }
         }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use super::{ProducerMachine, SentRequest};
+use super::{ProducerMachine, SentRequest, transaction::request::TransactionProtocol};
 use crate::accumulator::BatchState;
 
 /// One Produce request to send.
@@ -17,6 +17,8 @@ pub struct RequestPlan {
     pub request_id: u64,
     /// The leader of all its partitions.
     pub node_id: i32,
+    /// The protocol of the transaction that its batches belong to.
+    pub transaction: Option<TransactionProtocol>,
     /// One batch per partition.
     pub batches: Vec<PlannedBatch>,
 }
@@ -42,6 +44,13 @@ impl<T: Clone> ProducerMachine<T> {
         let mut chosen = Vec::new();
         let turn = self.next_turn;
         for &partition in self.active.range(turn..).chain(self.active.range(..turn)) {
+            if self
+                .transaction
+                .as_ref()
+                .is_some_and(|transaction| !transaction.may_send(partition))
+            {
+                continue;
+            }
             let queue = &self.partitions[partition];
             let Some(index) = queue.sendable(now, self.options.in_flight_max, self.options.is_idempotent) else {
                 continue;
@@ -121,9 +130,13 @@ impl<T: Clone> ProducerMachine<T> {
                 batches: sent,
             },
         );
+        if let Some(transaction) = &mut self.transaction {
+            transaction.handle_sent();
+        }
         RequestPlan {
             request_id,
             node_id,
+            transaction: self.transaction_protocol(),
             batches,
         }
     }

@@ -6,3 +6,4 @@ mod endings;
 mod partition_log;
 mod sequences;
 mod simulation;
+mod transactions;
