@@ -3,6 +3,8 @@
 //! A request that cannot be read, or that asks for an API or version that is not in [`SUPPORTED`], closes its
 //! connection, as with Apache Kafka; ApiVersions alone is always answered.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -12,6 +14,8 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_transactions;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -21,6 +25,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -28,6 +33,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod txn_offset_commit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -148,6 +154,12 @@ async fn dispatch(
         ApiKey::OffsetCommit => faulty!(offset_commit),
         ApiKey::OffsetFetch => faulty!(offset_fetch),
         ApiKey::InitProducerId => faulty!(init_producer_id),
+        ApiKey::AddPartitionsToTxn => faulty!(add_partitions_to_txn),
+        ApiKey::AddOffsetsToTxn => faulty!(add_offsets_to_txn),
+        ApiKey::EndTxn => faulty!(end_txn),
+        ApiKey::TxnOffsetCommit => faulty!(txn_offset_commit),
+        ApiKey::DescribeTransactions => plain!(describe_transactions::handle),
+        ApiKey::ListTransactions => plain!(list_transactions::handle),
         ApiKey::LeaveGroup => plain!(leave_group::handle),
         ApiKey::DescribeGroups => plain!(describe_groups::handle),
         ApiKey::ListGroups => plain!(list_groups::handle),

@@ -96,13 +96,17 @@ impl Broker {
     }
 }
 
-/// Accepts connections and keeps the groups' and the logs' time, until `stopped` says so.
+/// Accepts connections and keeps the time of groups, transactions and logs, until `stopped` says so.
 async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
     let mut connections = JoinSet::new();
     let mut keepers = JoinSet::new();
     keepers.spawn({
         let node = Arc::clone(&node);
         async move { node.coordinator.keep_time().await }
+    });
+    keepers.spawn({
+        let node = Arc::clone(&node);
+        async move { node.keep_transaction_time().await }
     });
     let cleaning = tokio::spawn(clean(Arc::clone(&node), stopped.clone()));
     loop {

@@ -66,6 +66,15 @@ pub struct BrokerConfig {
     pub groups_max: usize,
     /// Longest metadata string of a committed offset, at most 32 KiB; longer is OFFSET_METADATA_TOO_LARGE.
     pub offset_metadata_bytes_max: usize,
+    /// Longest transaction timeout a producer may ask for (`transaction.max.timeout.ms`); longer is
+    /// INVALID_TRANSACTION_TIMEOUT.
+    pub transaction_timeout_max: Duration,
+    /// Most transactional ids. At the bound the one that was idle longest is forgotten, and its producer gets
+    /// INVALID_PRODUCER_ID_MAPPING; if all have open transactions, a new one gets COORDINATOR_NOT_AVAILABLE.
+    pub transactional_ids_max: usize,
+    /// The feature `transaction.version` that clients are told: 2 for the protocol of KIP-890, which bumps the
+    /// producer's epoch with every transaction; 0 for the one before it. Requests of both are always answered.
+    pub transaction_version: i16,
 }
 
 impl BrokerConfig {
@@ -108,6 +117,9 @@ impl Default for BrokerConfig {
             group_members_max: 1_000,
             groups_max: 10_000,
             offset_metadata_bytes_max: 4_096,
+            transaction_timeout_max: Duration::from_secs(15 * 60),
+            transactional_ids_max: 10_000,
+            transaction_version: 2,
         }
     }
 }

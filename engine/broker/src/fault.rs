@@ -17,7 +17,8 @@ const FAULTS_MAX: usize = 1_000;
 pub enum FaultAction {
     /// It is not handled but answered with this code, for each partition or at the top, whichever the API has.
     /// Known to Produce, Fetch, ListOffsets, Metadata, FindCoordinator, JoinGroup, SyncGroup, Heartbeat,
-    /// OffsetCommit, OffsetFetch and InitProducerId; any other API handles the request as if there was no fault.
+    /// OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn and
+    /// TxnOffsetCommit; any other API handles the request as if there was no fault.
     Error(ErrorCode),
     /// It is handled after this long. Later requests of the connection wait, as always.
     Delay(Duration),

@@ -156,6 +156,20 @@ impl Group {
         }
     }
 
+    /// Whether offsets that this member sends in a transaction may be kept (KIP-447). A producer that names no
+    /// member, as those from before that did, is believed.
+    pub(crate) fn check_transactional_commit(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation_id: i32,
+    ) -> Result<(), ErrorCode> {
+        match generation_id < 0 && member_id.is_empty() && instance_id.is_none() {
+            true => Ok(()),
+            false => self.check_generation(member_id, instance_id, generation_id),
+        }
+    }
+
     /// When [`handle_deadline`](Self::handle_deadline) must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let state = match &self.state {

@@ -94,6 +94,14 @@ impl Journal {
         self.change(|change| facts.iter().for_each(|fact| change.remove(&fact.key())))
     }
 
+    /// Records some facts and forgets others with one write: after a crash both are so, or neither.
+    pub(crate) fn exchange(&self, known: &[Fact], forgotten: &[Fact]) -> io::Result<()> {
+        self.change(|change| {
+            known.iter().for_each(|fact| change.put(&fact.key(), &fact.value()));
+            forgotten.iter().for_each(|fact| change.remove(&fact.key()));
+        })
+    }
+
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), |file| lock(file).file.sync_data())
     }

@@ -19,8 +19,7 @@
 //! # }
 //! ```
 //!
-//! What it does not do: transactions (refused with a message), replication, security, the KIP-848 group
-//! protocol. It must never import the client, so that a shared mistake cannot hide.
+//! What it does not do: replication, security, the KIP-848 group protocol. It must never import the client, so that a shared mistake cannot hide.
 
 mod api;
 mod batch;
@@ -41,6 +40,8 @@ mod start_error;
 mod supported;
 mod topic;
 mod topic_config;
+mod transaction;
+mod transaction_coordinator;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, FsyncPolicy};

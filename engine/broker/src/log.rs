@@ -12,6 +12,7 @@
 pub(crate) mod disk;
 pub(crate) mod producer_state;
 pub(crate) mod read;
+pub(crate) mod transactions;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,10 +21,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::IncomingBatch;
+use crate::batch::{InTransaction, IncomingBatch};
 use crate::log::disk::{DiskLog, Recovered};
 use crate::log::producer_state::ProducerStates;
 use crate::log::read::LogSlice;
+use crate::log::transactions::LogTransactions;
 
 /// Index entries cost memory too: counted per batch beside its bytes.
 pub(crate) const ENTRY_OVERHEAD_BYTES: u64 = size_of::<Entry>() as u64;
@@ -43,6 +45,7 @@ pub(crate) struct Log {
     bytes_after_compaction: u64,
     disk: Option<DiskLog>,
     pub(crate) producers: ProducerStates,
+    pub(crate) transactions: LogTransactions,
 }
 
 /// Where one batch is and what is asked of it without reading it.
@@ -76,6 +79,7 @@ impl Log {
             bytes_after_compaction: 0,
             disk: None,
             producers: ProducerStates::default(),
+            transactions: LogTransactions::default(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Log {
             disk,
             entries,
             producers,
+            transactions,
         } = recovered;
         let next_offset = entries.back().map_or(0, |entry| entry.last_offset + 1);
         let mut log = Self {
@@ -96,6 +101,7 @@ impl Log {
             next_offset: next_offset.max(disk.active_base_offset()),
             disk: Some(disk),
             producers,
+            transactions,
         };
         // DeleteRecords may have emptied the log, whose files then end before its start.
         log.next_offset = log.next_offset.max(log_start_offset);
@@ -110,6 +116,12 @@ impl Log {
     /// Offset of the next record: the log end offset, and on one node the high watermark too.
     pub(crate) fn next_offset(&self) -> i64 {
         self.next_offset
+    }
+
+    /// Before this offset every transaction is ended: how far read_committed reads.
+    pub(crate) fn last_stable_offset(&self) -> i64 {
+        let open = self.transactions.first_open_offset();
+        open.map_or(self.next_offset, |first| first.max(self.log_start_offset))
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -145,22 +157,32 @@ impl Log {
         self.next_offset = entry.last_offset + 1;
         self.bytes += entry.cost();
         self.entries.push_back(entry);
+        if let Some(sequenced) = batch.sequenced() {
+            self.producers.appended(sequenced, base_offset);
+        } else if let InTransaction::Marker { .. } = batch.in_transaction() {
+            self.producers
+                .marked(batch.producer_id(), batch.producer_epoch(), base_offset);
+        }
+        self.transactions
+            .appended(batch.producer_id(), batch.in_transaction(), base_offset);
         Ok(base_offset)
     }
 
-    /// The batches from the one that holds `offset` on, up to `bytes_max`; the first even if it is larger,
-    /// when `first_always`.
-    pub(crate) fn read(&self, offset: i64, bytes_max: usize, first_always: bool) -> LogSlice {
+    /// The batches from the one that holds `offset` on and before `end`, up to `bytes_max`; the first even if it
+    /// is larger, when `first_always`. Beside them the offset behind the last.
+    pub(crate) fn read(&self, offset: i64, end: i64, bytes_max: usize, first_always: bool) -> (LogSlice, i64) {
         let mut slice = LogSlice::default();
+        let mut next_offset = offset;
         let first = self.entries.partition_point(|entry| entry.last_offset < offset);
         for entry in self.entries.range(first..) {
             let is_first = first_always && slice.size() == 0;
-            if !is_first && slice.size() + entry.size as usize > bytes_max {
+            if entry.base_offset >= end || !is_first && slice.size() + entry.size as usize > bytes_max {
                 break;
             }
             slice.push(entry);
+            next_offset = entry.last_offset + 1;
         }
-        slice
+        (slice, next_offset)
     }
 
     /// The first batch that may hold a record at or after `timestamp`.
@@ -209,6 +231,7 @@ impl Log {
         while self.entries.front().is_some_and(|entry| entry.last_offset < offset) {
             self.drop_first();
         }
+        self.transactions.advance_start(offset);
         if let Some(disk) = &mut self.disk {
             disk.delete_segments_before(offset);
         }

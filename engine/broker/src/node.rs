@@ -1,12 +1,14 @@
 //! The broker's state, without its sockets: topics and their logs, groups, producer ids, the journal.
 //!
 //! Request handlers share one [`Node`]. Locks are small and never nested but in this order: changing topics, topic
-//! table, group table, group, journal; a partition's lock is taken alone.
+//! table, transactional ids, transaction, group table, group, journal; a partition's lock is taken alone, or inside
+//! that of the transaction it is written in.
 
 mod retention;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +32,7 @@ use crate::partition::Partition;
 use crate::start_error::StartError;
 use crate::topic::{Topic, Topics, is_valid_name};
 use crate::topic_config::TopicConfig;
+use crate::transaction_coordinator::TransactionCoordinator;
 
 /// Producer ids are journalled in blocks, so that a crash wastes some but repeats none.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -44,6 +47,7 @@ pub(crate) struct Node {
     pub(crate) port: u16,
     pub(crate) topics: Topics,
     pub(crate) coordinator: Coordinator,
+    pub(crate) transactions: TransactionCoordinator,
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
     leader_epoch: i32,
@@ -68,6 +72,7 @@ impl Node {
             port,
             topics: Topics::default(),
             coordinator,
+            transactions: TransactionCoordinator::new(config.transactional_ids_max),
             journal: Journal::none(),
             faults: Faults::default(),
             leader_epoch: 0,
@@ -83,6 +88,7 @@ impl Node {
             node._lock_file = Some(lock_directory(&data)?);
             node.recover(&data)
                 .map_err(|source| StartError::Data { path: data, source })?;
+            node.handle_transaction_deadlines(now_ms());
         }
         Ok(node)
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine_wire::error_code::ErrorCode;
 use tokio::sync::Notify;
 
-use crate::batch::IncomingBatch;
+use crate::batch::{InTransaction, IncomingBatch};
 use crate::log::Log;
 use crate::log::producer_state::{SequenceCheck, SequenceError};
 
@@ -40,6 +40,8 @@ pub(crate) struct Appended {
 pub(crate) enum AppendError {
     #[error(transparent)]
     Sequence(#[from] SequenceError),
+    #[error("producer {producer_id} has an open transaction here, which this batch is not part of")]
+    OutsideTransaction { producer_id: i64 },
     #[error("the log could not be written")]
     Io(#[from] io::Error),
 }
@@ -72,10 +74,22 @@ impl Partition {
                     log_start_offset,
                 });
             }
-            let base_offset = log.append(batch, self.leader_epoch, sync)?;
-            if let Some(sequenced) = sequenced {
-                log.producers.appended(sequenced, base_offset);
+            let producer_id = batch.producer_id();
+            match batch.in_transaction() {
+                InTransaction::No if log.transactions.open_since(producer_id).is_some() => {
+                    return Err(AppendError::OutsideTransaction { producer_id });
+                }
+                // Written before the marker was repeated, by a producer that has gone on: nothing is left to end.
+                InTransaction::Marker { .. } if log.producers.is_fenced(producer_id, batch.producer_epoch()) => {
+                    let base_offset = log.next_offset();
+                    return Ok(Appended {
+                        base_offset,
+                        log_start_offset,
+                    });
+                }
+                _ => {}
             }
+            let base_offset = log.append(batch, self.leader_epoch, sync)?;
             Ok(Appended {
                 base_offset,
                 log_start_offset,

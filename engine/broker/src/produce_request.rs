@@ -14,7 +14,7 @@ const TOPIC_IDS: i16 = 13;
 /// A whole request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProduceRequest {
-    pub(crate) transactional_id: Option<Bytes>,
+    pub(crate) transactional_id: Option<String>,
     pub(crate) acks: i16,
     pub(crate) topics: Vec<TopicData>,
 }
@@ -72,6 +72,8 @@ struct Reader {
 impl Reader {
     fn request(&mut self, version: i16) -> Result<ProduceRequest, &'static str> {
         let transactional_id = self.string("transactional_id")?;
+        let transactional_id = transactional_id.map(|id| String::from_utf8(id.into()));
+        let transactional_id = transactional_id.transpose().map_err(|_| "transactional_id")?;
         let acks = self.rest.try_get_i16().map_err(|_| "acks")?;
         self.rest.try_get_i32().map_err(|_| "timeout_ms")?;
         let mut topics = Vec::new();

@@ -3,25 +3,45 @@
 use std::sync::Arc;
 
 use engine_wire::error_code::ErrorCode;
-use engine_wire::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
+use engine_wire::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use engine_wire::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, StrBytes};
 
 use crate::exchange::Asker;
 use crate::node::Node;
 use crate::supported::SUPPORTED;
 
-/// The one feature that this broker names (KIP-584): who asks can tell that it is no Apache Kafka. Older versions of the
-/// answer have no room for it.
+/// A feature of this broker alone (KIP-584): who asks can tell that it is no Apache Kafka. Older versions of the
+/// answer have no room for features.
 const FEATURE: &str = "engine.broker";
 
-pub(super) fn handle(_: &Arc<Node>, _: Asker<'_>, _: ApiVersionsRequest) -> ApiVersionsResponse {
-    let this_broker = SupportedFeatureKey::default()
-        .with_name(StrBytes::from_static_str(FEATURE))
-        .with_min_version(1)
-        .with_max_version(1);
-    ApiVersionsResponse::default()
+/// The feature that tells a producer which protocol its transactions follow (KIP-890).
+const TRANSACTION_VERSION: &str = "transaction.version";
+const TRANSACTION_VERSION_MAX: i16 = 2;
+
+pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, _: ApiVersionsRequest) -> ApiVersionsResponse {
+    let supported = |name, min, max| {
+        SupportedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_min_version(min)
+            .with_max_version(max)
+    };
+    // Before version 4, clients take a feature that begins at 0 for an error (KAFKA-17011).
+    let transaction_version_min = if asker.version >= 4 { 0 } else { 1 };
+    let response = ApiVersionsResponse::default()
         .with_api_keys(SUPPORTED.iter().map(api_version).collect())
-        .with_supported_features(vec![this_broker])
+        .with_supported_features(vec![
+            supported(FEATURE, 1, 1),
+            supported(TRANSACTION_VERSION, transaction_version_min, TRANSACTION_VERSION_MAX),
+        ]);
+    match node.config.transaction_version {
+        level @ 1..=TRANSACTION_VERSION_MAX => response.with_finalized_features_epoch(0).with_finalized_features(vec![
+            FinalizedFeatureKey::default()
+                .with_name(StrBytes::from_static_str(TRANSACTION_VERSION))
+                .with_max_version_level(level)
+                .with_min_version_level(level),
+        ]),
+        _ => response,
+    }
 }
 
 /// The answer, always in version 0, to a version we do not know; it names only ApiVersions itself.

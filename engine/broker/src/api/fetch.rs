@@ -24,6 +24,15 @@ use crate::partition::Partition;
 
 const READ_COMMITTED: i8 = 1;
 
+/// What a request asks for in all.
+#[derive(Clone, Copy)]
+struct Bounds {
+    bytes_min: usize,
+    bytes_max: usize,
+    /// Nothing from the last stable offset on.
+    is_read_committed: bool,
+}
+
 /// Everything found for a request at one moment.
 struct Found {
     topics: Vec<Vec<Fetched>>,
@@ -47,16 +56,19 @@ pub(super) async fn handle(
     let bytes_max = usize::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(node.config.fetch_bytes_max);
-    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
-    let is_read_committed = request.isolation_level == READ_COMMITTED;
+    let bounds = Bounds {
+        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
+        bytes_max,
+        is_read_committed: request.isolation_level == READ_COMMITTED,
+    };
     let wanted = resolve(node, asker, request, fault);
-    let found = wait_for_bytes(&wanted, bytes_min, bytes_max, wait).await;
+    let found = wait_for_bytes(&wanted, bounds, wait).await;
 
     response.put_top(ErrorCode::NONE, wanted.len());
     for (topic, fetched) in wanted.iter().zip(found.topics) {
         response.put_topic(topic);
         for (partition, fetched) in topic.partitions.iter().zip(fetched) {
-            response.put_partition(partition.index, fetched, is_read_committed);
+            response.put_partition(partition.index, fetched);
         }
         response.put_tags();
     }
@@ -102,28 +114,29 @@ fn resolve(node: &Node, asker: Asker<'_>, request: FetchRequest, fault: Option<E
 }
 
 /// Long poll: looks, and while that is not enough and there is time, looks again whenever one of the partitions
-/// grew.
-async fn wait_for_bytes(wanted: &[Wanted], bytes_min: usize, bytes_max: usize, wait: Duration) -> Found {
+/// grew. A marker that ends a transaction is growth too, so read_committed waits in the same way.
+async fn wait_for_bytes(wanted: &[Wanted], bounds: Bounds, wait: Duration) -> Found {
+    let is_enough = |found: &Found| found.size >= bounds.bytes_min || found.any_failed;
     let deadline = Instant::now() + wait;
-    let found = look(wanted, bytes_max);
-    if found.size >= bytes_min || found.any_failed || wait.is_zero() {
+    let found = look(wanted, bounds);
+    if is_enough(&found) || wait.is_zero() {
         return found;
     }
     drop(found);
     let waiting = Waiting::begin(wanted);
     loop {
-        let found = look(wanted, bytes_max);
-        if found.size >= bytes_min || found.any_failed {
+        let found = look(wanted, bounds);
+        if is_enough(&found) {
             return found;
         }
         drop(found);
         if timeout_at(deadline, waiting.waiter.notified()).await.is_err() {
-            return look(wanted, bytes_max);
+            return look(wanted, bounds);
         }
     }
 }
 
-fn look(wanted: &[Wanted], bytes_max: usize) -> Found {
+fn look(wanted: &[Wanted], bounds: Bounds) -> Found {
     let mut found = Found {
         topics: Vec::with_capacity(wanted.len()),
         size: 0,
@@ -132,8 +145,8 @@ fn look(wanted: &[Wanted], bytes_max: usize) -> Found {
     for topic in wanted {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let left = bytes_max.saturating_sub(found.size);
-            let fetched = look_into(partition, left, found.size == 0);
+            let left = bounds.bytes_max.saturating_sub(found.size);
+            let fetched = look_into(partition, left, found.size == 0, bounds.is_read_committed);
             found.size += fetched.batches.size();
             found.any_failed |= fetched.error != ErrorCode::NONE;
             partitions.push(fetched);
@@ -143,27 +156,34 @@ fn look(wanted: &[Wanted], bytes_max: usize) -> Found {
     found
 }
 
-fn look_into(wanted: &WantedPartition, bytes_left: usize, first_always: bool) -> Fetched {
-    let nothing = |error, high_watermark, log_start_offset| Fetched {
+fn look_into(wanted: &WantedPartition, bytes_left: usize, first_always: bool, is_read_committed: bool) -> Fetched {
+    let nothing = |error, [log_start_offset, last_stable_offset, high_watermark]: [i64; 3]| Fetched {
         error,
         high_watermark,
+        last_stable_offset,
         log_start_offset,
+        aborted: is_read_committed.then(Vec::new),
         batches: LogSlice::default(),
     };
     let partition = match &wanted.partition {
         Ok(partition) => partition,
-        Err(code) => return nothing(*code, -1, -1),
+        Err(code) => return nothing(*code, [-1; 3]),
     };
     partition.look(|log| {
-        let (start, end) = (log.log_start_offset(), log.next_offset());
+        let (start, stable, end) = (log.log_start_offset(), log.last_stable_offset(), log.next_offset());
         if !(start..=end).contains(&wanted.offset) {
-            return nothing(ErrorCode::OFFSET_OUT_OF_RANGE, end, start);
+            return nothing(ErrorCode::OFFSET_OUT_OF_RANGE, [start, stable, end]);
         }
-        let batches = log.read(wanted.offset, bytes_left.min(wanted.bytes_max), first_always);
+        let bound = if is_read_committed { stable } else { end };
+        let bytes_max = bytes_left.min(wanted.bytes_max);
+        let (batches, next_offset) = log.read(wanted.offset, bound, bytes_max, first_always);
+        let aborted = is_read_committed.then(|| log.transactions.aborted_within(wanted.offset, next_offset));
         Fetched {
             error: ErrorCode::NONE,
             high_watermark: end,
+            last_stable_offset: stable,
             log_start_offset: start,
+            aborted,
             batches,
         }
     })

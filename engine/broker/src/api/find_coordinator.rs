@@ -1,4 +1,4 @@
-//! FindCoordinator: this broker coordinates every group; nobody coordinates transactions.
+//! FindCoordinator: this broker coordinates every group and every transactional id.
 
 use std::sync::Arc;
 
@@ -12,12 +12,9 @@ use crate::node::Node;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
-const NO_TRANSACTIONS: &str = "The embedded broker has no transactions; use Apache Kafka for them.";
-
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     match request.key_type {
-        GROUP => {}
-        TRANSACTION => return refused(asker, request, ErrorCode::UNSUPPORTED_VERSION, NO_TRANSACTIONS),
+        GROUP | TRANSACTION => {}
         _ => {
             let code = ErrorCode::INVALID_REQUEST;
             return refused(asker, request, code, code.message());

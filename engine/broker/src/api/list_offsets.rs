@@ -23,7 +23,10 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+const READ_COMMITTED: i8 = 1;
+
 /// Offset and timestamp; -1 where there is none.
+#[derive(Clone, Copy)]
 struct Found {
     offset: i64,
     timestamp: i64,
@@ -31,9 +34,10 @@ struct Found {
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let knows_epochs = asker.version >= 4;
+    let is_read_committed = asker.version >= 2 && request.isolation_level == READ_COMMITTED;
     respond(request, |name, wanted| {
         let topic = node.topics.find(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let (found, leader_epoch) = find(&topic, wanted)?;
+        let (found, leader_epoch) = find(&topic, wanted, is_read_committed)?;
         Ok((found, if knows_epochs { leader_epoch } else { -1 }))
     })
 }
@@ -73,24 +77,30 @@ fn respond(
     ListOffsetsResponse::default().with_topics(request.topics.into_iter().map(topic).collect())
 }
 
-fn find(topic: &Topic, wanted: &ListOffsetsPartition) -> Result<(Found, i32), ErrorCode> {
+/// Under read_committed nothing from the last stable offset on is found.
+fn find(topic: &Topic, wanted: &ListOffsetsPartition, is_read_committed: bool) -> Result<(Found, i32), ErrorCode> {
     let partition = topic
         .partition(wanted.partition_index)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     partition.check_leader_epoch(wanted.current_leader_epoch)?;
+    let end = partition.look(|log| match is_read_committed {
+        true => log.last_stable_offset(),
+        false => log.next_offset(),
+    });
+    let nothing = Found {
+        offset: -1,
+        timestamp: -1,
+    };
     let found = match wanted.timestamp {
         LATEST => Found {
-            offset: partition.look(Log::next_offset),
+            offset: end,
             timestamp: -1,
         },
         EARLIEST | EARLIEST_LOCAL => Found {
             offset: partition.look(Log::log_start_offset),
             timestamp: -1,
         },
-        LATEST_TIERED => Found {
-            offset: -1,
-            timestamp: -1,
-        },
+        LATEST_TIERED => nothing,
         MAX_TIMESTAMP => {
             let batch = partition.look(|log| {
                 log.batch_of_max_timestamp()
@@ -98,20 +108,18 @@ fn find(topic: &Topic, wanted: &ListOffsetsPartition) -> Result<(Found, i32), Er
             });
             match batch {
                 Some((slice, timestamp)) => first_since(&partition, slice, timestamp)?,
-                None => Found {
-                    offset: -1,
-                    timestamp: -1,
-                },
+                None => nothing,
             }
         }
         timestamp if timestamp < 0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
         timestamp => match partition.look(|log| log.first_batch_since(timestamp).map(slice)) {
             Some(slice) => first_since(&partition, slice, timestamp)?,
-            None => Found {
-                offset: -1,
-                timestamp: -1,
-            },
+            None => nothing,
         },
+    };
+    let found = match found.timestamp >= 0 && found.offset >= end {
+        true => nothing,
+        false => found,
     };
     Ok((found, partition.leader_epoch))
 }

@@ -53,14 +53,15 @@ pub(super) fn failed(_: Asker<'_>, request: OffsetCommitRequest, code: ErrorCode
 
 fn check(node: &Node, topic: &OffsetCommitRequestTopic, wanted: &OffsetCommitRequestPartition) -> ErrorCode {
     let metadata_size = wanted.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
+    check_offset(node, &topic.name, wanted.partition_index, metadata_size)
+}
+
+/// Whether an offset of this partition may be kept, with metadata of this size.
+pub(super) fn check_offset(node: &Node, topic: &str, partition: i32, metadata_size: usize) -> ErrorCode {
     if metadata_size > node.config.offset_metadata_bytes_max.min(METADATA_BYTES_MAX) {
         return ErrorCode::OFFSET_METADATA_TOO_LARGE;
     }
-    match node
-        .topics
-        .find(&topic.name)
-        .and_then(|topic| topic.partition(wanted.partition_index))
-    {
+    match node.topics.find(topic).and_then(|topic| topic.partition(partition)) {
         Some(_) => ErrorCode::NONE,
         None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }

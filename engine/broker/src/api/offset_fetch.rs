@@ -1,7 +1,8 @@
 //! OffsetFetch: what groups have committed; several groups at once from version 8 on (KIP-709).
 //!
-//! `require_stable` (KIP-447) asks to wait for offsets of open transactions; there never are any.
+//! `require_stable` (KIP-447) asks not to be told an offset that an open transaction is about to change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine_wire::error_code::ErrorCode;
@@ -12,23 +13,27 @@ use engine_wire::messages::offset_fetch_response::{
 use engine_wire::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, StrBytes, TopicName};
 
 use crate::exchange::Asker;
+use crate::group::Group;
 use crate::group::offsets::CommittedOffset;
 use crate::node::Node;
 
 /// Topics and partitions that are asked for; `None` is all that the group has.
 type Asked = Option<Vec<(TopicName, Vec<i32>)>>;
-/// Per partition what was committed, if anything.
-type Committed = Vec<(TopicName, Vec<(i32, Option<CommittedOffset>)>)>;
+/// What was committed for a partition, if anything, or why that is not told.
+type Position = Result<Option<CommittedOffset>, ErrorCode>;
+/// All that are found, by topic.
+type Committed = Vec<(TopicName, Vec<(i32, Position)>)>;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let require_stable = request.require_stable;
     respond(asker, request, |group_id, asked| {
-        (ErrorCode::NONE, find(node, group_id, asked))
+        (ErrorCode::NONE, find(node, group_id, asked, require_stable))
     })
 }
 
 pub(super) fn failed(asker: Asker<'_>, request: OffsetFetchRequest, code: ErrorCode) -> OffsetFetchResponse {
     respond(asker, request, |_, asked| {
-        let nothing = |partitions: Vec<i32>| partitions.into_iter().map(|partition| (partition, None)).collect();
+        let nothing = |partitions: Vec<i32>| partitions.into_iter().map(|partition| (partition, Ok(None))).collect();
         let topics = asked.unwrap_or_default().into_iter();
         (
             code,
@@ -37,34 +42,44 @@ pub(super) fn failed(asker: Asker<'_>, request: OffsetFetchRequest, code: ErrorC
     })
 }
 
-fn find(node: &Node, group_id: &str, asked: Asked) -> Committed {
-    let Some(topics) = asked else {
-        let all = node.coordinator.with_existing(group_id, |group| {
-            let topic = |name: &str| TopicName(StrBytes::from_string(name.to_owned()));
-            let all = group.offsets.topics().map(|(name, partitions)| {
-                let all = partitions
-                    .iter()
-                    .map(|(partition, committed)| (*partition, Some(committed.clone())));
-                (topic(name), all.collect())
-            });
-            all.collect()
-        });
-        return all.unwrap_or_default();
+fn find(node: &Node, group_id: &str, asked: Asked, require_stable: bool) -> Committed {
+    let found = node.coordinator.with_existing(group_id, |group| {
+        let asked = asked.as_ref().map_or_else(|| all(group, require_stable), Clone::clone);
+        let position = |topic: &str, partition: i32| match require_stable && group.offsets.is_pending(topic, partition)
+        {
+            true => Err(ErrorCode::UNSTABLE_OFFSET_COMMIT),
+            false => Ok(group.offsets.find(topic, partition).cloned()),
+        };
+        positions(asked, position)
+    });
+    found.unwrap_or_else(|| positions(asked.unwrap_or_default(), |_, _| Ok(None)))
+}
+
+/// Every partition that a group has committed; with `require_stable`, or is about to.
+fn all(group: &Group, require_stable: bool) -> Vec<(TopicName, Vec<i32>)> {
+    let mut all: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    for (topic, partitions) in group.offsets.topics() {
+        all.entry(topic).or_default().extend(partitions.keys());
+    }
+    for (topic, partition) in group.offsets.pending().filter(|_| require_stable) {
+        all.entry(topic).or_default().insert(partition);
+    }
+    let topic = |(topic, partitions): (&str, BTreeSet<i32>)| {
+        let name = TopicName(StrBytes::from_string(topic.to_owned()));
+        (name, partitions.into_iter().collect())
     };
-    let find = |topic: &str, partition: i32| {
-        let found = node
-            .coordinator
-            .with_existing(group_id, |group| group.offsets.find(topic, partition).cloned());
-        (partition, found.flatten())
-    };
+    all.into_iter().map(topic).collect()
+}
+
+fn positions(asked: Vec<(TopicName, Vec<i32>)>, position: impl Fn(&str, i32) -> Position) -> Committed {
     let topic = |(topic, partitions): (TopicName, Vec<i32>)| {
-        let found = partitions
+        let of_topic = partitions
             .into_iter()
-            .map(|partition| find(&topic, partition))
-            .collect();
-        (topic, found)
+            .map(|partition| (partition, position(&topic, partition)));
+        let of_topic = of_topic.collect();
+        (topic, of_topic)
     };
-    topics.into_iter().map(topic).collect()
+    asked.into_iter().map(topic).collect()
 }
 
 fn respond(
@@ -114,11 +129,11 @@ fn respond(
 fn old_topic(
     asker: Asker<'_>,
     topic: TopicName,
-    partitions: Vec<(i32, Option<CommittedOffset>)>,
+    partitions: Vec<(i32, Position)>,
     code: ErrorCode,
 ) -> OffsetFetchResponseTopic {
-    let partition = |(index, committed): (i32, Option<CommittedOffset>)| {
-        let committed = committed.unwrap_or(NOTHING_COMMITTED);
+    let partition = |(index, position): (i32, Position)| {
+        let (committed, code) = told(position, code);
         let partition = OffsetFetchResponsePartition::default();
         let partition = match asker.version {
             5.. => partition.with_committed_leader_epoch(committed.leader_epoch),
@@ -136,19 +151,28 @@ fn old_topic(
         .with_partitions(partitions)
 }
 
-fn topic_of_group(topic: TopicName, partitions: Vec<(i32, Option<CommittedOffset>)>) -> OffsetFetchResponseTopics {
-    let partition = |(index, committed): (i32, Option<CommittedOffset>)| {
-        let committed = committed.unwrap_or(NOTHING_COMMITTED);
+fn topic_of_group(topic: TopicName, partitions: Vec<(i32, Position)>) -> OffsetFetchResponseTopics {
+    let partition = |(index, position): (i32, Position)| {
+        let (committed, code) = told(position, ErrorCode::NONE);
         OffsetFetchResponsePartitions::default()
             .with_partition_index(index)
             .with_committed_offset(committed.offset)
             .with_committed_leader_epoch(committed.leader_epoch)
             .with_metadata(Some(StrBytes::from_string(committed.metadata)))
+            .with_error_code(code.code())
     };
     let partitions = partitions.into_iter().map(partition).collect();
     OffsetFetchResponseTopics::default()
         .with_name(topic)
         .with_partitions(partitions)
+}
+
+/// As it goes into the answer; `code` unless the position has one of its own.
+fn told(position: Position, code: ErrorCode) -> (CommittedOffset, ErrorCode) {
+    match position {
+        Ok(committed) => (committed.unwrap_or(NOTHING_COMMITTED), code),
+        Err(own) => (NOTHING_COMMITTED, own),
+    }
 }
 
 const NOTHING_COMMITTED: CommittedOffset = CommittedOffset {

@@ -12,13 +12,19 @@ use engine_wire::messages::{ProduceResponse, StrBytes, TopicName};
 use engine_wire::record_batch::{BatchError, ProducedBatchError};
 use tracing::debug;
 
-use crate::batch::{BatchRefused, BatchRules, IncomingBatch};
+use crate::batch::{BatchRefused, BatchRules, InTransaction, IncomingBatch};
 use crate::exchange::{AnswerError, Asker};
 use crate::log::producer_state::SequenceError;
 use crate::node::{Node, now_ms};
 use crate::partition::{AppendError, Appended, Partition};
 use crate::produce_request::{PartitionData, ProduceRequest, TopicKey};
 use crate::topic::Topic;
+use crate::transaction::{Part, Producer};
+
+/// First version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE: i16 = 11;
+/// First version that adds the partition to the transaction by itself (KIP-890).
+const JOINS: i16 = 12;
 
 /// A code, and the sentence for versions that have room for one.
 type Refused = (ErrorCode, String);
@@ -32,10 +38,10 @@ pub(super) fn handle(
     let request = ProduceRequest::decode(asker.version, body)?;
     let acks = request.acks;
     let refuse_all = match acks {
-        -1..=1 if request.transactional_id.is_some() => Some(ErrorCode::INVALID_TXN_STATE),
         -1..=1 => fault,
         _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
     };
+    let transactional_id = request.transactional_id.as_deref();
     let mut any_failed = false;
     let mut responses = Vec::with_capacity(request.topics.len());
     for data in request.topics {
@@ -52,7 +58,7 @@ pub(super) fn handle(
             let appended = topic
                 .as_ref()
                 .map_err(Clone::clone)
-                .and_then(|topic| append(node, topic, data));
+                .and_then(|topic| append(node, asker, transactional_id, topic, data));
             any_failed |= appended.is_err();
             partitions.push(respond(index, appended));
         }
@@ -70,7 +76,13 @@ pub(super) fn handle(
 }
 
 /// The broker's time, if the batch got it, beside where it is.
-fn append(node: &Node, topic: &Topic, data: PartitionData) -> Result<(Appended, Option<i64>), Refused> {
+fn append(
+    node: &Node,
+    asker: Asker<'_>,
+    transactional_id: Option<&str>,
+    topic: &Topic,
+    data: PartitionData,
+) -> Result<(Appended, Option<i64>), Refused> {
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     let partition = topic
         .partition(data.index)
@@ -82,15 +94,33 @@ fn append(node: &Node, topic: &Topic, data: PartitionData) -> Result<(Appended, 
         log_append_time: config.is_log_append_time.then(now_ms),
     };
     let batch = IncomingBatch::check(data.records, rules).map_err(|refused| batch_code(topic, &partition, &refused))?;
-    let appended = partition
-        .append(&batch, node.syncs_appends())
-        .map_err(|error| match error {
-            AppendError::Sequence(error) => {
-                debug!(topic = %topic.name, partition = partition.index, %error, "Sequence refused.");
-                (sequence_code(error), error.to_string())
-            }
-            AppendError::Io(error) => node.storage_failed("append to a log", &error),
-        })?;
+    let append = || partition.append(&batch, node.syncs_appends());
+    let appended = match batch.in_transaction() {
+        InTransaction::Data => {
+            let producer = Producer {
+                producer_id: batch.producer_id(),
+                producer_epoch: batch.producer_epoch(),
+            };
+            let part = Part::Partition {
+                topic: &topic.name,
+                index: partition.index,
+            };
+            let joins = asker.version >= JOINS;
+            transactional_id
+                .ok_or(ErrorCode::INVALID_TXN_STATE)
+                .and_then(|id| node.within_transaction(id, producer, part, joins, append))
+                .map_err(|code| transaction_code(asker, topic, &partition, code))?
+        }
+        InTransaction::No | InTransaction::Marker { .. } => append(),
+    };
+    let appended = appended.map_err(|error| match error {
+        AppendError::Sequence(error) => {
+            debug!(topic = %topic.name, partition = partition.index, %error, "Sequence refused.");
+            (sequence_code(error), error.to_string())
+        }
+        AppendError::OutsideTransaction { .. } => (ErrorCode::INVALID_TXN_STATE, error.to_string()),
+        AppendError::Io(error) => node.storage_failed("append to a log", &error),
+    })?;
     node.keep_bounds(topic, &partition);
     Ok((appended, rules.log_append_time))
 }
@@ -114,7 +144,6 @@ fn respond(index: i32, appended: Result<(Appended, Option<i64>), Refused>) -> Pa
 fn batch_code(topic: &Topic, partition: &Partition, refused: &BatchRefused) -> Refused {
     let code = match refused {
         BatchRefused::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
-        BatchRefused::Transactional => ErrorCode::INVALID_TXN_STATE,
         BatchRefused::Invalid(ProducedBatchError::Batch(BatchError::Magic { .. })) => {
             ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT
         }
@@ -123,6 +152,23 @@ fn batch_code(topic: &Topic, partition: &Partition, refused: &BatchRefused) -> R
     };
     debug!(topic = %topic.name, partition = partition.index, error = %refused, "Batch refused.");
     (code, refused.to_string())
+}
+
+/// Produce has codes of its own for what its transaction refuses.
+fn transaction_code(asker: Asker<'_>, topic: &Topic, partition: &Partition, code: ErrorCode) -> Refused {
+    let told = match code {
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::INVALID_TXN_STATE if asker.version >= ABORTABLE => ErrorCode::TRANSACTION_ABORTABLE,
+        // Old producers try again after this one.
+        ErrorCode::CONCURRENT_TRANSACTIONS if asker.version < JOINS => ErrorCode::NOT_ENOUGH_REPLICAS,
+        code => code,
+    };
+    debug!(topic = %topic.name, partition = partition.index, %code, "Transactional batch refused.");
+    let reason = match code {
+        ErrorCode::INVALID_TXN_STATE => "the partition is not in an open transaction of this producer",
+        code => code.message(),
+    };
+    (told, reason.to_owned())
 }
 
 fn sequence_code(error: SequenceError) -> ErrorCode {

@@ -3,10 +3,14 @@
 //! Numbers are big-endian, strings are a u16 length and UTF-8. A new kind gets a new tag; values never change
 //! shape without a new tag.
 
+mod transaction_value;
+
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 use uuid::Uuid;
+
+use crate::transaction::Transaction;
 
 /// Something the broker must still know after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,21 @@ pub(crate) enum Fact {
         leader_epoch: i32,
         metadata: String,
     },
+    /// A transactional id, its producer and its transaction.
+    Transaction {
+        transactional_id: String,
+        transaction: Transaction,
+    },
+    /// An offset that a group will have committed when the producer's open transaction is.
+    PendingOffset {
+        group: String,
+        producer_id: i64,
+        topic: String,
+        partition: i32,
+        offset: i64,
+        leader_epoch: i32,
+        metadata: String,
+    },
 }
 
 const CLUSTER_ID: u8 = 1;
@@ -47,6 +66,8 @@ const PRODUCER_IDS_BELOW: u8 = 3;
 const TOPIC: u8 = 4;
 const LOG_START: u8 = 5;
 const COMMITTED: u8 = 6;
+const TRANSACTION: u8 = 7;
+const PENDING_OFFSET: u8 = 8;
 
 impl Fact {
     pub(crate) fn key(&self) -> Vec<u8> {
@@ -77,6 +98,23 @@ impl Fact {
                 put_string(&mut key, topic);
                 key.put_i32(*partition);
             }
+            Self::Transaction { transactional_id, .. } => {
+                key.put_u8(TRANSACTION);
+                put_string(&mut key, transactional_id);
+            }
+            Self::PendingOffset {
+                group,
+                producer_id,
+                topic,
+                partition,
+                ..
+            } => {
+                key.put_u8(PENDING_OFFSET);
+                put_string(&mut key, group);
+                key.put_i64(*producer_id);
+                put_string(&mut key, topic);
+                key.put_i32(*partition);
+            }
         }
         key
     }
@@ -101,7 +139,14 @@ impl Fact {
                 }
             }
             Self::LogStart { offset, .. } => value.put_i64(*offset),
+            Self::Transaction { transaction, .. } => transaction_value::put(&mut value, transaction),
             Self::Committed {
+                offset,
+                leader_epoch,
+                metadata,
+                ..
+            }
+            | Self::PendingOffset {
                 offset,
                 leader_epoch,
                 metadata,
@@ -143,6 +188,19 @@ impl Fact {
             },
             COMMITTED => Self::Committed {
                 group: take_string(key)?,
+                topic: take_string(key)?,
+                partition: key.try_get_i32().ok()?,
+                offset: value.try_get_i64().ok()?,
+                leader_epoch: value.try_get_i32().ok()?,
+                metadata: take_string(value)?,
+            },
+            TRANSACTION => Self::Transaction {
+                transactional_id: take_string(key)?,
+                transaction: transaction_value::take(value)?,
+            },
+            PENDING_OFFSET => Self::PendingOffset {
+                group: take_string(key)?,
+                producer_id: key.try_get_i64().ok()?,
                 topic: take_string(key)?,
                 partition: key.try_get_i32().ok()?,
                 offset: value.try_get_i64().ok()?,
@@ -191,6 +249,15 @@ mod tests {
             },
             Fact::Committed {
                 group: "g".to_owned(),
+                topic: "ads".to_owned(),
+                partition: 1,
+                offset: 5,
+                leader_epoch: -1,
+                metadata: "ü".to_owned(),
+            },
+            Fact::PendingOffset {
+                group: "g".to_owned(),
+                producer_id: 1_000,
                 topic: "ads".to_owned(),
                 partition: 1,
                 offset: 5,

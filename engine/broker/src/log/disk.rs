@@ -19,9 +19,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tracing::warn;
 
-use crate::batch;
+use crate::batch::{self, InTransaction};
 use crate::disk_wait::wait_for_disk;
 use crate::log::producer_state::ProducerStates;
+use crate::log::transactions::LogTransactions;
 use crate::log::{Entry, Payload};
 
 /// The segment files of one partition.
@@ -50,6 +51,7 @@ pub(crate) struct Recovered {
     pub(crate) disk: DiskLog,
     pub(crate) entries: VecDeque<Entry>,
     pub(crate) producers: ProducerStates,
+    pub(crate) transactions: LogTransactions,
 }
 
 impl DiskLog {
@@ -70,6 +72,7 @@ impl DiskLog {
             },
             entries: VecDeque::new(),
             producers: ProducerStates::default(),
+            transactions: LogTransactions::default(),
         };
         for (index, base_offset) in base_offsets.into_iter().enumerate() {
             recovered.read_segment(base_offset, index == last)?;
@@ -187,7 +190,12 @@ impl Recovered {
     fn index(&mut self, segment: &Segment, stored: &batch::StoredBatch) {
         if let Some(sequenced) = stored.sequenced() {
             self.producers.appended(sequenced, stored.base_offset());
+        } else if let InTransaction::Marker { .. } = stored.in_transaction() {
+            self.producers
+                .marked(stored.producer_id(), stored.producer_epoch(), stored.base_offset());
         }
+        self.transactions
+            .appended(stored.producer_id(), stored.in_transaction(), stored.base_offset());
         self.entries.push_back(Entry {
             base_offset: stored.base_offset(),
             last_offset: stored.last_offset(),

@@ -23,7 +23,10 @@ pub(crate) struct ProducerStates {
 #[derive(Debug)]
 struct ProducerState {
     producer_epoch: i16,
+    /// Empty behind the marker that began the epoch.
     batches: VecDeque<SequencedBatch>,
+    /// Offset of the last batch or marker.
+    last_write: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,11 +89,9 @@ impl ProducerStates {
                 current,
             });
         }
-        let Some(newest) = state.batches.back() else {
-            return Ok(SequenceCheck::Next);
-        };
-        let last = newest.last_sequence;
-        if producer_epoch > state.producer_epoch {
+        let newest = state.batches.back();
+        let last = newest.map_or(-1, |newest| newest.last_sequence);
+        if producer_epoch > state.producer_epoch || newest.is_none() {
             return match first_sequence {
                 0 => Ok(SequenceCheck::Next),
                 sent => Err(SequenceError::OutOfOrder {
@@ -126,19 +127,21 @@ impl ProducerStates {
         })
     }
 
+    /// Whether a marker with this epoch comes too late: a newer incarnation has written here since.
+    pub(crate) fn is_fenced(&self, producer_id: i64, producer_epoch: i16) -> bool {
+        let state = self.by_id.get(&producer_id);
+        state.is_some_and(|state| producer_epoch < state.producer_epoch)
+    }
+
+    /// Remembers a transaction's marker: where its epoch is new, older ones are fenced and sequences begin at 0.
+    pub(crate) fn marked(&mut self, producer_id: i64, producer_epoch: i16, offset: i64) {
+        self.of_epoch(producer_id, producer_epoch).last_write = offset;
+    }
+
     /// Remembers a batch that was appended.
     pub(crate) fn appended(&mut self, batch: Sequenced, base_offset: i64) {
-        if !self.by_id.contains_key(&batch.producer_id) && self.by_id.len() >= PRODUCERS_MAX {
-            self.forget_oldest();
-        }
-        let state = self.by_id.entry(batch.producer_id).or_insert_with(|| ProducerState {
-            producer_epoch: batch.producer_epoch,
-            batches: VecDeque::with_capacity(BATCHES_REMEMBERED),
-        });
-        if state.producer_epoch != batch.producer_epoch {
-            state.producer_epoch = batch.producer_epoch;
-            state.batches.clear();
-        }
+        let state = self.of_epoch(batch.producer_id, batch.producer_epoch);
+        state.last_write = base_offset;
         if state.batches.len() == BATCHES_REMEMBERED {
             state.batches.pop_front();
         }
@@ -149,12 +152,28 @@ impl ProducerStates {
         });
     }
 
+    /// A producer's state, with nothing in it where the epoch is another than before.
+    fn of_epoch(&mut self, producer_id: i64, producer_epoch: i16) -> &mut ProducerState {
+        if !self.by_id.contains_key(&producer_id) && self.by_id.len() >= PRODUCERS_MAX {
+            self.forget_oldest();
+        }
+        let state = self.by_id.entry(producer_id).or_insert_with(|| ProducerState {
+            producer_epoch,
+            batches: VecDeque::with_capacity(BATCHES_REMEMBERED),
+            last_write: -1,
+        });
+        if state.producer_epoch != producer_epoch {
+            state.producer_epoch = producer_epoch;
+            state.batches.clear();
+        }
+        state
+    }
+
     fn forget_oldest(&mut self) {
-        let last_write = |state: &ProducerState| state.batches.back().map_or(-1, |batch| batch.base_offset);
         let oldest = self
             .by_id
             .iter()
-            .min_by_key(|(_, state)| last_write(state))
+            .min_by_key(|(_, state)| state.last_write)
             .map(|(id, _)| *id);
         if let Some(id) = oldest {
             self.by_id.remove(&id);
@@ -256,6 +275,26 @@ mod tests {
                 last: 9
             })
         );
+    }
+
+    #[test]
+    fn a_marker_of_a_newer_epoch_fences_the_older_and_starts_at_zero() {
+        let mut states = states(&[batch(3, 0, 10)]);
+        states.marked(7, 3, 200);
+        assert_eq!(states.check(batch(3, 10, 1)), Ok(SequenceCheck::Next), "the same epoch");
+        states.marked(7, 4, 300);
+        let fenced = states.check(batch(3, 10, 1));
+        assert!(
+            matches!(fenced, Err(SequenceError::Fenced { current: 4, .. })),
+            "{fenced:?}"
+        );
+        assert!(states.is_fenced(7, 3) && !states.is_fenced(7, 4));
+        let late_start = states.check(batch(4, 10, 1));
+        assert!(
+            matches!(late_start, Err(SequenceError::OutOfOrder { .. })),
+            "{late_start:?}"
+        );
+        assert_eq!(states.check(batch(4, 0, 1)), Ok(SequenceCheck::Next));
     }
 
     #[test]

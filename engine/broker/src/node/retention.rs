@@ -4,7 +4,7 @@
 //! batch of a partition always stays. A compacted topic is not cut: batches of which every record has been
 //! overwritten by a later one of the same key are removed; on disk, segments that hold no other batches. That is
 //! coarser than Kafka's cleaner, which rewrites batches, but keeps a state topic bounded, and offsets and bytes
-//! as they were.
+//! as they were. Records of aborted transactions go and overwrite nothing; open transactions and all markers stay.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +17,7 @@ use engine_wire::record_batch::{RawBatch, RecordError};
 use tracing::{info, warn};
 
 use crate::log::read::LogSlice;
+use crate::log::transactions::AbortedTransaction;
 use crate::log::{Entry, Log};
 use crate::node::{Node, now_ms};
 use crate::partition::Partition;
@@ -108,10 +109,15 @@ fn compact(topic: &Topic, partition: &Partition) {
     }
     let entries = partition.look(|log| {
         let worthwhile = bytes >= 2 * log.bytes_after_compaction();
-        worthwhile.then(|| log.entries().iter().cloned().collect::<Vec<_>>())
+        worthwhile.then(|| {
+            let stable = log.last_stable_offset();
+            let ended = log.entries().iter().take_while(|entry| entry.last_offset < stable);
+            let aborted = log.transactions.aborted_within(log.log_start_offset(), stable);
+            (ended.cloned().collect::<Vec<_>>(), aborted)
+        })
     });
-    let Some(entries) = entries else { return };
-    match overwritten(&entries) {
+    let Some((entries, aborted)) = entries else { return };
+    match overwritten(&entries, &aborted) {
         Ok(base_offsets) => {
             partition.change(|log| log.remove(&base_offsets));
             let left = partition.bytes();
@@ -122,7 +128,7 @@ fn compact(topic: &Topic, partition: &Partition) {
 }
 
 /// Base offsets of the batches in which no record is the latest of its key. The newest batch always stays.
-fn overwritten(entries: &[Entry]) -> Result<Vec<i64>, RecordError> {
+fn overwritten(entries: &[Entry], aborted: &[AbortedTransaction]) -> Result<Vec<i64>, RecordError> {
     let mut latest: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut decompressor = Decompressor::default();
     let mut kept = vec![false; entries.len()];
@@ -134,6 +140,18 @@ fn overwritten(entries: &[Entry]) -> Result<Vec<i64>, RecordError> {
             kept[index] = true;
             continue;
         };
+        // A marker that went would leave its transaction open after the next start.
+        if batch.header.is_control() {
+            kept[index] = true;
+            continue;
+        }
+        let of_aborted = |aborted: &AbortedTransaction| {
+            aborted.producer_id == batch.header.producer_id
+                && (aborted.first_offset..aborted.last_offset).contains(&entry.base_offset)
+        };
+        if batch.header.is_transactional() && aborted.iter().any(of_aborted) {
+            continue;
+        }
         for record in batch.records(&mut decompressor)? {
             match record?.key {
                 Some(key) => match latest.get_mut(key) {

@@ -74,6 +74,35 @@ impl Node {
                         warn!(%group, ?error, "A group's committed offset was not restored.");
                     }
                 }
+                Fact::Transaction {
+                    transactional_id,
+                    transaction,
+                } => {
+                    if let Err(error) = self.transactions.find_or_insert(&transactional_id, transaction) {
+                        warn!(%transactional_id, ?error, "A transaction was not restored.");
+                    }
+                }
+                Fact::PendingOffset {
+                    group,
+                    producer_id,
+                    topic,
+                    partition,
+                    offset,
+                    leader_epoch,
+                    metadata,
+                } => {
+                    let pending = CommittedOffset {
+                        offset,
+                        leader_epoch,
+                        metadata,
+                    };
+                    let restored = self.coordinator.with(&group, |group| {
+                        group.offsets.put_pending(producer_id, &topic, partition, pending);
+                    });
+                    if let Err(error) = restored {
+                        warn!(%group, ?error, "A group's pending offset was not restored.");
+                    }
+                }
             }
         }
         journal.record(&[

@@ -9,4 +9,6 @@ mod hostile;
 mod killed;
 mod producing;
 mod topics;
+mod transactional;
+mod transactions;
 mod versions;

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use engine_broker::BrokerConfig;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use engine_wire::messages::{CreateTopicsRequest, InitProducerIdRequest, ProduceRequest, TransactionalId};
+use engine_wire::messages::{CreateTopicsRequest, InitProducerIdRequest, ProduceRequest};
 use engine_wire::record_batch::{ProducerStamp, TimestampType, split_batches};
 
 use crate::client::{RawClient, batch, name, produce_request, read, stamped_batch, start, start_with, string};
@@ -147,18 +147,10 @@ async fn sequences_are_checked_per_partition_and_retries_are_recognised() {
 }
 
 #[tokio::test]
-async fn transactions_are_refused_in_words() {
+async fn a_transactional_batch_without_a_transactional_id_is_refused() {
     let broker = start().await;
     let mut client = RawClient::connect(&broker).await;
     client.create("t").await;
-    let transactional_id = TransactionalId(string("tx"));
-    let refused = client
-        .ask(
-            4,
-            &InitProducerIdRequest::default().with_transactional_id(Some(transactional_id)),
-        )
-        .await;
-    assert_eq!(ErrorCode::from(refused.error_code), ErrorCode::UNSUPPORTED_VERSION);
     let stamp = ProducerStamp {
         producer_id: 1,
         producer_epoch: 0,
@@ -167,11 +159,8 @@ async fn transactions_are_refused_in_words() {
     };
     let response = client.produce("t", 0, stamped_batch(&["a"], stamp)).await;
     assert_eq!(ErrorCode::from(response.error_code), ErrorCode::INVALID_TXN_STATE);
-    assert!(
-        response
-            .error_message
-            .is_some_and(|message| message.contains("not supported"))
-    );
+    let message = response.error_message.expect("a reason");
+    assert!(message.contains("not in an open transaction"), "{message}");
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
 async fn an_unknown_version_of_anything_else_closes_the_connection() {
     let broker = start().await;
     let mut client = RawClient::connect(&broker).await;
-    client.send(3, &AddOffsetsToTxnRequest::default()).await;
-    assert!(client.answer::<AddOffsetsToTxnRequest>(3).await.is_none());
+    client.send(1, &WriteTxnMarkersRequest::default()).await;
+    assert!(client.answer::<WriteTxnMarkersRequest>(1).await.is_none());
 }
 
 /// Asks for all announced versions of an API; `$request` may depend on the version.
@@ -181,4 +181,23 @@ async fn every_announced_version_is_answered() {
         DeleteGroupsRequest::default().with_groups_names(vec![GroupId(string("simple"))])
     });
     every_version!(client, announced, DescribeCluster, _v => DescribeClusterRequest::default());
+    every_version!(client, announced, AddPartitionsToTxn, v => match v {
+        0..4 => AddPartitionsToTxnRequest::default(),
+        _ => {
+            let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default();
+            AddPartitionsToTxnRequest::default().with_transactions(vec![transaction.with_verify_only(true)])
+        }
+    });
+    every_version!(client, announced, AddOffsetsToTxn, _v => AddOffsetsToTxnRequest::default());
+    every_version!(client, announced, EndTxn, _v => EndTxnRequest::default());
+    every_version!(client, announced, TxnOffsetCommit, _v => {
+        let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+        let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
+            .with_name(name("t")).with_partitions(vec![partition]);
+        TxnOffsetCommitRequest::default().with_generation_id(-1).with_topics(vec![topic])
+    });
+    every_version!(client, announced, DescribeTransactions, _v => {
+        DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(string("tx"))])
+    });
+    every_version!(client, announced, ListTransactions, _v => ListTransactionsRequest::default());
 }

@@ -8,6 +8,7 @@ use tracing::error;
 
 use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted};
 use crate::log::read::Run;
+use crate::log::transactions::AbortedTransaction;
 
 /// Runs of bytes up to this size are copied into the piece that is being written, which is cheaper than a
 /// piece of their own in the vectored write.
@@ -63,11 +64,13 @@ impl ResponseWriter {
         self.put_length(topic.partitions.len());
     }
 
-    pub(super) fn put_partition(&mut self, index: i32, fetched: Fetched, is_read_committed: bool) {
+    pub(super) fn put_partition(&mut self, index: i32, fetched: Fetched) {
         let Fetched {
             mut error,
             high_watermark,
+            last_stable_offset,
             log_start_offset,
+            aborted,
             batches,
         } = fetched;
         // Read first: a disk that fails must still be able to change the error code.
@@ -81,17 +84,11 @@ impl ResponseWriter {
         self.open.put_i32(index);
         self.open.put_i16(error.code());
         self.open.put_i64(high_watermark);
-        self.open.put_i64(high_watermark); // Last stable offset: there are no transactions.
+        self.open.put_i64(last_stable_offset);
         if self.version >= 5 {
             self.open.put_i64(log_start_offset);
         }
-        // No transaction was ever aborted: none for who asks, null for who does not.
-        match (is_read_committed, self.is_flexible()) {
-            (true, true) => self.open.put_u8(1),
-            (true, false) => self.open.put_i32(0),
-            (false, true) => self.open.put_u8(0),
-            (false, false) => self.open.put_i32(-1),
-        }
+        self.put_aborted(aborted);
         if self.version >= 11 {
             self.open.put_i32(-1); // Preferred read replica.
         }
@@ -109,6 +106,23 @@ impl ResponseWriter {
             }
         }
         self.put_tags();
+    }
+
+    /// Null for who did not ask.
+    fn put_aborted(&mut self, aborted: Option<Vec<AbortedTransaction>>) {
+        let Some(aborted) = aborted else {
+            match self.is_flexible() {
+                true => self.open.put_u8(0),
+                false => self.open.put_i32(-1),
+            }
+            return;
+        };
+        self.put_length(aborted.len());
+        for transaction in aborted {
+            self.open.put_i64(transaction.producer_id);
+            self.open.put_i64(transaction.first_offset);
+            self.put_tags();
+        }
     }
 
     /// An array's or a bytes field's length; one more in compact form.

@@ -6,6 +6,7 @@ use engine_wire::error_code::ErrorCode;
 use uuid::Uuid;
 
 use crate::log::read::LogSlice;
+use crate::log::transactions::AbortedTransaction;
 use crate::partition::Partition;
 
 /// First version with topic ids instead of names.
@@ -29,6 +30,9 @@ pub(super) struct WantedPartition {
 pub(super) struct Fetched {
     pub(super) error: ErrorCode,
     pub(super) high_watermark: i64,
+    pub(super) last_stable_offset: i64,
     pub(super) log_start_offset: i64,
+    /// Whose records in `batches` are not to be read; `None` for who reads what is uncommitted too.
+    pub(super) aborted: Option<Vec<AbortedTransaction>>,
     pub(super) batches: LogSlice,
 }

@@ -53,7 +53,7 @@ fn records(node: &Node) -> Vec<(i64, String)> {
         .find("t")
         .and_then(|topic| topic.partition(0))
         .expect("the partition");
-    let slice = partition.look(|log| log.read(0, usize::MAX, true));
+    let slice = partition.look(|log| log.read(0, i64::MAX, usize::MAX, true).0);
     let mut decompressor = Decompressor::default();
     let mut keys = Vec::new();
     for batch in split_batches(slice.into_bytes().unwrap_or_else(|_| Bytes::new())) {
