@@ -1,8 +1,9 @@
-//! `isolation.level` on real transactions, written by raw requests to Apache Kafka.
+//! `isolation.level` on real transactions, written by raw requests to Apache Kafka and to the embedded broker.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use engine_broker::{Broker, BrokerConfig};
 use engine_client::{Codec, ConsumerConfig, IsolationLevel, StartAt};
 
 use crate::cluster::Cluster;
@@ -23,6 +24,17 @@ async fn transactions_on_4_4_0_are_read_as_the_isolation_level_says() {
         return;
     };
     read_as_the_isolation_level_says(&cluster.bootstrap_servers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_on_the_embedded_broker_are_read_as_the_isolation_level_says() {
+    let broker = Broker::start(BrokerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        ..BrokerConfig::default()
+    });
+    let broker = broker.await.expect("the embedded broker starts");
+    read_as_the_isolation_level_says(&broker.address().to_string()).await;
+    broker.shutdown().await;
 }
 
 async fn read_as_the_isolation_level_says(bootstrap_servers: &str) {
