@@ -5,6 +5,7 @@
 //! - [`position`]: positions, where to start, and what happens where there is no position.
 //! - [`lookup`]: questions about positions.
 //! - [`plan`]: one Fetch request, in any version.
+//! - [`session`]: what a broker remembers of the fetches before.
 //! - [`aborted`]: which batches `read_committed` must not see.
 
 pub mod aborted;
@@ -13,3 +14,4 @@ pub mod lookup;
 pub mod partition;
 pub mod plan;
 pub mod position;
+pub mod session;

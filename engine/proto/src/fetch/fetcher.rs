@@ -28,6 +28,7 @@ use crate::{
         partition::{Fetched, PartitionLeader, PartitionState, Phase},
         plan::{FetchPlan, PlannedPartition},
         position::{FetchError, OffsetReset, Position, StartAt},
+        session::FetchSession,
     },
     latency_stats::LatencyStats,
     topic_partition::TopicPartition,
@@ -75,6 +76,10 @@ pub struct FetchStats {
     pub errors: u64,
     /// Fetches that failed as a whole.
     pub failed_fetches: u64,
+    /// Fetch sessions that a broker evicted or mixed up; everything was said anew.
+    pub lost_sessions: u64,
+    /// Partitions that an answer left out because nothing had changed (KIP-227).
+    pub unchanged: u64,
     /// Answers that asked for a pause (KIP-219).
     pub throttled: u64,
     /// Time from the request to the answer.
@@ -87,6 +92,8 @@ pub struct Fetcher {
     config: FetchConfig,
     partitions: HashMap<TopicPartition, PartitionState>,
     in_flight: HashMap<i32, InFlight>,
+    /// One for each broker that was ever read from.
+    sessions: HashMap<i32, FetchSession>,
     /// Brokers that asked for less load, and until when nothing is fetched from them (KIP-219).
     muted: HashMap<i32, Instant>,
     ready: VecDeque<TopicPartition>,
@@ -114,6 +121,7 @@ impl Fetcher {
             config,
             partitions: HashMap::new(),
             in_flight: HashMap::new(),
+            sessions: HashMap::new(),
             muted: HashMap::new(),
             ready: VecDeque::new(),
             errors: VecDeque::new(),
@@ -319,6 +327,7 @@ impl Fetcher {
             sent_at: now,
         };
         self.in_flight.insert(node_id, fetch);
+        let session = self.sessions.entry(node_id).or_default().fetch(&partitions);
         Some(FetchPlan {
             ticket,
             node_id,
@@ -328,6 +337,7 @@ impl Fetcher {
             isolation_level: i8::from(self.config.read_committed),
             rack_id: self.config.rack_id.clone().unwrap_or_default(),
             partitions,
+            session,
         })
     }
 

@@ -1,21 +1,23 @@
 //! One Fetch request, in any version.
 //!
-//! Sessionless for now (session id 0, epoch -1): every request names all partitions. A fetch
-//! session (KIP-227) would live per broker beside the plan and turn `partitions` into a
-//! difference here; nothing else would change.
+//! The plan names all partitions that are read; which of them the request names is up to the broker's fetch
+//! session (KIP-227, see `fetch::session`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use engine_wire::messages::{
     FetchRequest, StrBytes, TopicName,
-    fetch_request::{FetchPartition, FetchTopic, ReplicaState},
+    fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState},
 };
 use uuid::Uuid;
 
-use crate::topic_partition::TopicPartition;
+use crate::{fetch::session::SessionFetch, topic_partition::TopicPartition};
 
 /// From this version on, topics are named by their id only (KIP-516).
 pub const FIRST_BY_TOPIC_ID: i16 = 13;
+
+/// From this version on there are fetch sessions (KIP-227).
+pub const FIRST_IN_SESSION: i16 = 7;
 
 /// What one Fetch request asks of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +36,10 @@ pub struct FetchPlan {
     pub isolation_level: i8,
     /// `client.rack`, empty for none.
     pub rack_id: String,
-    /// The partitions, the hungriest first: brokers fill an answer in this order.
+    /// The partitions, the hungriest first: brokers fill an answer in this order, or, within a session, in turn.
     pub partitions: Vec<PlannedPartition>,
+    /// Which of them the request must name.
+    pub session: SessionFetch,
 }
 
 /// One partition of a fetch.
@@ -54,12 +58,18 @@ pub struct PlannedPartition {
     pub bytes_max: i32,
 }
 
+impl PlannedPartition {
+    /// Whether its topic can go by an id: a zero id must never be sent.
+    pub(crate) fn has_topic_id(&self) -> bool {
+        self.topic_id.is_some_and(|id| !id.is_nil())
+    }
+}
+
 impl FetchPlan {
     /// Whether the request may go out in a version that names topics by id: a zero id must never
     /// be sent.
     pub fn has_topic_ids(&self) -> bool {
-        let mut ids = self.partitions.iter().map(|planned| planned.topic_id);
-        ids.all(|id| id.is_some_and(|id| !id.is_nil()))
+        self.partitions.iter().all(PlannedPartition::has_topic_id)
     }
 
     /// The newest version that this plan can go out in, within `version_max`.
@@ -75,9 +85,9 @@ impl FetchPlan {
     pub fn request(&self, version: i16) -> FetchRequest {
         // Grouped by topic, in the order in which topics first appear.
         let mut topics: Vec<FetchTopic> = Vec::new();
-        let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for planned in &self.partitions {
-            let place = *places.entry(planned.tp.topic.clone()).or_insert_with(|| {
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for planned in self.named(version) {
+            let place = *places.entry(&planned.tp.topic).or_insert_with(|| {
                 topics.push(topic_of(planned, version));
                 topics.len() - 1
             });
@@ -100,14 +110,34 @@ impl FetchPlan {
             ..=14 => request.with_replica_id((-1).into()),
             _ => request.with_replica_state(ReplicaState::default()),
         };
-        let request = if version >= 7 {
-            request.with_session_epoch(-1)
-        } else {
-            request
+        let request = match &self.session {
+            _ if version < FIRST_IN_SESSION => request,
+            SessionFetch::Full { id } => request.with_session_id(*id).with_session_epoch(0),
+            SessionFetch::Incremental {
+                id, epoch, forgotten, ..
+            } => request
+                .with_session_id(*id)
+                .with_session_epoch(*epoch)
+                .with_forgotten_topics_data(forgotten_topics(forgotten, version)),
         };
         match version >= 11 {
             true => request.with_rack_id(StrBytes::from_string(self.rack_id.clone())),
             false => request,
+        }
+    }
+
+    /// Whether what an answer does not mention is as it was.
+    pub(crate) fn is_incremental(&self, version: i16) -> bool {
+        version >= FIRST_IN_SESSION && matches!(self.session, SessionFetch::Incremental { .. })
+    }
+
+    /// The partitions that the request names.
+    fn named(&self, version: i16) -> Box<dyn Iterator<Item = &PlannedPartition> + '_> {
+        match &self.session {
+            SessionFetch::Incremental { changed, .. } if version >= FIRST_IN_SESSION => {
+                Box::new(changed.iter().filter_map(|place| self.partitions.get(*place)))
+            }
+            _ => Box::new(self.partitions.iter()),
         }
     }
 
@@ -151,6 +181,22 @@ fn topic_of(planned: &PlannedPartition, version: i16) -> FetchTopic {
     }
 }
 
+fn forgotten_topics(forgotten: &[(TopicPartition, Option<Uuid>)], version: i16) -> Vec<ForgottenTopic> {
+    let mut topics: BTreeMap<(&str, Uuid), Vec<i32>> = BTreeMap::new();
+    for (tp, topic_id) in forgotten {
+        let key = (&*tp.topic, topic_id.unwrap_or_default());
+        topics.entry(key).or_default().push(tp.partition);
+    }
+    let topics = topics.into_iter().map(|((name, topic_id), partitions)| {
+        let topic = ForgottenTopic::default().with_partitions(partitions);
+        match version {
+            FIRST_BY_TOPIC_ID.. => topic.with_topic_id(topic_id),
+            _ => topic.with_topic(StrBytes::from_string(name.to_owned()).into()),
+        }
+    });
+    topics.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +219,7 @@ mod tests {
             isolation_level: 1,
             rack_id: "rack1".into(),
             partitions: vec![planned("a", 0), planned("a", 1)],
+            session: SessionFetch::Full { id: 0 },
         }
     }
 
@@ -182,6 +229,39 @@ mod tests {
         for version in 4..=17 {
             let request = plan.request(version);
             assert_eq!(request.topics.len(), 1, "partitions of a topic share its entry");
+            encode_request(version, 1, Some("client"), &request)
+                .unwrap_or_else(|error| panic!("version {version}: {error}"));
+        }
+    }
+
+    #[test]
+    fn an_incremental_fetch_names_what_changed_in_every_version_with_sessions() {
+        let topic_id = Some(Uuid::from_u128(7));
+        let plan = FetchPlan {
+            session: SessionFetch::Incremental {
+                id: 9,
+                epoch: 4,
+                changed: vec![1],
+                forgotten: vec![(TopicPartition::new("b", 3), topic_id)],
+            },
+            ..plan(topic_id)
+        };
+        for version in 4..=17 {
+            let request = plan.request(version);
+            let named: Vec<i32> = request
+                .topics
+                .iter()
+                .flat_map(|t| &t.partitions)
+                .map(|p| p.partition)
+                .collect();
+            let in_session = version >= FIRST_IN_SESSION;
+            assert_eq!(
+                named,
+                if in_session { vec![1] } else { vec![0, 1] },
+                "version {version}"
+            );
+            assert_eq!(request.session_id, if in_session { 9 } else { 0 });
+            assert_eq!(request.forgotten_topics_data.len(), usize::from(in_session));
             encode_request(version, 1, Some("client"), &request)
                 .unwrap_or_else(|error| panic!("version {version}: {error}"));
         }

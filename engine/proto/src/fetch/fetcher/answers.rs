@@ -18,6 +18,7 @@ use crate::{
         partition::{Fetched, PartitionState, Phase},
         plan::{FetchPlan, PlannedPartition},
         position::{FetchError, Position},
+        session::{FetchSession, is_session_error},
     },
     topic_partition::TopicPartition,
 };
@@ -26,6 +27,7 @@ impl Fetcher {
     /// The fetch got no answer: the connection broke, or it timed out.
     pub fn handle_fetch_failed(&mut self, now: Instant, plan: &FetchPlan) {
         self.finish(now, plan);
+        self.session(plan).handle_lost(None);
         self.stats.failed_fetches += 1;
         self.metadata_wanted = true;
         for planned in &plan.partitions {
@@ -40,12 +42,14 @@ impl Fetcher {
     /// Answer to a fetch that went out in `version`.
     pub fn handle_fetch(&mut self, now: Instant, plan: &FetchPlan, version: i16, response: FetchResponse) {
         self.heed_throttle(now, plan.node_id, version, response.throttle_time_ms);
-        if !ErrorCode::from(response.error_code).is_ok() {
-            return self.handle_fetch_failed(now, plan);
+        let code = ErrorCode::from(response.error_code);
+        if !code.is_ok() {
+            return self.handle_refused(now, plan, version, code);
         }
         self.finish(now, plan);
         self.stats.fetches += 1;
         let mut place = 0;
+        let mut is_complete = true;
         for topic in response.responses {
             for data in topic.partitions {
                 self.stats.bytes += data.records.as_ref().map_or(0, |r| r.len() as u64);
@@ -55,17 +59,57 @@ impl Fetcher {
                 match waiting {
                     Some(planned) => self.handle_partition(now, plan.ticket, planned, data),
                     // Late after a seek, a revocation or a new leader; sent twice; or not asked for.
-                    None => self.stats.late_answers += 1,
+                    None => {
+                        self.stats.late_answers += 1;
+                        // What the broker believes to have told us, nobody took.
+                        is_complete &= planned.is_none();
+                    }
                 }
             }
         }
-        // What the answer does not mention is asked again with the next fetch.
+        let is_incremental = plan.is_incremental(version);
+        for planned in &plan.partitions {
+            let Some(state) = waiting_for(&mut self.partitions, planned, plan) else {
+                continue;
+            };
+            state.ticket = None;
+            match state.end_offset {
+                // In a session silence says that nothing changed, the end of the log least of all.
+                Some(_) if is_incremental => {
+                    self.stats.unchanged += 1;
+                    state.failures = 0;
+                    state.end_heard_at = Some(now);
+                }
+                _ => {
+                    is_complete = false; // Asked again, with the next fetch.
+                    back_off(state, now, &self.config.backoff, &mut self.rng);
+                }
+            }
+        }
+        let session = self.session(plan);
+        session.handle_answer(&plan.session, &plan.partitions, response.session_id, is_complete);
+    }
+
+    /// The answer is an error as a whole. A session that the broker does not know any more costs nothing but to
+    /// say everything anew.
+    fn handle_refused(&mut self, now: Instant, plan: &FetchPlan, version: i16, code: ErrorCode) {
+        if !plan.is_incremental(version) || !is_session_error(code) {
+            self.handle_fetch_failed(now, plan);
+            self.session(plan).handle_lost(Some(code));
+            return;
+        }
+        self.finish(now, plan);
+        self.session(plan).handle_lost(Some(code));
+        self.stats.lost_sessions += 1;
         for planned in &plan.partitions {
             if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
                 state.ticket = None;
-                back_off(state, now, &self.config.backoff, &mut self.rng);
             }
         }
+    }
+
+    fn session(&mut self, plan: &FetchPlan) -> &mut FetchSession {
+        self.sessions.entry(plan.node_id).or_default()
     }
 
     /// Brokers answer at once and mute the connection for as long as they say (KIP-219); the next request before

@@ -6,6 +6,8 @@ mod lateness;
 mod positions;
 mod refusals;
 mod scene;
+mod session_broker;
+mod sessions;
 mod simulation;
 mod stored;
 mod throttle;

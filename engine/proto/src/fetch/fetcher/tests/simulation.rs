@@ -1,12 +1,15 @@
 //! Seeded simulation: answers delayed, dropped and reordered, leaders that move.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine_wire::error_code::ErrorCode;
+use engine_wire::messages::FetchResponse;
 use fastrand::Rng;
 
 use super::scene::{VERSION, config, data, leader, response, start_of_time, tp};
+use super::session_broker::{Asked, SessionBroker, refusal};
 use super::stored::batch;
 use crate::fetch::fetcher::{FetchConfig, Fetcher};
 use crate::fetch::lookup::{Found, Lookup};
@@ -37,6 +40,7 @@ fn simulate(seed: u64) {
     let mut leaders: Vec<PartitionLeader> = (0..PARTITIONS).map(|p| leader(p % 2, 3)).collect();
     let mut expected = vec![0i64; PARTITIONS as usize];
     let mut network: Vec<FetchPlan> = Vec::new();
+    let mut brokers: BTreeMap<i32, SessionBroker> = BTreeMap::new();
     let mut lookups: Vec<Lookup> = Vec::new();
     let mut handed_out = 0;
     fetcher.assign((0..PARTITIONS).map(tp));
@@ -69,22 +73,24 @@ fn simulate(seed: u64) {
             3 | 4 => drop(fetcher.resume(&tp(partition))),
             5 if !network.is_empty() => {
                 let plan = network.swap_remove(rng.usize(0..network.len()));
+                if rng.bool() {
+                    let _ = brokers.entry(plan.node_id).or_default().hear(&plan); // The answer is lost on its way.
+                }
                 fetcher.handle_fetch_failed(now, &plan);
             }
             6..=10 if !network.is_empty() => {
                 let plan = network.swap_remove(rng.usize(0..network.len()));
-                let answers = plan.partitions.iter().map(|planned| {
-                    if rng.u32(0..10) == 0 {
-                        let code = ErrorCode::NOT_LEADER_OR_FOLLOWER.code();
-                        return data(planned.tp.partition, &[]).with_error_code(code);
-                    }
-                    // Batches of ten; the one that holds the offset comes whole.
-                    let base = planned.offset - planned.offset % 10;
-                    let batches: Vec<Bytes> = (0..rng.i64(0..3)).map(|n| batch(base + 10 * n, 10)).collect();
-                    data(planned.tp.partition, &batches)
-                });
-                let answers = response(answers.collect());
-                fetcher.handle_fetch(now, &plan, VERSION, answers);
+                let broker = brokers.entry(plan.node_id).or_default();
+                match rng.u32(0..20) {
+                    0 => broker.evict(),
+                    1 => broker.lose_count(),
+                    _ => {}
+                }
+                let answer = match broker.hear(&plan) {
+                    Ok(asked) => serve(&mut rng, asked),
+                    Err(code) => refusal(code),
+                };
+                fetcher.handle_fetch(now, &plan, VERSION, answer);
             }
             11 | 12 if !lookups.is_empty() => {
                 let lookup = lookups.swap_remove(rng.usize(0..lookups.len()));
@@ -117,8 +123,30 @@ fn simulate(seed: u64) {
         let queued: usize = fetcher.partitions.values().map(|state| state.queued_bytes).sum();
         assert_eq!(fetcher.queued_bytes(), queued, "seed {seed}, step {step}");
     }
+    let stats = fetcher.stats();
+    assert!(stats.unchanged > 0 && stats.lost_sessions > 0, "seed {seed}: {stats:?}");
     assert!(
         handed_out > 5,
         "seed {seed}: only {handed_out} answers reached the application"
     );
+}
+
+/// Batches of ten, the one that holds the offset whole, or an error, or nothing new.
+fn serve(rng: &mut Rng, asked: Asked) -> FetchResponse {
+    let mut answers = Vec::new();
+    for (partition, offset) in asked.partitions {
+        match rng.u32(0..10) {
+            0 => {
+                let code = ErrorCode::NOT_LEADER_OR_FOLLOWER.code();
+                answers.push(data(partition, &[]).with_error_code(code));
+            }
+            1..=3 if asked.is_incremental => {}
+            _ => {
+                let base = offset - offset % 10;
+                let batches: Vec<Bytes> = (0..rng.i64(0..3)).map(|n| batch(base + 10 * n, 10)).collect();
+                answers.push(data(partition, &batches));
+            }
+        }
+    }
+    response(answers).with_session_id(asked.session_id)
 }
