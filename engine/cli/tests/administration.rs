@@ -5,7 +5,7 @@ mod process;
 
 use std::io::{BufRead, BufReader};
 
-use process::{EmbeddedBroker, command, engine, signal};
+use process::{EmbeddedBroker, command, engine, signal, start};
 use serde_json::{Value, json};
 
 #[test]
@@ -108,7 +108,7 @@ fn offsets_are_not_reset_under_living_members() {
     let broker = EmbeddedBroker::start(&["--partitions", "1"]);
     broker.engine_with_input(&["produce", "t"], b"v\n").success();
     let arguments = ["consume", "t", "--group", "g", "--bootstrap-servers", &broker.address];
-    let mut member = command(&arguments).spawn().unwrap();
+    let mut member = start(&mut command(&arguments));
     // Its first line says that it owns the partition.
     let mut line = String::new();
     BufReader::new(member.stdout.as_mut().unwrap())

@@ -7,8 +7,8 @@ mod process;
 
 use std::time::Instant;
 
-use http::{PATIENCE, Run, scrape_until, server_of};
-use process::{EmbeddedBroker, command, signal};
+use http::{PATIENCE, scrape_until, server_of};
+use process::{EmbeddedBroker, command, signal, start};
 
 /// Records of all topics.
 const READ: &str = r#"engine_source_records_total{source="events"}"#;
@@ -59,8 +59,8 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
     produce("ads-eu", 0..10);
     let path = folder.path().join("pipeline.toml");
     std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
-    let mut run = Run(command(&["run", path.to_str().unwrap()]).spawn().unwrap());
-    let server = server_of(&mut run.0);
+    let mut run = start(&mut command(&["run", path.to_str().unwrap()]));
+    let server = server_of(&mut run);
     scrape_until(&server, READ, 10.0);
 
     create("ads-us");
@@ -84,9 +84,9 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
         scrape_until(&server, &lag, 0.0);
     }
 
-    signal(&run.0, "TERM");
+    signal(&run, "TERM");
     let deadline = Instant::now() + PATIENCE;
-    while run.0.try_wait().unwrap().is_none() {
+    while run.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "the run did not end");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{PATIENCE, Run, get, scrape, scrape_until, server_of};
-use process::{EmbeddedBroker, command, signal};
+use http::{PATIENCE, get, scrape, scrape_until, server_of};
+use process::{EmbeddedBroker, command, signal, start};
 
 const PIPELINE: &str = r#"
 name = "measured"
@@ -67,10 +67,8 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
     broker
         .engine(&["topics", "create", "events", "--partitions", "1"])
         .success();
-    let mut run = Run(command(&["run", &pipeline(folder.path(), &broker.address)])
-        .spawn()
-        .unwrap());
-    let server = server_of(&mut run.0);
+    let mut run = start(&mut command(&["run", &pipeline(folder.path(), &broker.address)]));
+    let server = server_of(&mut run);
     let before = scrape_until(&server, "engine_checkpoint_completed_total", 1.0);
     assert_eq!(before[r#"engine_source_records_total{source="events"}"#], 0.0);
     assert_eq!(before[r#"engine_sink_records_total{sink="results"}"#], 0.0);
@@ -167,7 +165,7 @@ fn the_server_answers_while_the_cluster_does_not_and_is_not_ready() {
         .port();
     let (address, listen) = (format!("127.0.0.1:{port}"), format!("server.listen=127.0.0.1:{port}"));
     let run = ["run", &path, "--set", &listen];
-    let child = command(&run).spawn().unwrap();
+    let child = start(&mut command(&run));
     let deadline = Instant::now() + PATIENCE;
     while get(&address, "/healthz").is_none_or(|(status, _)| status != 200) {
         assert!(Instant::now() < deadline, "nobody listens on {address}");

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use process::{EmbeddedBroker, command, engine, signal, wait};
+use process::{EmbeddedBroker, Started, command, engine, signal, start, wait};
 use serde_json::Value;
 
 /// The start of a window of 10 s.
@@ -85,10 +85,10 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
     let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
     let run = ["run", pipeline.to_str().unwrap()];
-    let mut owner = command(&run).spawn().unwrap();
+    let mut owner = start(&mut command(&run));
     banner(&mut owner);
-    let idle = command(&run).spawn().unwrap();
-    let mut standby = command(&run).spawn().unwrap();
+    let idle = start(&mut command(&run));
+    let mut standby = start(&mut command(&run));
 
     produce(&broker, &[(1, 0), (1, 9_999), (2, 5), (1, 10_000)]);
     wait_for(&broker, "results", 2);
@@ -124,8 +124,8 @@ fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
     let folder = tempfile::tempdir().unwrap();
     let path = pipeline(folder.path(), "127.0.0.1:1", WINDOWS);
     let run = ["run", path.to_str().unwrap()];
-    let child = command(&run).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    let mut child = start(&mut command(&run));
+    child.said("127.0.0.1:1");
     signal(&child, "TERM");
     let asked = Instant::now();
     let stdout = wait(child, &run).success();
@@ -215,7 +215,7 @@ fn banner(run: &mut Child) {
 }
 
 /// Asks a run whose banner was read to stop; it must end well.
-fn stop(mut run: Child) {
+fn stop(mut run: Started) {
     signal(&run, "TERM");
     let deadline = Instant::now() + PATIENCE;
     let status = loop {

@@ -4,12 +4,11 @@
 mod process;
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     process::Stdio,
-    time::Duration,
 };
 
-use process::{EmbeddedBroker, command, signal, wait};
+use process::{EmbeddedBroker, command, signal, start, wait};
 use serde_json::{Value, json};
 
 #[test]
@@ -156,7 +155,7 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
         &["topics", "list"],
     ] {
         let arguments = [arguments, &["--bootstrap-servers", &broker.address]].concat();
-        let mut child = command(&arguments).spawn().unwrap();
+        let mut child = start(&mut command(&arguments));
         let mut reader = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         if arguments[0] == "consume" {
@@ -176,11 +175,13 @@ fn an_interrupted_consumer_exits_with_130_after_printing_what_it_had() {
     let broker = EmbeddedBroker::start(&["--partitions", "1"]);
     broker.engine_with_input(&["produce", "t"], b"a\n").success();
     let arguments = ["consume", "t", "--bootstrap-servers", &broker.address];
-    let child = command(&arguments).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let mut child = start(&mut command(&arguments));
+    let mut printed = [0; 2];
+    child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
+    assert_eq!(&printed, b"a\n");
     signal(&child, "INT");
     let ended = wait(child, &arguments);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), "a\n"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 #[path = "process/engine.rs"]
 mod process;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use process::{command, engine, signal, wait};
+use process::{command, engine, signal, start, wait};
 
 const PIPELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/ad-campaigns.toml");
 
@@ -17,7 +17,7 @@ fn the_first_run_accounts_for_every_generated_event() {
         &["--until-end", "--drain", "--set", "generators.ads.count=2000", "--json"],
     );
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let summary = wait(command(&arguments).current_dir(&folder).spawn().unwrap(), &arguments).success();
+    let summary = wait(start(command(&arguments).current_dir(&folder)), &arguments).success();
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     assert_eq!(summary["outcome"], "drained");
     assert_eq!(summary["status"]["records_in"], 2000);
@@ -30,17 +30,13 @@ fn sigterm_ends_a_run_gracefully_with_its_summary() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = arguments(folder.path(), &["--set", "generators.ads.count=1000000"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let child = command(&arguments).current_dir(&folder).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let mut child = start(command(&arguments).current_dir(&folder));
+    let banner = child.said("restored");
     signal(&child, "TERM");
     let ended = wait(child, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.starts_with("ad-campaigns: stopped"), "{}", ended.stdout);
-    assert!(
-        ended.stderr.contains("pipeline ad-campaigns, at_least_once"),
-        "{}",
-        ended.stderr
-    );
+    assert!(banner.contains("pipeline ad-campaigns, at_least_once"), "{banner}");
 }
 
 #[test]
@@ -49,7 +45,7 @@ fn with_log_json_every_line_is_an_object() {
     let settings = ["--until-end", "--set", "generators.ads.count=100", "--log", "json"];
     let arguments = arguments(folder.path(), &settings);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let ended = wait(command(&arguments).current_dir(&folder).spawn().unwrap(), &arguments);
+    let ended = wait(start(command(&arguments).current_dir(&folder)), &arguments);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
     let lines = objects(&ended.stderr);
     let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();

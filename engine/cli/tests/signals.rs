@@ -4,12 +4,11 @@
 mod process;
 
 use std::{
-    io::{BufRead, BufReader},
     process::Child,
     time::{Duration, Instant},
 };
 
-use process::{EmbeddedBroker, command, signal, wait};
+use process::{EmbeddedBroker, command, signal, start, wait};
 
 const PIPELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/ad-campaigns-kafka.toml");
 
@@ -28,13 +27,12 @@ fn a_second_signal_forces_the_end_of_a_run_whose_broker_is_silent() {
         &broker.address,
     ];
     let arguments = [&["run", PIPELINE][..], &settings].concat();
-    let mut run = command(&arguments).spawn().unwrap();
-    let mut said = BufReader::new(run.stderr.take().unwrap());
-    wait_for_line(&mut said, "restored");
+    let mut run = start(&mut command(&arguments));
+    run.said("restored");
     // No answer comes any more, so the last checkpoint cannot finish.
     broker.signal("STOP");
     signal(&run, "TERM");
-    wait_for_line(&mut said, "stopping: ");
+    run.said("stopping: ");
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(
         run.try_wait().unwrap(),
@@ -42,7 +40,7 @@ fn a_second_signal_forces_the_end_of_a_run_whose_broker_is_silent() {
         "the first signal waits for the checkpoint"
     );
     signal(&run, "INT");
-    wait_for_line(&mut said, "interrupted again, giving up at once");
+    run.said("interrupted again, giving up at once");
     assert_eq!(exit_code_within(&mut run, Duration::from_secs(5)), Some(130));
     broker.signal("CONT");
 }
@@ -54,7 +52,7 @@ fn a_load_that_is_interrupted_reports_what_it_sent() {
     for (topic, bound, code) in [("endless", &[][..], 0), ("bounded", &["--count", "1000000"], 130)] {
         let fixed = ["generate", "fixed", "--topic", topic, "--json", "-b", &broker.address];
         let arguments = [&fixed[..], bound].concat();
-        let load = command(&arguments).spawn().unwrap();
+        let load = start(&mut command(&arguments));
         // Not before it has sent something.
         let deadline = Instant::now() + Duration::from_secs(30);
         while broker.engine(&["consume", topic, "--count", "1"]).code != Some(0) {
@@ -88,25 +86,13 @@ fn a_load_that_still_makes_its_messages_can_be_interrupted() {
         "-b",
         &broker.address,
     ];
-    let load = command(&arguments).spawn().unwrap();
+    let load = start(&mut command(&arguments));
     std::thread::sleep(Duration::from_millis(700));
     signal(&load, "TERM");
     let asked = Instant::now();
     let ended = wait(load, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-}
-
-/// Reads up to a line that contains this; the end of the output before it is a failure.
-fn wait_for_line(said: &mut impl BufRead, part: &str) {
-    let mut before = String::new();
-    loop {
-        let at = before.len();
-        assert!(said.read_line(&mut before).unwrap() > 0, "no `{part}` in: {before}");
-        if before[at..].contains(part) {
-            return;
-        }
-    }
 }
 
 fn exit_code_within(child: &mut Child, patience: Duration) -> Option<i32> {

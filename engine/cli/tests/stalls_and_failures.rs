@@ -8,8 +8,8 @@ mod process;
 use std::time::{Duration, Instant};
 
 use engine_broker::{Broker, BrokerConfig, Fault, FaultAction};
-use http::{PATIENCE, Run, get, scrape, server_of};
-use process::{EmbeddedBroker, command, engine};
+use http::{PATIENCE, get, scrape, server_of};
+use process::{EmbeddedBroker, command, engine, start};
 
 /// Kafka's number of the Produce API.
 const PRODUCE: i16 = 0;
@@ -75,8 +75,8 @@ fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
     let path = folder.path().join("pipeline.toml");
     std::fs::write(&path, PIPELINE.replace("ADDRESS", &address)).unwrap();
     let run = ["run", path.to_str().unwrap(), "--until-end"];
-    let mut child = Run(command(&run).spawn().unwrap());
-    let server = server_of(&mut child.0);
+    let mut child = start(&mut command(&run));
+    let server = server_of(&mut child);
     // Nobody takes records any more: the producer keeps its own and tries on.
     broker.inject(Fault {
         api_key: PRODUCE,
@@ -112,7 +112,7 @@ fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
     broker.clear_faults();
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
-        if let Some(status) = child.0.try_wait().unwrap() {
+        if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
         assert!(Instant::now() < deadline, "the run did not go on");

@@ -18,7 +18,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::process::command;
+use crate::process::{command, start};
 
 /// Per window (its start in ms) and campaign: how many views, and the largest `produce_time` in ms.
 pub(crate) type Counts = BTreeMap<(i64, i64), (i64, i64)>;
@@ -174,10 +174,7 @@ fn milliseconds(column: &ArrayRef) -> Vec<i64> {
 #[track_caller]
 fn read_lines(servers: &str, topic: &str, more: &[&str], mut take: impl FnMut(&[u8])) {
     let arguments = [&["consume", topic, "-b", servers, "--until-end", "-q"], more].concat();
-    let mut child = command(&arguments)
-        .stderr(std::process::Stdio::inherit())
-        .spawn()
-        .expect("the binary of this package runs");
+    let mut child = start(command(&arguments).stderr(std::process::Stdio::inherit()));
     let mut lines = BufReader::with_capacity(1 << 20, child.stdout.take().expect("piped"));
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).expect("a pipe") > 0 {

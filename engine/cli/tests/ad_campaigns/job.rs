@@ -6,14 +6,14 @@
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::process::{Ended, command, engine, wait_at_most};
+use crate::process::{Ended, Started, command, engine, start, wait_at_most};
 
 /// A million events, compressed with gzip on a busy machine, take more than a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -70,7 +70,7 @@ impl Job {
     }
 
     /// The same, in the background.
-    pub(crate) fn start_generating(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start_generating(&self, arguments: &[&str]) -> Started {
         let topic = self.topic("events");
         let fixed = [
             "generate",
@@ -82,9 +82,7 @@ impl Job {
             "-q",
             "--json",
         ];
-        command(&[&fixed, arguments].concat())
-            .spawn()
-            .expect("the binary of this package runs")
+        start(&mut command(&[&fixed, arguments].concat()))
     }
 
     /// `engine run --until-end --drain`: the summary.
@@ -96,19 +94,13 @@ impl Job {
     /// `engine run ARGUMENTS…` to its end.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
-        let child = self
-            .command(arguments)
-            .spawn()
-            .expect("the binary of this package runs");
+        let child = start(&mut self.command(arguments));
         Run(wait_at_most(TIMEOUT, child, &["run"]))
     }
 
     /// `engine run` in the background, with what it says on standard error.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = self
-            .command(arguments)
-            .spawn()
-            .expect("the binary of this package runs");
+        let mut child = start(&mut self.command(arguments));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (lines, said) = channel();
         std::thread::spawn(move || {
@@ -158,7 +150,7 @@ impl Run {
 
 /// A run that goes on; killed when dropped.
 pub(crate) struct Running {
-    child: Child,
+    child: Started,
     said: Receiver<String>,
 }
 
@@ -195,12 +187,5 @@ impl Running {
         self.assert_running();
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

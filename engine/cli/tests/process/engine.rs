@@ -4,7 +4,8 @@
 #![allow(dead_code)] // Not every test file needs every part.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -57,10 +58,7 @@ pub(crate) fn engine(arguments: &[&str]) -> Ended {
 /// Runs `engine ARGUMENTS…` with these bytes on standard input.
 #[track_caller]
 pub(crate) fn engine_with_input(arguments: &[&str], input: &[u8]) -> Ended {
-    let mut child = command(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("the binary of this package runs");
+    let mut child = start(command(arguments).stdin(Stdio::piped()));
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     // A command that ends early closes its input; that is its right.
@@ -80,15 +78,46 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// A command under way. Killed when dropped: a test that fails leaves nothing behind.
+pub(crate) struct Started(Child);
+
+impl Deref for Started {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Started {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // One that has ended and was waited for is not signalled again.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a command.
+#[track_caller]
+pub(crate) fn start(command: &mut Command) -> Started {
+    Started(command.spawn().expect("the binary of this package runs"))
+}
+
 /// Waits for a started command, at most a minute.
 #[track_caller]
-pub(crate) fn wait(child: Child, arguments: &[&str]) -> Ended {
+pub(crate) fn wait(child: Started, arguments: &[&str]) -> Ended {
     wait_at_most(TIMEOUT, child, arguments)
 }
 
 /// Waits for a started command that may take longer than others.
 #[track_caller]
-pub(crate) fn wait_at_most(timeout: Duration, mut child: Child, arguments: &[&str]) -> Ended {
+pub(crate) fn wait_at_most(timeout: Duration, mut child: Started, arguments: &[&str]) -> Ended {
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
     let deadline = Instant::now() + timeout;
@@ -97,8 +126,7 @@ pub(crate) fn wait_at_most(timeout: Duration, mut child: Child, arguments: &[&st
             break status;
         }
         if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
+            drop(child);
             panic!(
                 "engine {arguments:?} did not end; standard error: {}",
                 stderr.join().unwrap()
@@ -110,6 +138,28 @@ pub(crate) fn wait_at_most(timeout: Duration, mut child: Child, arguments: &[&st
         stdout: stdout.join().unwrap(),
         stderr: stderr.join().unwrap(),
         code: status.code(),
+    }
+}
+
+impl Started {
+    /// Reads standard error up to a line that contains this, and gives all that was said until then. What follows
+    /// stays for [`wait`], so nothing may be buffered here.
+    #[track_caller]
+    pub(crate) fn said(&mut self, part: &str) -> String {
+        let stderr = self.stderr.as_mut().expect("piped");
+        let mut before = Vec::new();
+        let mut byte = [0];
+        loop {
+            let is_end = stderr.read(&mut byte).expect("a pipe") == 0;
+            if is_end || byte[0] == b'\n' {
+                let text = String::from_utf8_lossy(&before);
+                if text.lines().last().is_some_and(|line| line.contains(part)) {
+                    return text.into_owned();
+                }
+                assert!(!is_end, "no `{part}` in: {text}");
+            }
+            before.push(byte[0]);
+        }
     }
 }
 
@@ -132,7 +182,7 @@ fn collect(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHa
 
 /// `engine broker` on a free port, stopped when dropped.
 pub(crate) struct EmbeddedBroker {
-    child: Child,
+    child: Started,
     pub(crate) address: String,
 }
 
@@ -146,10 +196,7 @@ impl EmbeddedBroker {
     #[track_caller]
     pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Self {
         let arguments = [&["broker", "--listen", listen, "--quiet"], arguments].concat();
-        let mut child = command(&arguments)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the binary of this package runs");
+        let mut child = start(command(&arguments).stderr(Stdio::inherit()));
         let mut address = String::new();
         BufReader::new(child.stdout.take().expect("piped"))
             .read_line(&mut address)
@@ -185,12 +232,5 @@ impl EmbeddedBroker {
     pub(crate) fn stop(mut self) -> Option<i32> {
         signal(&self.child, "TERM");
         self.child.wait().expect("our own child").code()
-    }
-}
-
-impl Drop for EmbeddedBroker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -10,16 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A run that ends with its test, also with one that fails.
-pub(crate) struct Run(pub(crate) Child);
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Nothing that is waited for may take longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
