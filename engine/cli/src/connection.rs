@@ -40,6 +40,11 @@ pub(crate) fn consumer_config(options: &GlobalOptions, ours: &[(&str, &str)]) ->
 /// A producer's configuration; `ours` gives way to `-X`.
 pub(crate) fn producer_config(options: &GlobalOptions, ours: &[(&str, &str)]) -> Result<ProducerConfig, UsageError> {
     let properties = properties(options, ours);
+    if properties.iter().any(|(name, _)| name == "transactional.id") {
+        return Err(UsageError(
+            "`transactional.id` is for programs that begin and commit; this command sends without transactions".into(),
+        ));
+    }
     ProducerConfig::from_properties(pairs(&properties)).map_err(|errors| mistakes(&errors))
 }
 

@@ -37,6 +37,7 @@ use crate::{
     config::ClientConfig,
     connection::{Connection, DialOptions, RequestError, api_key_of, now},
 };
+use coordinator::CoordinatorKind;
 use pool::{Inner, Published};
 use slot::lock;
 
@@ -276,12 +277,17 @@ impl Cluster {
 
     /// The group's coordinator, asked for if it is not remembered.
     pub(crate) async fn group_coordinator(&self, group: &str) -> Result<i32, RequestError> {
-        self.inner.find_coordinator(group).await
+        self.inner.find_coordinator(CoordinatorKind::Group, group).await
     }
 
     /// The group's coordinator moved: look for it again at the next request.
     pub(crate) fn forget_coordinator(&self, group: &str) {
-        lock(&self.inner.coordinators).forget(group);
+        lock(&self.inner.coordinators).forget(CoordinatorKind::Group, group);
+    }
+
+    /// As [`Cluster::forget_coordinator`], of a transactional id.
+    pub(crate) fn forget_transaction_coordinator(&self, transactional_id: &str) {
+        lock(&self.inner.coordinators).forget(CoordinatorKind::Transaction, transactional_id);
     }
 
     /// Closes all connections and stops the metadata task. Requests under way fail.

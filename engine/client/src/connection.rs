@@ -13,6 +13,7 @@ mod tasks;
 mod tests;
 
 pub(crate) use dial::{DialOptions, address_of, dial};
+pub(crate) use request_error::describe;
 pub use request_error::{DisconnectReason, RequestError};
 
 use std::{
@@ -112,6 +113,11 @@ impl Connection {
             address: Arc::clone(&self.shared.address),
             source,
         })
+    }
+
+    /// The finalized level of `transaction.version` as this broker told it when the connection opened.
+    pub(crate) fn transaction_version(&self) -> i16 {
+        self.shared.ranges.transaction_version()
     }
 
     /// A correlation id for [`Connection::submit_segments`].

@@ -32,6 +32,7 @@ use engine_proto::{
         position::{Position, StartAt},
     },
     group::ownership::GroupEvent,
+    producer::ConsumerGroupMetadata,
 };
 use tokio::task::JoinHandle;
 
@@ -245,6 +246,16 @@ impl Consumer {
             .commits
             .finished(now().saturating_duration_since(started), outcome.is_ok());
         outcome
+    }
+
+    /// Who this consumer is to its group, for
+    /// [`Producer::send_offsets_to_transaction`](crate::Producer::send_offsets_to_transaction): under the generation in which
+    /// this application was assigned its partitions. Ask anew for each transaction.
+    ///
+    /// # Errors
+    /// [`CommitError::NoGroup`] without `group.id`, [`CommitError::MembershipLost`] while a subscribed consumer is no member.
+    pub fn group_metadata(&self) -> Result<ConsumerGroupMetadata, CommitError> {
+        commit::group_metadata(&self.shared)
     }
 
     /// The oldest offset of each partition.

@@ -16,7 +16,9 @@ pub use config::{
 pub use connection::{DisconnectReason, RequestError};
 pub use consumer::{CommitError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};
 pub use engine_proto::latency_stats::LatencyStats;
-pub use engine_proto::producer::{AppendError, DeliveryError, ProducerStats, TopicRecord};
+pub use engine_proto::producer::{
+    AppendError, ConsumerGroupMetadata, DeliveryError, ProducerStats, TopicRecord, TransactionError,
+};
 pub use engine_proto::{
     TopicPartition,
     fetch::{

@@ -10,6 +10,8 @@ mod machine;
 mod produce_request;
 mod receipt;
 mod sender;
+mod transaction;
+mod transaction_request;
 
 pub use error::{ProducerError, SendError, TrySendError};
 pub use receipt::{Delivered, Receipt};
@@ -94,12 +96,18 @@ impl Producer {
             ignores_keys: config.partitioner_ignore_keys,
             is_adaptive: config.partitioner_adaptive,
         };
+        let machine = ProducerMachine::new(options, cluster.seed());
+        let machine = match &config.transactional_id {
+            Some(transactional_id) => machine.with_transactions(transactional_id.as_str().into()),
+            None => machine,
+        };
         let shared = Arc::new(Shared {
-            machine: Mutex::new(ProducerMachine::new(options, cluster.seed())),
+            machine: Mutex::new(machine),
             config,
             cluster,
             wake_sender: Notify::new(),
             resolved: Notify::new(),
+            transaction_changed: Notify::new(),
             failure: Mutex::default(),
             ended: watch::Sender::new(false),
         });
@@ -185,22 +193,28 @@ impl Producer {
         self.shared.flush().await
     }
 
-    /// Flushes within `timeout`, then gives up what is left, and closes the connections. Later sends fail.
+    /// Flushes within `timeout`, then gives up what is left, and closes the connections. Later sends fail. A transaction that
+    /// is open is aborted, so its records fail.
     pub async fn close(&self, timeout: Duration) -> Result<(), DeliveryError> {
         self.shared.machine().close();
-        let flushed = tokio::time::timeout(timeout, self.shared.flush()).await;
-        let outcome = match flushed {
+        let mut ended = self.shared.ended.subscribe();
+        let flushed = tokio::time::timeout(timeout, async {
+            let outcome = self.shared.flush().await;
+            self.shared.wake_sender.notify_one();
+            let _ = ended.wait_for(|ended| *ended).await; // Once a transaction is ended too.
+            outcome
+        });
+        match flushed.await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let reason: Arc<str> = format!("closed after {} ms", timeout.as_millis()).into();
                 self.shared.machine().abort(&reason);
-                self.shared.flush().await
+                let outcome = self.shared.flush().await;
+                self.shared.wake_sender.notify_one();
+                let _ = ended.wait_for(|ended| *ended).await;
+                outcome
             }
-        };
-        self.shared.wake_sender.notify_one();
-        let mut ended = self.shared.ended.subscribe();
-        let _ = ended.wait_for(|ended| *ended).await;
-        outcome
+        }
     }
 
     /// What was counted so far.

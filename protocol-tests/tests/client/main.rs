@@ -13,5 +13,6 @@ mod fetching;
 mod groups;
 mod producing;
 mod scene;
+mod transactional_producer;
 mod transactional_writer;
 mod transactions;

@@ -1,4 +1,4 @@
-//! `isolation.level` on real transactions, written by raw requests to Apache Kafka and to the embedded broker.
+//! Transactions on Apache Kafka and on the embedded broker: `isolation.level` on those of raw requests, and our own producer's.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,32 +8,36 @@ use engine_client::{Codec, ConsumerConfig, IsolationLevel, StartAt};
 
 use crate::cluster::Cluster;
 use crate::scene::{Member, Scene, run};
+use crate::transactional_producer::ours_do_what_they_promise;
 use crate::transactional_writer::TransactionalWriter;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transactions_on_3_9_2_are_read_as_the_isolation_level_says() {
+async fn transactions_on_3_9_2_are_written_and_read_as_promised() {
     let Some(cluster) = Cluster::start("transactions-3-9-2", "3.9.2", 1) else {
         return;
     };
     read_as_the_isolation_level_says(&cluster.bootstrap_servers).await;
+    ours_do_what_they_promise(&cluster.bootstrap_servers, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transactions_on_4_4_0_are_read_as_the_isolation_level_says() {
+async fn transactions_on_4_4_0_are_written_and_read_as_promised() {
     let Some(cluster) = Cluster::start("transactions-4-4-0", "4.4.0", 1) else {
         return;
     };
     read_as_the_isolation_level_says(&cluster.bootstrap_servers).await;
+    ours_do_what_they_promise(&cluster.bootstrap_servers, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transactions_on_the_embedded_broker_are_read_as_the_isolation_level_says() {
+async fn transactions_on_the_embedded_broker_are_written_and_read_as_promised() {
     let broker = Broker::start(BrokerConfig {
         listen: ([127, 0, 0, 1], 0).into(),
         ..BrokerConfig::default()
     });
     let broker = broker.await.expect("the embedded broker starts");
     read_as_the_isolation_level_says(&broker.address().to_string()).await;
+    ours_do_what_they_promise(&broker.address().to_string(), true).await;
     broker.shutdown().await;
 }
 

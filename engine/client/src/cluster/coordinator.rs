@@ -1,4 +1,4 @@
-//! Which broker coordinates a group.
+//! Which broker coordinates a group, or a transactional id.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,21 +9,30 @@ use engine_wire::{
 
 use crate::connection::{Connection, RequestError, address_of};
 
-/// Groups and their coordinators, as far as asked for.
+/// Whose coordinator is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum CoordinatorKind {
+    /// A consumer group's.
+    Group,
+    /// A transactional id's.
+    Transaction,
+}
+
+/// Groups, transactional ids and their coordinators, as far as asked for.
 #[derive(Debug, Default)]
 pub(super) struct Coordinators {
-    nodes: HashMap<Arc<str>, i32>,
+    nodes: HashMap<(CoordinatorKind, Arc<str>), i32>,
     /// Metadata may not list a coordinator yet; its address came with the answer.
     addresses: HashMap<i32, Arc<str>>,
 }
 
 impl Coordinators {
-    pub(super) fn node_of(&self, group: &str) -> Option<i32> {
-        self.nodes.get(group).copied()
+    pub(super) fn node_of(&self, kind: CoordinatorKind, name: &str) -> Option<i32> {
+        self.nodes.get(&(kind, name.into())).copied()
     }
 
-    pub(super) fn remember(&mut self, group: &str, found: &FoundCoordinator) {
-        self.nodes.insert(group.into(), found.node_id);
+    pub(super) fn remember(&mut self, kind: CoordinatorKind, name: &str, found: &FoundCoordinator) {
+        self.nodes.insert((kind, name.into()), found.node_id);
         self.addresses.insert(found.node_id, Arc::clone(&found.address));
     }
 
@@ -31,8 +40,18 @@ impl Coordinators {
         self.addresses.get(&node_id).cloned()
     }
 
-    pub(super) fn forget(&mut self, group: &str) {
-        self.nodes.remove(group);
+    pub(super) fn forget(&mut self, kind: CoordinatorKind, name: &str) {
+        self.nodes.remove(&(kind, name.into()));
+    }
+}
+
+impl CoordinatorKind {
+    /// The protocol's number, from version 1 of FindCoordinator on.
+    fn code(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::Transaction => 1,
+        }
     }
 }
 
@@ -43,15 +62,16 @@ pub(super) struct FoundCoordinator {
     address: Arc<str>,
 }
 
-/// Asks the broker behind `connection` for the group's coordinator.
+/// Asks the broker behind `connection` for the coordinator of the group or transactional id.
 pub(super) async fn ask_for_coordinator(
     connection: &Connection,
-    group: &str,
+    kind: CoordinatorKind,
+    name: &str,
     timeout: Duration,
 ) -> Result<FoundCoordinator, RequestError> {
     let version = connection.version(ApiKey::FindCoordinator, None)?;
-    let key = StrBytes::from_string(group.into());
-    let request = FindCoordinatorRequest::default();
+    let key = StrBytes::from_string(name.into());
+    let request = FindCoordinatorRequest::default().with_key_type(kind.code());
     let request = if version >= FIRST_BATCHED {
         request.with_coordinator_keys(vec![key])
     } else {
@@ -65,9 +85,15 @@ pub(super) async fn ask_for_coordinator(
     };
     let code = ErrorCode::from(error_code);
     if code != ErrorCode::NONE {
-        return Err(RequestError::Coordinator {
-            group: group.into(),
-            code,
+        return Err(match kind {
+            CoordinatorKind::Group => RequestError::Coordinator {
+                group: name.into(),
+                code,
+            },
+            CoordinatorKind::Transaction => RequestError::TransactionCoordinator {
+                transactional_id: name.into(),
+                code,
+            },
         });
     }
     Ok(FoundCoordinator {

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    coordinator::{Coordinators, ask_for_coordinator},
+    coordinator::{CoordinatorKind, Coordinators, ask_for_coordinator},
     slot::{Slot, lock},
 };
 use crate::{
@@ -46,6 +46,8 @@ pub(crate) enum NodeTarget<'a> {
     /// The coordinator of this group; found and remembered until
     /// [`Cluster::forget_coordinator`](super::Cluster::forget_coordinator).
     GroupCoordinator(&'a str),
+    /// The coordinator of this transactional id, likewise.
+    TransactionCoordinator(&'a str),
 }
 
 /// What a connection is used for; lanes never wait for each other.
@@ -106,14 +108,27 @@ impl Inner {
                 }
             }
             NodeTarget::GroupCoordinator(group) => {
-                let node_id = self.find_coordinator(group).await?;
-                let connection = self.node_connection(node_id, lane).await;
-                if connection.is_err() {
-                    lock(&self.coordinators).forget(group); // Another may coordinate by now.
-                }
-                connection
+                self.coordinator_connection(CoordinatorKind::Group, group, lane).await
+            }
+            NodeTarget::TransactionCoordinator(transactional_id) => {
+                self.coordinator_connection(CoordinatorKind::Transaction, transactional_id, lane)
+                    .await
             }
         }
+    }
+
+    async fn coordinator_connection(
+        &self,
+        kind: CoordinatorKind,
+        name: &str,
+        lane: Lane,
+    ) -> Result<Arc<Connection>, RequestError> {
+        let node_id = self.find_coordinator(kind, name).await?;
+        let connection = self.node_connection(node_id, lane).await;
+        if connection.is_err() {
+            lock(&self.coordinators).forget(kind, name); // Another may coordinate by now.
+        }
+        connection
     }
 
     async fn node_connection(&self, node_id: i32, lane: Lane) -> Result<Arc<Connection>, RequestError> {
@@ -209,14 +224,14 @@ impl Inner {
         lock(&self.slots).values().any(|slot| slot.open().is_some())
     }
 
-    /// The group's coordinator, asked for if not remembered.
-    pub(super) async fn find_coordinator(&self, group: &str) -> Result<i32, RequestError> {
-        if let Some(node_id) = lock(&self.coordinators).node_of(group) {
+    /// The coordinator, asked for if not remembered.
+    pub(super) async fn find_coordinator(&self, kind: CoordinatorKind, name: &str) -> Result<i32, RequestError> {
+        if let Some(node_id) = lock(&self.coordinators).node_of(kind, name) {
             return Ok(node_id);
         }
         let connection = self.any_connection(Lane::Control).await?;
-        let found = ask_for_coordinator(&connection, group, self.config.request_timeout).await?;
-        lock(&self.coordinators).remember(group, &found);
+        let found = ask_for_coordinator(&connection, kind, name, self.config.request_timeout).await?;
+        lock(&self.coordinators).remember(kind, name, &found);
         Ok(found.node_id)
     }
 

@@ -64,6 +64,10 @@ pub struct ProducerConfig {
     pub in_flight_max: usize,
     /// `retries`: attempts after the first. Default unlimited; `delivery.timeout` is the better bound.
     pub retries: u32,
+    /// `transactional.id`: whoever has it later fences whoever had it before. `None` (default) is without transactions.
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: the coordinator aborts what takes longer, and fences the producer. Default 60 s.
+    pub transaction_timeout: Duration,
     /// `partitioner.ignore.keys`: spread keyed records like those without key. Default false.
     pub partitioner_ignore_keys: bool,
     /// `partitioner.adaptive.partitioning.enable`: give slow partitions less (KIP-794). Default true.
@@ -86,6 +90,8 @@ impl Default for ProducerConfig {
             delivery_timeout: Duration::from_secs(120),
             in_flight_max: 5,
             retries: u32::MAX,
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
             partitioner_ignore_keys: false,
             partitioner_adaptive: true,
         }
@@ -133,6 +139,16 @@ impl ProducerConfig {
             }
             if self.retries == 0 {
                 contradiction("`enable.idempotence` = `true` needs `retries` of at least 1".into());
+            }
+        }
+        if let Some(transactional_id) = &self.transactional_id {
+            if transactional_id.is_empty() {
+                contradiction("`transactional.id` is empty".into());
+            }
+            if !self.enable_idempotence {
+                contradiction(
+                    "`transactional.id` needs `enable.idempotence` = `true`, and with it `acks` = `all`".into(),
+                );
             }
         }
         if self.in_flight_max == 0 {
@@ -194,6 +210,8 @@ const PRODUCER: &[Property<ProducerConfig>] = &properties! { |c, value|
     "delivery.timeout.ms" => c.delivery_timeout = millis_positive(value)?,
     "max.in.flight.requests.per.connection" => c.in_flight_max = parse(value, "a number of requests, at least 1")?,
     "retries" => c.retries = parse(value, "a number of retries, 0 or more")?,
+    "transactional.id" => c.transactional_id = Some(value.to_owned()),
+    "transaction.timeout.ms" => c.transaction_timeout = millis_positive(value)?,
     "partitioner.ignore.keys" => c.partitioner_ignore_keys = boolean(value)?,
     "partitioner.adaptive.partitioning.enable" => c.partitioner_adaptive = boolean(value)?,
     "allow.auto.create.topics" => c.client.allow_auto_create_topics = boolean(value)?,

@@ -169,12 +169,8 @@ const UNSUPPORTED: &[(&[&str], &str)] = &[
         "TLS comes in a later version; this one speaks PLAINTEXT only",
     ),
     (
-        &[
-            "transactional.id",
-            "transaction.timeout.ms",
-            "transaction.two.phase.commit.enable",
-        ],
-        "transactions come in a later version; the producer is idempotent without them",
+        &["transaction.two.phase.commit.enable"],
+        "transactions are ended by the producer that opened them",
     ),
     (
         &[

@@ -63,7 +63,11 @@ fn every_mistake_is_told_at_once_with_the_nearest_name() {
 #[test]
 fn what_kafka_has_and_this_client_does_not_is_refused_with_a_sentence() {
     for (name, value, expected) in [
-        ("transactional.id", "t", "transactions come in a later version"),
+        (
+            "transaction.two.phase.commit.enable",
+            "true",
+            "ended by the producer that opened them",
+        ),
         ("sasl.mechanism", "PLAIN", "SASL comes in a later version"),
         ("ssl.keystore.location", "/k", "TLS comes in a later version"),
         ("security.protocol", "SASL_SSL", "only `PLAINTEXT` is there so far"),
@@ -91,6 +95,11 @@ fn contradictions_name_both_sides() {
             ],
             "at most 5, not 6",
         ),
+        (
+            vec![("acks", "1"), ("transactional.id", "t")],
+            "`transactional.id` needs `enable.idempotence` = `true`",
+        ),
+        (vec![("transactional.id", "")], "`transactional.id` is empty"),
         (
             vec![("delivery.timeout.ms", "1000")],
             "is less than `linger.ms` (5 ms) plus `request.timeout.ms` (30000 ms)",

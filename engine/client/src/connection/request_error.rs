@@ -113,6 +113,14 @@ pub enum RequestError {
         /// The broker's error.
         code: ErrorCode,
     },
+    /// The coordinator of a transactional id cannot be found.
+    #[error("no coordinator for transactional id {transactional_id}: {code}")]
+    TransactionCoordinator {
+        /// The transactional id.
+        transactional_id: String,
+        /// The broker's error.
+        code: ErrorCode,
+    },
     /// The bound on requests in flight of one connection.
     #[error("{api_key:?}: too many requests are in flight on the connection")]
     TooManyInFlight {
@@ -138,7 +146,9 @@ impl RequestError {
             | RequestError::UnknownNode { .. }
             | RequestError::TooManyInFlight { .. } => true,
             RequestError::Handshake { source, .. } => !matches!(**source, HandshakeError::Refused { .. }),
-            RequestError::Coordinator { code, .. } => code.is_retriable(),
+            RequestError::Coordinator { code, .. } | RequestError::TransactionCoordinator { code, .. } => {
+                code.is_retriable()
+            }
             RequestError::Version { .. }
             | RequestError::Encode { .. }
             | RequestError::Decode { .. }
@@ -157,10 +167,23 @@ impl RequestError {
             | RequestError::NoBootstrapServer { .. }
             | RequestError::UnknownNode { .. }
             | RequestError::TooManyInFlight { .. } => true,
-            RequestError::Coordinator { code, .. } => code.is_retriable(),
+            RequestError::Coordinator { code, .. } | RequestError::TransactionCoordinator { code, .. } => {
+                code.is_retriable()
+            }
             _ => false,
         }
     }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn describe(error: &RequestError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// What closed a connection.

@@ -3,7 +3,7 @@
 //! A commit is refused here, before it is sent, if the member has lost or rejoined what the
 //! application still believes to own. Never here: which offsets to commit.
 
-use engine_proto::TopicPartition;
+use engine_proto::{TopicPartition, producer::ConsumerGroupMetadata};
 use engine_wire::error_code::{ErrorClass, ErrorCode};
 
 use super::{error::CommitError, group_requests, machines::Shared};
@@ -54,6 +54,18 @@ pub(super) async fn commit(
         }
         tokio::time::sleep(cluster.config().retry_backoff).await;
     }
+}
+
+/// What a transactional producer needs to commit on behalf of this member.
+pub(super) fn group_metadata(shared: &Shared) -> Result<ConsumerGroupMetadata, CommitError> {
+    let group_id = shared.config.group_id.clone().ok_or(CommitError::NoGroup)?;
+    let committer = committer(shared, &[])?;
+    Ok(ConsumerGroupMetadata {
+        group_id,
+        generation_id: committer.generation_id,
+        member_id: committer.member_id,
+        group_instance_id: committer.group_instance_id,
+    })
 }
 
 /// Under which identity to commit. A member whose application holds another generation than

@@ -21,15 +21,20 @@ use crate::{cluster::Cluster, config::ProducerConfig, connection::now};
 /// How a batch, or a part of one, ended.
 pub(super) type Outcome = BatchOutcome<Arc<BatchReceipt>>;
 
+/// The machine, whose batches carry their receipts' completion.
+pub(super) type Machine = ProducerMachine<Arc<BatchReceipt>>;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: ProducerConfig,
     pub(super) cluster: Cluster,
-    pub(super) machine: Mutex<ProducerMachine<Arc<BatchReceipt>>>,
+    pub(super) machine: Mutex<Machine>,
     /// The sender has something to do.
     pub(super) wake_sender: Notify,
     /// Batches were resolved: there is memory, and flushes may be done.
     pub(super) resolved: Notify,
+    /// A transaction began, ended or failed.
+    pub(super) transaction_changed: Notify,
     /// The first failure since the last flush.
     pub(super) failure: Mutex<Option<DeliveryError>>,
     /// Set by the sender when it ends.
@@ -37,7 +42,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn machine(&self) -> MutexGuard<'_, ProducerMachine<Arc<BatchReceipt>>> {
+    pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -137,7 +142,7 @@ impl Shared {
 
     /// The ends of batches. Failures are noted under the machine's lock: whoever finds the machine flushed must
     /// find them too, or a flush would succeed over lost records.
-    pub(super) fn take_outcomes(&self, machine: &mut ProducerMachine<Arc<BatchReceipt>>) -> Vec<Outcome> {
+    pub(super) fn take_outcomes(&self, machine: &mut Machine) -> Vec<Outcome> {
         let outcomes: Vec<Outcome> = std::iter::from_fn(|| machine.poll_outcome()).collect();
         let failed = outcomes.iter().find_map(|outcome| outcome.result.as_ref().err());
         if let Some(error) = failed {
@@ -157,7 +162,7 @@ impl Shared {
         self.resolved.notify_waiters();
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<DeliveryError>> {
+    pub(super) fn failure(&self) -> MutexGuard<'_, Option<DeliveryError>> {
         self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

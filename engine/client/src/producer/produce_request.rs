@@ -1,11 +1,12 @@
 //! Produce requests: a plan into segments, an answer into facts for the machine.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use engine_proto::{
     cluster::Leader,
-    producer::{PartitionAnswer, RequestPlan},
+    connection::ApiRange,
+    producer::{PartitionAnswer, RequestPlan, TransactionProtocol},
 };
 use engine_wire::{
     error_code::ErrorCode,
@@ -14,14 +15,24 @@ use engine_wire::{
     request::EncodeError,
 };
 
+use crate::config::ProducerConfig;
+
+/// The versions that a plan may go out in; `None` is all. The version tells the broker whether a batch brings its partition
+/// into the transaction (KIP-890).
+pub(super) fn versions(plan: &RequestPlan) -> Option<ApiRange> {
+    let (min, max) = match plan.transaction? {
+        TransactionProtocol::Explicit => (3, 11),
+        TransactionProtocol::Implicit => (12, 12),
+    };
+    Some(ApiRange { min, max })
+}
+
 /// The frame of a planned request; the batches are its segments, not copied.
 pub(super) fn encode(
     plan: &RequestPlan,
     version: i16,
     correlation_id: i32,
-    client_id: &str,
-    acks: i16,
-    timeout: Duration,
+    config: &ProducerConfig,
 ) -> Result<Vec<Bytes>, EncodeError> {
     let mut topics: Vec<ProduceTopic<'_>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
@@ -40,12 +51,12 @@ pub(super) fn encode(
         });
     }
     let request = ProduceRequest {
-        transactional_id: None,
-        acks,
-        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+        transactional_id: plan.transaction.and(config.transactional_id.as_deref()),
+        acks: config.acks.code(),
+        timeout_ms: i32::try_from(config.client.request_timeout.as_millis()).unwrap_or(i32::MAX),
         topics,
     };
-    encode_produce_request(version, correlation_id, Some(client_id), &request)
+    encode_produce_request(version, correlation_id, Some(&config.client.client_id), &request)
 }
 
 /// A leader that an answer named because the asked broker is not it (KIP-951).

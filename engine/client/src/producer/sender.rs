@@ -15,7 +15,7 @@ use std::{
 
 use engine_proto::{
     backoff::{Backoff, BackoffPolicy},
-    producer::{RequestOutcome, RequestPlan, SealDone, SealJob},
+    producer::{RequestOutcome, RequestPlan, SealDone, SealJob, TransactionOutcome},
     sequence::ProducerIdentity,
 };
 use engine_wire::{
@@ -26,11 +26,11 @@ use engine_wire::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::{debug, warn};
 
-use super::{machine::Shared, produce_request};
+use super::{machine::Shared, produce_request, transaction_request};
 use crate::{
     cluster::{Cluster, Lane, MetadataChanges, NodeTarget},
     config::Acks,
-    connection::{Connection, RawResponse, RequestError, now},
+    connection::{Connection, RawResponse, RequestError, describe, now},
 };
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -50,6 +50,7 @@ struct Sender {
     compression: Compression,
     seals_max: usize,
     identity: Option<Boxed<Result<ProducerIdentity, String>>>,
+    transaction: Option<Boxed<TransactionOutcome>>,
 }
 
 /// What one look at the machine asks for.
@@ -81,6 +82,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         compression: Compression { codec, level },
         seals_max: cores,
         identity: None,
+        transaction: None,
     };
     loop {
         let work = sender.ask();
@@ -114,6 +116,11 @@ impl Sender {
         {
             jobs.push(job);
         }
+        if self.transaction.is_none()
+            && let Some(request) = machine.poll_transaction_request(now)
+        {
+            self.transaction = Some(Box::pin(transaction_request::perform(Arc::clone(&shared), request)));
+        }
         let mut plans = Vec::new();
         let mut unconnected = Vec::new();
         let connections = &mut self.connections;
@@ -137,8 +144,12 @@ impl Sender {
             shared.cluster.refresh_metadata();
         }
         let deadline = machine.poll_deadline(now);
-        let is_done = machine.is_closed() && machine.is_idle();
+        let is_done = machine.is_done();
+        let is_news = machine.poll_transaction_news();
         drop(machine);
+        if is_news || is_done {
+            shared.transaction_changed.notify_waiters();
+        }
         shared.complete(outcomes);
         Work {
             jobs,
@@ -207,11 +218,10 @@ impl Sender {
             .connections
             .get(&plan.node_id)
             .expect("asked before the request was planned");
-        let version = connection.version(ApiKey::Produce, None)?;
+        let version = connection.version(ApiKey::Produce, produce_request::versions(&plan))?;
         let correlation_id = connection.next_correlation_id();
         let timeout = config.client.request_timeout;
-        let client_id = &config.client.client_id;
-        let segments = produce_request::encode(&plan, version, correlation_id, client_id, config.acks.code(), timeout);
+        let segments = produce_request::encode(&plan, version, correlation_id, config);
         let segments = segments.map_err(|source| RequestError::Encode {
             api_key: ApiKey::Produce,
             source: Arc::new(source),
@@ -234,6 +244,12 @@ impl Sender {
         let identity = async {
             match &mut self.identity {
                 Some(identity) => identity.await,
+                None => std::future::pending().await,
+            }
+        };
+        let transaction = async {
+            match &mut self.transaction {
+                Some(transaction) => transaction.await,
                 None => std::future::pending().await,
             }
         };
@@ -260,6 +276,10 @@ impl Sender {
                         self.shared.machine().abort(&reason.into());
                     }
                 }
+            }
+            outcome = transaction => {
+                self.transaction = None;
+                self.shared.machine().handle_transaction_outcome(now(), &outcome);
             }
             () = metadata.changed() => {
                 let metadata = self.shared.cluster.metadata();
@@ -314,17 +334,6 @@ impl Sender {
             .machine()
             .handle_outcome(now(), request_id, outcome, throttle);
     }
-}
-
-/// An error with its causes on one line.
-fn describe(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Asks for a producer id until there is one, or until it is refused for good.

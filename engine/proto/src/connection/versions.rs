@@ -38,6 +38,7 @@ pub fn client_range(api_key: ApiKey) -> ApiRange {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiRanges {
     ranges: BTreeMap<i16, ApiRange>,
+    transaction_version: i16,
 }
 
 impl ApiRanges {
@@ -52,7 +53,21 @@ impl ApiRanges {
                 (api.api_key, ApiRange { min, max })
             })
             .collect();
-        Self { ranges }
+        let features = response.finalized_features.iter();
+        let transaction_version = features
+            .filter(|feature| &*feature.name == "transaction.version")
+            .map(|feature| feature.max_version_level)
+            .next();
+        Self {
+            ranges,
+            transaction_version: transaction_version.unwrap_or(0),
+        }
+    }
+
+    /// The finalized level of the feature `transaction.version` as of the handshake; 0 where brokers do not tell. From 2 on
+    /// they speak the newer protocol of transactions (KIP-890).
+    pub fn transaction_version(&self) -> i16 {
+        self.transaction_version
     }
 
     /// The broker's versions of `api_key`, if it knows the request.
@@ -104,7 +119,10 @@ pub enum VersionError {
 
 #[cfg(test)]
 mod tests {
-    use engine_wire::messages::api_versions_response::ApiVersion;
+    use engine_wire::messages::{
+        StrBytes,
+        api_versions_response::{ApiVersion, FinalizedFeatureKey},
+    };
 
     use super::*;
 
@@ -137,6 +155,26 @@ mod tests {
         );
         let error = ranges(ApiKey::Produce, 3, 9).negotiate(ApiKey::Fetch).unwrap_err();
         assert_eq!(error, VersionError::UnknownToBroker { api_key: ApiKey::Fetch });
+    }
+
+    #[test]
+    fn the_level_of_transactions_is_the_finalized_one() {
+        let finalized = |name, level| {
+            FinalizedFeatureKey::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_max_version_level(level)
+        };
+        for (features, expected) in [
+            (vec![], 0),
+            (vec![finalized("metadata.version", 25)], 0),
+            (
+                vec![finalized("metadata.version", 25), finalized("transaction.version", 2)],
+                2,
+            ),
+        ] {
+            let response = ApiVersionsResponse::default().with_finalized_features(features);
+            assert_eq!(ApiRanges::from_response(&response).transaction_version(), expected);
+        }
     }
 
     #[test]
