@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine_client::{
-    Consumer, Event, IsolationLevel, ProduceRecord, Producer, ProducerConfig, SendError, StartAt, TransactionError,
+    CommittedOffset, Consumer, ConsumerConfig, Event, IsolationLevel, ProduceRecord, Producer, ProducerConfig,
+    SendError, StartAt, TransactionError,
 };
 
 use crate::scene::{Member, Scene, run, sorted};
@@ -20,6 +21,10 @@ pub(crate) async fn ours_do_what_they_promise(bootstrap_servers: &str, raises_ep
     assert_eq!(epochs.len() > 3, raises_epochs, "{epochs:?}");
     an_empty_transaction_ends_and_the_order_of_calls_is_checked(&scene(1).await).await;
     a_dropped_commit_goes_on(&scene(1).await).await;
+    offsets_are_committed_with_the_transaction_or_not_at_all(&scene(1).await).await;
+    offsets_of_a_replaced_member_abort_the_transaction(&scene(1).await).await;
+    a_newer_producer_fences_the_older_one_and_aborts_its_transaction(&scene(1).await).await;
+    a_refused_record_fails_the_commit_and_the_next_transaction_goes_well(&scene(1).await).await;
 }
 
 async fn committed_records_are_read_and_aborted_ones_are_not(scene: &Scene) {
@@ -82,21 +87,204 @@ async fn a_dropped_commit_goes_on(scene: &Scene) {
     producer.init_transactions().await.expect("initializes");
     producer.begin_transaction().expect("none is open");
     send(&producer, scene, 0..5).await;
-    let dropped = tokio::time::timeout(Duration::ZERO, producer.commit_transaction()).await;
-    assert!(dropped.is_err(), "it takes longer than that");
-    producer.commit_transaction().await.expect("waits on");
+    let is_done = tokio::select! {
+        biased;
+        outcome = producer.commit_transaction() => outcome.is_ok(),
+        () = std::future::ready(()) => false, // Dropped after its first look.
+    };
+    if !is_done {
+        producer.commit_transaction().await.expect("waits on");
+    }
     producer.begin_transaction().expect("none is open");
     producer.abort_transaction().await.expect("aborts nothing");
     drop(producer); // Never blocks.
     assert_eq!(read_committed(scene, 5).await, [0, 1, 2, 3, 4]);
 }
 
-async fn transactional(scene: &Scene) -> Producer {
+async fn offsets_are_committed_with_the_transaction_or_not_at_all(scene: &Scene) {
+    let tp = scene.tp(0);
+    let mut member = scene.member().await;
+    run(&mut [&mut member], "its partition", |members| {
+        !members[0].owned.is_empty()
+    })
+    .await;
+    let producer = transactional(scene).await;
+    producer.init_transactions().await.expect("initializes");
+    // More than one call in a transaction, and offsets without records.
+    for (end, offsets, expected) in [
+        (End::Commit, &[3, 5][..], Some(5)),
+        (End::Abort, &[7], Some(5)),
+        (End::Commit, &[8], Some(8)),
+    ] {
+        producer.begin_transaction().expect("none is open");
+        for offset in offsets {
+            let group = member.consumer.group_metadata().expect("is a member");
+            assert!(group.generation_id > 0 && !group.member_id.is_empty(), "{group:?}");
+            let offsets = [(tp.clone(), committed_offset(*offset))];
+            let sent = producer.send_offsets_to_transaction(&offsets, &group).await;
+            sent.expect("its offsets are taken");
+        }
+        match end {
+            End::Commit => producer.commit_transaction().await.expect("commits"),
+            End::Abort => producer.abort_transaction().await.expect("aborts"),
+        }
+        let committed = stable_offset(scene).await;
+        assert_eq!(committed, expected);
+    }
+    producer.close(Duration::from_secs(10)).await.expect("closes");
+    member.consumer.close().await;
+}
+
+async fn offsets_of_a_replaced_member_abort_the_transaction(scene: &Scene) {
+    let mut member = scene.member().await;
+    run(&mut [&mut member], "its partition", |members| {
+        !members[0].owned.is_empty()
+    })
+    .await;
+    let mut stale = member.consumer.group_metadata().expect("is a member");
+    stale.generation_id -= 1;
+    let producer = transactional(scene).await;
+    producer.init_transactions().await.expect("initializes");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, scene, 0..3).await;
+    let offsets = [(scene.tp(0), committed_offset(3))];
+    let refused = producer
+        .send_offsets_to_transaction(&offsets, &stale)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, TransactionError::MustAbort { reason } if reason.contains("ILLEGAL_GENERATION")),
+        "{refused}"
+    );
+    let refused = producer.commit_transaction().await;
+    assert!(
+        matches!(refused, Err(TransactionError::MustAbort { .. })),
+        "{refused:?}"
+    );
+    producer.abort_transaction().await.expect("aborts");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, scene, 10..13).await;
+    let group = member.consumer.group_metadata().expect("is a member");
+    let sent = producer.send_offsets_to_transaction(&offsets, &group).await;
+    sent.expect("its offsets are taken");
+    producer.commit_transaction().await.expect("commits");
+    assert_eq!(stable_offset(scene).await, Some(3));
+    assert_eq!(read_committed(scene, 3).await, [10, 11, 12]);
+    producer.close(Duration::from_secs(10)).await.expect("closes");
+    member.consumer.close().await;
+}
+
+async fn a_newer_producer_fences_the_older_one_and_aborts_its_transaction(scene: &Scene) {
+    let older = transactional(scene).await;
+    older.init_transactions().await.expect("initializes");
+    older.begin_transaction().expect("none is open");
+    send(&older, scene, 0..3).await;
+    older.flush().await.expect("is delivered");
+    let newer = transactional(scene).await;
+    newer
+        .init_transactions()
+        .await
+        .expect("waits until the older's transaction is aborted");
+    let refused = older.commit_transaction().await.unwrap_err();
+    assert!(matches!(refused, TransactionError::Fenced { .. }), "{refused}");
+    for refused in [
+        older.begin_transaction().unwrap_err(),
+        older.abort_transaction().await.unwrap_err(),
+        older.init_transactions().await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, TransactionError::Fenced { .. }), "{refused}");
+    }
+    newer.begin_transaction().expect("none is open");
+    send(&newer, scene, 10..13).await;
+    newer.commit_transaction().await.expect("commits");
+    assert_eq!(read_committed(scene, 3).await, [10, 11, 12]);
+
+    // And one that is told by the partition's leader.
+    newer.begin_transaction().expect("none is open");
+    let newest = transactional(scene).await;
+    newest.init_transactions().await.expect("initializes");
+    newest.begin_transaction().expect("none is open");
+    send(&newest, scene, 20..22).await;
+    newest.commit_transaction().await.expect("commits");
+    send(&newer, scene, 30..31).await;
+    newer.flush().await.expect_err("its place is taken");
+    let refused = newer.commit_transaction().await.unwrap_err();
+    assert!(matches!(refused, TransactionError::Fenced { .. }), "{refused}");
+    assert_eq!(read_committed(scene, 5).await, [10, 11, 12, 20, 21]);
+    for producer in [older, newer, newest] {
+        let _ = producer.close(Duration::from_secs(10)).await;
+    }
+}
+
+async fn a_refused_record_fails_the_commit_and_the_next_transaction_goes_well(scene: &Scene) {
     let config = ProducerConfig {
+        request_bytes_max: 4 << 20,
+        ..transactional_config(scene)
+    };
+    let producer = Producer::connect(config).await.expect("connects");
+    producer.init_transactions().await.expect("initializes");
+    for round in 0..2 {
+        producer.begin_transaction().expect("none is open");
+        send(&producer, scene, 100 * round..100 * round + 3).await;
+        let value = vec![b'x'; 2 << 20];
+        let record = ProduceRecord {
+            topic: &scene.topic,
+            partition: Some(0),
+            value: Some(&value),
+            ..ProduceRecord::default()
+        };
+        let receipt = producer.send(record).await.expect("is accepted");
+        let refused = producer.commit_transaction().await.unwrap_err();
+        assert!(
+            matches!(&refused, TransactionError::MustAbort { reason } if reason.contains("MESSAGE_TOO_LARGE")),
+            "{refused}"
+        );
+        receipt.delivered().await.expect_err("the broker does not take it");
+        let refused = producer.send(record).await.unwrap_err();
+        assert!(refused.to_string().contains("must be aborted"), "{refused}");
+        producer.abort_transaction().await.expect("aborts");
+        producer.flush().await.expect("what was aborted is not told again");
+        producer.begin_transaction().expect("none is open");
+        send(&producer, scene, 100 * round + 10..100 * round + 13).await;
+        producer.commit_transaction().await.expect("commits");
+    }
+    producer.close(Duration::from_secs(10)).await.expect("closes");
+    assert_eq!(read_committed(scene, 6).await, [10, 11, 12, 110, 111, 112]);
+}
+
+enum End {
+    Commit,
+    Abort,
+}
+
+fn committed_offset(offset: i64) -> CommittedOffset {
+    CommittedOffset {
+        offset,
+        ..CommittedOffset::default()
+    }
+}
+
+/// What the group has committed for partition 0, once no transaction holds it.
+async fn stable_offset(scene: &Scene) -> Option<i64> {
+    let config = ConsumerConfig {
+        isolation_level: IsolationLevel::ReadCommitted,
+        ..scene.config()
+    };
+    let consumer = Consumer::connect(config).await.expect("connects");
+    let committed = consumer.committed(&[scene.tp(0)]).await.expect("answers");
+    consumer.close().await;
+    committed[0].1.as_ref().map(|committed| committed.offset)
+}
+
+async fn transactional(scene: &Scene) -> Producer {
+    Producer::connect(transactional_config(scene)).await.expect("connects")
+}
+
+fn transactional_config(scene: &Scene) -> ProducerConfig {
+    ProducerConfig {
         transactional_id: Some(scene.topic.clone()),
         ..ProducerConfig::new(&scene.bootstrap)
-    };
-    Producer::connect(config).await.expect("connects")
+    }
 }
 
 /// Numbers as values, round-robin over the partitions that there are.

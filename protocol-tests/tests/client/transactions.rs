@@ -31,14 +31,18 @@ async fn transactions_on_4_4_0_are_written_and_read_as_promised() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_on_the_embedded_broker_are_written_and_read_as_promised() {
-    let broker = Broker::start(BrokerConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
-        ..BrokerConfig::default()
-    });
-    let broker = broker.await.expect("the embedded broker starts");
-    read_as_the_isolation_level_says(&broker.address().to_string()).await;
-    ours_do_what_they_promise(&broker.address().to_string(), true).await;
-    broker.shutdown().await;
+    for transaction_version in [1, 2] {
+        let broker = Broker::start(BrokerConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            transaction_version,
+            ..BrokerConfig::default()
+        });
+        let broker = broker.await.expect("the embedded broker starts");
+        let bootstrap_servers = broker.address().to_string();
+        read_as_the_isolation_level_says(&bootstrap_servers).await;
+        ours_do_what_they_promise(&bootstrap_servers, transaction_version == 2).await;
+        broker.shutdown().await;
+    }
 }
 
 async fn read_as_the_isolation_level_says(bootstrap_servers: &str) {
