@@ -13,6 +13,7 @@ mod fetching;
 mod groups;
 mod producing;
 mod scene;
+mod transactional_faults;
 mod transactional_producer;
 mod transactional_writer;
 mod transactions;

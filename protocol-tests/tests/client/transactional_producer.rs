@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use engine_client::{
-    CommittedOffset, Consumer, ConsumerConfig, Event, IsolationLevel, ProduceRecord, Producer, ProducerConfig,
-    SendError, StartAt, TransactionError,
+    CommittedOffset, Consumer, ConsumerConfig, ConsumerGroupMetadata, Event, IsolationLevel, ProduceRecord, Producer,
+    ProducerConfig, SendError, StartAt, TransactionError,
 };
 
 use crate::scene::{Member, Scene, run, sorted};
@@ -257,15 +257,25 @@ enum End {
     Abort,
 }
 
-fn committed_offset(offset: i64) -> CommittedOffset {
+pub(crate) fn committed_offset(offset: i64) -> CommittedOffset {
     CommittedOffset {
         offset,
         ..CommittedOffset::default()
     }
 }
 
+/// A consumer that is no member of the scene's group.
+pub(crate) fn outsider(scene: &Scene) -> ConsumerGroupMetadata {
+    ConsumerGroupMetadata {
+        group_id: scene.topic.clone(),
+        generation_id: -1,
+        member_id: String::new(),
+        group_instance_id: None,
+    }
+}
+
 /// What the group has committed for partition 0, once no transaction holds it.
-async fn stable_offset(scene: &Scene) -> Option<i64> {
+pub(crate) async fn stable_offset(scene: &Scene) -> Option<i64> {
     let config = ConsumerConfig {
         isolation_level: IsolationLevel::ReadCommitted,
         ..scene.config()
@@ -280,7 +290,7 @@ async fn transactional(scene: &Scene) -> Producer {
     Producer::connect(transactional_config(scene)).await.expect("connects")
 }
 
-fn transactional_config(scene: &Scene) -> ProducerConfig {
+pub(crate) fn transactional_config(scene: &Scene) -> ProducerConfig {
     ProducerConfig {
         transactional_id: Some(scene.topic.clone()),
         ..ProducerConfig::new(&scene.bootstrap)
@@ -288,7 +298,7 @@ fn transactional_config(scene: &Scene) -> ProducerConfig {
 }
 
 /// Numbers as values, round-robin over the partitions that there are.
-async fn send(producer: &Producer, scene: &Scene, values: std::ops::Range<u32>) {
+pub(crate) async fn send(producer: &Producer, scene: &Scene, values: std::ops::Range<u32>) {
     let partitions = producer.partitions_for(&scene.topic).await.expect("is known");
     for number in values {
         let value = number.to_string();
@@ -303,7 +313,7 @@ async fn send(producer: &Producer, scene: &Scene, values: std::ops::Range<u32>) 
 }
 
 /// What `read_committed` sees up to the end of every partition, sorted.
-async fn read_committed(scene: &Scene, count: usize) -> Vec<u32> {
+pub(crate) async fn read_committed(scene: &Scene, count: usize) -> Vec<u32> {
     let mut config = scene.config();
     config.isolation_level = IsolationLevel::ReadCommitted;
     let mut member = scene.reader(config).await;
