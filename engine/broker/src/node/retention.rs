@@ -4,12 +4,13 @@
 //! batch of a partition always stays. A compacted topic is not cut: batches of which every record has been
 //! overwritten by a later one of the same key are removed; on disk, segments that hold no other batches. That is
 //! coarser than Kafka's cleaner, which rewrites batches, but keeps a state topic bounded, and offsets and bytes
-//! as they were. Records of aborted transactions go and overwrite nothing; open transactions and all markers stay.
+//! as they were. Records of aborted transactions go and overwrite nothing, open transactions
+//! stay, and a marker stays one pass longer than the records before it.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use engine_wire::compression::Decompressor;
@@ -132,6 +133,7 @@ fn overwritten(entries: &[Entry], aborted: &[AbortedTransaction]) -> Result<Vec<
     let mut latest: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut decompressor = Decompressor::default();
     let mut kept = vec![false; entries.len()];
+    let mut in_transaction = HashSet::new();
     for (index, entry) in entries.iter().enumerate() {
         let mut slice = LogSlice::default();
         slice.push(entry);
@@ -140,17 +142,21 @@ fn overwritten(entries: &[Entry], aborted: &[AbortedTransaction]) -> Result<Vec<
             kept[index] = true;
             continue;
         };
-        // A marker that went would leave its transaction open after the next start.
+        let producer_id = batch.header.producer_id;
         if batch.header.is_control() {
-            kept[index] = true;
+            // As long as records of its transaction are there, which without it would be open after a restart.
+            kept[index] = in_transaction.remove(&producer_id);
             continue;
         }
         let of_aborted = |aborted: &AbortedTransaction| {
-            aborted.producer_id == batch.header.producer_id
+            aborted.producer_id == producer_id
                 && (aborted.first_offset..aborted.last_offset).contains(&entry.base_offset)
         };
-        if batch.header.is_transactional() && aborted.iter().any(of_aborted) {
-            continue;
+        if batch.header.is_transactional() {
+            in_transaction.insert(producer_id);
+            if aborted.iter().any(of_aborted) {
+                continue;
+            }
         }
         for record in batch.records(&mut decompressor)? {
             match record?.key {

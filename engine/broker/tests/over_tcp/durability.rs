@@ -13,7 +13,7 @@ use engine_wire::record_batch::ProducerStamp;
 
 use crate::client::{RawClient, batch, name, read, stamped_batch, start_with, string};
 
-fn on_disk(data: &Path) -> BrokerConfig {
+pub(crate) fn on_disk(data: &Path) -> BrokerConfig {
     BrokerConfig {
         data: Some(data.to_owned()),
         default_partitions: 1,
@@ -38,11 +38,11 @@ fn segments(data: &Path) -> Vec<PathBuf> {
 }
 
 /// Stops without a shutdown: what a kill leaves is what was written.
-fn crash(broker: Broker) {
+pub(crate) fn crash(broker: Broker) {
     drop(broker);
 }
 
-async fn restart(data: &Path) -> Broker {
+pub(crate) async fn restart(data: &Path) -> Broker {
     // The crashed broker's tasks still run for a moment, and hold the lock as long.
     for _ in 0..200 {
         let listen = ([127, 0, 0, 1], 0).into();

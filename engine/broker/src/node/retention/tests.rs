@@ -7,7 +7,7 @@ use engine_wire::compression::{Codec, Compression, Compressor};
 use engine_wire::record_batch::{BatchBuilder, ProducerStamp, split_batches};
 
 use super::*;
-use crate::batch::{BatchRules, IncomingBatch};
+use crate::batch::{BatchRules, IncomingBatch, Marker};
 use crate::config::BrokerConfig;
 
 fn node_with(setting: (&str, &str)) -> Node {
@@ -28,6 +28,10 @@ fn append(node: &Node, timestamp: i64, records: &[(&str, &[u8])]) {
             .append(timestamp, Some(key.as_bytes()), Some(value), [])
             .expect("room");
     }
+    append_batch(node, builder, ProducerStamp::NONE);
+}
+
+fn append_batch(node: &Node, mut builder: BatchBuilder, stamp: ProducerStamp) {
     let compression = Compression {
         codec: Codec::Lz4,
         level: None,
@@ -40,11 +44,41 @@ fn append(node: &Node, timestamp: i64, records: &[(&str, &[u8])]) {
         is_compacted: true,
         log_append_time: None,
     };
-    let batch = IncomingBatch::check(sealed.stamp(ProducerStamp::NONE), rules).expect("a batch");
+    let batch = IncomingBatch::check(sealed.stamp(stamp), rules).expect("a batch");
     let topic = node.topics.find("t").expect("the topic");
     let partition = topic.partition(0).expect("the partition");
     partition.append(&batch, false).expect("appended");
     node.keep_bounds(&topic, &partition);
+}
+
+/// One record in a transaction of producer 7, which `end` ends.
+fn append_in_transaction(node: &Node, base_sequence: i32, key: &str, value: &[u8]) {
+    let mut builder = BatchBuilder::with_capacity(100);
+    builder.append(1, Some(key.as_bytes()), Some(value), []).expect("room");
+    let stamp = ProducerStamp {
+        producer_id: 7,
+        producer_epoch: 0,
+        base_sequence,
+        is_transactional: true,
+    };
+    append_batch(node, builder, stamp);
+}
+
+fn end(node: &Node, is_committed: bool) {
+    let marker = Marker {
+        is_committed,
+        producer_id: 7,
+        producer_epoch: 0,
+        coordinator_epoch: 0,
+    };
+    let partition = node
+        .topics
+        .find("t")
+        .and_then(|topic| topic.partition(0))
+        .expect("there");
+    partition
+        .append(&IncomingBatch::marker(1, marker), false)
+        .expect("appended");
 }
 
 fn records(node: &Node) -> Vec<(i64, String)> {
@@ -152,4 +186,45 @@ fn retention_bytes_cut_the_oldest_but_never_the_newest() {
     let node = node_with(("retention.bytes", "1"));
     append(&node, 1, &[("k", &noise(1))]);
     assert_eq!(records(&node).len(), 1);
+}
+
+#[test]
+fn compaction_tells_transactions_apart() {
+    let node = node_with(("cleanup.policy", "compact"));
+    let large = || vec![noise(1), noise(2)].concat();
+    append(&node, 1, &[("a", b"overwritten in a transaction")]);
+    append(&node, 1, &[("b", b"overwritten by nothing that counts")]);
+    append_in_transaction(&node, 0, "a", b"committed");
+    end(&node, true);
+    append_in_transaction(&node, 1, "b", b"aborted");
+    end(&node, false);
+    // What makes it worthwhile.
+    (0..60).for_each(|_| append(&node, 1, &[("large", &large())]));
+    append_in_transaction(&node, 2, "a", b"still open");
+    let keys = |node: &Node| -> Vec<(i64, String)> {
+        let mut all = records(node);
+        all.iter_mut()
+            .filter(|(_, key)| key.starts_with('\0'))
+            .for_each(|(_, key)| *key = "marker".to_owned());
+        all
+    };
+    node.clean();
+    let expected = [
+        (1, "b"),
+        (2, "a"),
+        (3, "marker"),
+        (5, "marker"),
+        (65, "large"),
+        (66, "a"),
+    ];
+    assert_eq!(keys(&node), expected.map(|(offset, key)| (offset, key.to_owned())));
+    // The records before the second marker are gone: the next pass takes it too.
+    (0..60).for_each(|_| append(&node, 1, &[("large", &large())]));
+    end(&node, true);
+    append(&node, 1, &[("last", b"")]);
+    node.clean();
+    let expected = [(1, "b"), (66, "a"), (126, "large"), (127, "marker"), (128, "last")];
+    let mut left = keys(&node);
+    left.retain(|(offset, _)| *offset != 3); // Its record was there until now.
+    assert_eq!(left, expected.map(|(offset, key)| (offset, key.to_owned())));
 }
