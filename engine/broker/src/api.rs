@@ -37,6 +37,7 @@ mod txn_offset_commit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine_wire::error_code::ErrorCode;
@@ -56,22 +57,55 @@ pub(crate) async fn answer(
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Answer, AnswerError> {
-    match node.faults.take(header.api_key) {
-        None => dispatch(node, peer, header, body, None).await,
-        Some(FaultAction::Delay(delay)) => {
-            tokio::time::sleep(delay).await;
-            dispatch(node, peer, header, body, None).await
+    let Some(action) = node.faults.take(header.api_key) else {
+        return dispatch(node, peer, header, body, Meets::default()).await;
+    };
+    let mut meets = Meets::default();
+    match action {
+        FaultAction::Delay(delay) => tokio::time::sleep(delay).await,
+        FaultAction::Error(code) => meets.error = Some(code),
+        FaultAction::Throttle(throttle) => meets.throttle = throttle,
+        FaultAction::CorruptCrc => meets.corrupts_crc = true,
+        FaultAction::MoveLeaders => {
+            node.move_all_leaders();
+            if header.api_key == ApiKey::Produce as i16 {
+                meets.error = Some(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+            }
         }
-        Some(FaultAction::Error(code)) => dispatch(node, peer, header, body, Some(code)).await,
-        Some(FaultAction::Disconnect) => Err(AnswerError::Fault),
-        Some(FaultAction::ApplyThenDisconnect) => {
-            dispatch(node, peer, header, body, None).await?;
-            Err(AnswerError::Fault)
+        FaultAction::Disconnect => return Err(AnswerError::Fault),
+        FaultAction::Restart(down) => {
+            node.restarts.want(down);
+            return Err(AnswerError::Fault);
         }
-        Some(FaultAction::Silence) => {
-            dispatch(node, peer, header, body, None).await?;
-            Ok(Answer::Nothing)
+        FaultAction::ApplyThenDisconnect => {
+            dispatch(node, peer, header, body, meets).await?;
+            return Err(AnswerError::Fault);
         }
+        FaultAction::Silence => {
+            dispatch(node, peer, header, body, meets).await?;
+            return Ok(Answer::Nothing);
+        }
+    }
+    match dispatch(node, peer, header, body, meets).await? {
+        Answer::Frame(pieces) if !meets.throttle.is_zero() => Ok(Answer::Throttled {
+            pieces,
+            mute: meets.throttle,
+        }),
+        answer => Ok(answer),
+    }
+}
+
+/// What a fault changes in the handling of one request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Meets {
+    error: Option<ErrorCode>,
+    throttle: Duration,
+    corrupts_crc: bool,
+}
+
+impl Meets {
+    fn throttle_ms(self) -> i32 {
+        i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX)
     }
 }
 
@@ -80,8 +114,9 @@ async fn dispatch(
     peer: IpAddr,
     header: &RequestHeader,
     body: Bytes,
-    fault: Option<ErrorCode>,
+    meets: Meets,
 ) -> Result<Answer, AnswerError> {
+    let (fault, throttle_ms) = (meets.error, meets.throttle_ms());
     let RequestHeader {
         api_key,
         api_version: version,
@@ -113,7 +148,8 @@ async fn dispatch(
     macro_rules! plain {
         ($handle:expr) => {{
             let request = decode_request_body(version, body)?;
-            let response = $handle(node, asker, request);
+            let mut response = $handle(node, asker, request);
+            response.throttle_time_ms = throttle_ms;
             Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
         }};
     }
@@ -121,30 +157,36 @@ async fn dispatch(
     macro_rules! faulty {
         ($module:ident) => {{
             let request = decode_request_body(version, body)?;
-            let response = match fault {
+            let mut response = match fault {
                 Some(code) => $module::failed(asker, request, code),
                 None => $module::handle(node, asker, request),
             };
+            response.throttle_time_ms = throttle_ms;
             Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
         }};
     }
     Ok(match api {
         ApiKey::Produce => match produce::handle(node, asker, body, fault)? {
-            Some(response) => Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?]),
+            Some(mut response) => {
+                response.throttle_time_ms = throttle_ms;
+                Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
+            }
             None => Answer::Nothing,
         },
         ApiKey::Fetch => {
             let request = decode_request_body(version, body)?;
-            Answer::Frame(fetch::handle(node, asker, correlation_id, request, fault).await)
+            Answer::Frame(fetch::handle(node, asker, correlation_id, request, meets).await)
         }
         ApiKey::JoinGroup => {
             let request = decode_request_body(version, body)?;
-            let response = join_group::handle(node, asker, request, fault).await;
+            let mut response = join_group::handle(node, asker, request, fault).await;
+            response.throttle_time_ms = throttle_ms;
             Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
         }
         ApiKey::SyncGroup => {
             let request = decode_request_body(version, body)?;
-            let response = sync_group::handle(node, asker, request, fault).await;
+            let mut response = sync_group::handle(node, asker, request, fault).await;
+            response.throttle_time_ms = throttle_ms;
             Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
         }
         ApiKey::Metadata => faulty!(metadata),

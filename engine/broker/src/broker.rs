@@ -52,7 +52,7 @@ impl Broker {
         };
         let node = Arc::new(Node::open(config, host, address.port())?);
         let (stop, stopped) = watch::channel(());
-        let serving = tokio::spawn(serve(Arc::clone(&node), listener, stopped));
+        let serving = tokio::spawn(serve(Arc::clone(&node), listener, address, stopped));
         info!(%address, data = ?node.config.data, "Embedded broker started.");
         Ok(Self {
             address,
@@ -71,6 +71,19 @@ impl Broker {
     /// Makes requests meet a fault; for tests of clients.
     pub fn inject(&self, fault: Fault) {
         self.faults().inject(fault);
+    }
+
+    /// Crashes, and is back at the same address after `down`: see [`FaultAction::Restart`](crate::FaultAction). Returns
+    /// before it does.
+    pub fn crash_and_restart(&self, down: Duration) {
+        self.node.restarts.want(down);
+    }
+
+    /// Moves a partition's leader, though only to the same broker: the leader epoch goes up, and is returned. A client
+    /// that names the old one gets FENCED_LEADER_EPOCH. `None` if there is no such partition.
+    pub fn move_leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        let partition = self.node.topics.find(topic)?.partition(partition)?;
+        Some(self.node.move_leader(&partition))
     }
 
     /// Forgets the faults that no request has met yet.
@@ -97,7 +110,7 @@ impl Broker {
 }
 
 /// Accepts connections and keeps the time of groups, transactions and logs, until `stopped` says so.
-async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
+async fn serve(node: Arc<Node>, mut listener: TcpListener, address: SocketAddr, mut stopped: watch::Receiver<()>) {
     let mut connections = JoinSet::new();
     let mut keepers = JoinSet::new();
     keepers.spawn({
@@ -111,17 +124,44 @@ async fn serve(node: Arc<Node>, listener: TcpListener, mut stopped: watch::Recei
     let cleaning = tokio::spawn(clean(Arc::clone(&node), stopped.clone()));
     loop {
         tokio::select! {
-            _ = stopped.changed() => break,
+            _ = stopped.changed() => {
+                drop(listener);
+                break;
+            }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => accept(&node, &mut connections, accepted).await,
+            down = node.restarts.next() => {
+                drop(listener);
+                connections.shutdown().await;
+                tokio::select! {
+                    _ = stopped.changed() => break,
+                    again = restart(&node, address, down) => listener = again,
+                }
+            }
         }
     }
-    drop(listener);
     connections.shutdown().await;
     keepers.shutdown().await;
     // Not aborted: a pass on its own thread would go on, and keep the data directory locked.
     if let Err(error) = cleaning.await {
         warn!(%error, "The cleaning of logs did not end well.");
+    }
+}
+
+/// Stays down, then listens again. Somebody else may have taken the port meanwhile: it is waited for.
+async fn restart(node: &Node, address: SocketAddr, down: Duration) -> TcpListener {
+    info!(%address, ?down, "The broker is down, as was asked for.");
+    tokio::time::sleep(down).await;
+    node.move_all_leaders();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                info!(%address, "The broker is back.");
+                return listener;
+            }
+            Err(error) => warn!(%address, %error, "The address cannot be bound again yet."),
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 

@@ -12,7 +12,7 @@ use engine_wire::frame::{FRAME_PREFIX_BYTES, FrameDecoder, FrameError};
 use engine_wire::request::{RequestHeaderError, decode_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::api::answer;
 use crate::exchange::{Answer, AnswerError};
@@ -51,6 +51,10 @@ pub(crate) async fn serve(node: Arc<Node>, mut stream: TcpStream, peer: SocketAd
             match answer(&node, peer.ip(), &header, body).await? {
                 Answer::Nothing => {}
                 Answer::Frame(pieces) => write_all(&mut stream, pieces).await?,
+                Answer::Throttled { pieces, mute } => {
+                    write_all(&mut stream, pieces).await?;
+                    sleep(mute).await;
+                }
             }
         }
         make_room(&mut buffer);

@@ -1,6 +1,7 @@
 //! One request and its answer, as every API sees them: who asks, what goes back, why nothing does.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine_wire::request::EncodeError;
@@ -22,6 +23,8 @@ pub(crate) enum Answer {
     Nothing,
     /// One whole frame, size prefix included, in pieces.
     Frame(Vec<Bytes>),
+    /// The same; then nothing is read from the connection for a while (KIP-219).
+    Throttled { pieces: Vec<Bytes>, mute: Duration },
 }
 
 /// Why a connection is closed instead of answered.

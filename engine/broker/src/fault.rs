@@ -3,11 +3,16 @@
 //! A fault waits for the next requests of its API and is used up by them. Requests of one connection meet
 //! faults in order; with several connections, whichever request comes first takes it.
 
+mod text;
+
+pub use text::FaultTextError;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine_wire::error_code::ErrorCode;
+use tokio::sync::Notify;
 
 /// Most faults that wait at a time; further ones are dropped.
 const FAULTS_MAX: usize = 1_000;
@@ -28,6 +33,45 @@ pub enum FaultAction {
     ApplyThenDisconnect,
     /// It is handled but never answered, and the connection stays open: the client must time out.
     Silence,
+    /// It is handled, and the answer says that the client is throttled for this long; the connection's next request
+    /// is read only after that (KIP-219).
+    Throttle(Duration),
+    /// Fetch: the first batch of the answer has a wrong checksum. The log keeps the right one.
+    CorruptCrc,
+    /// Every partition's leader moves, though only to the same broker: their leader epochs go up. Produce is then
+    /// answered with NOT_LEADER_OR_FOLLOWER, anything else is handled.
+    MoveLeaders,
+    /// The broker crashes before it is handled, and is back after this long, at the same address. All connections
+    /// end. Logs, offsets, groups and transactions are still there, as if they were on disk; leader epochs go up.
+    Restart(Duration),
+}
+
+/// Restarts that are asked for; what is asked meanwhile is part of the same one.
+#[derive(Debug, Default)]
+pub(crate) struct Restarts {
+    wanted: Mutex<Option<Duration>>,
+    told: Notify,
+}
+
+impl Restarts {
+    pub(crate) fn want(&self, down: Duration) {
+        *self.lock() = Some(down);
+        self.told.notify_one();
+    }
+
+    /// Resolves when a restart is wanted, with the time that the broker stays down.
+    pub(crate) async fn next(&self) -> Duration {
+        loop {
+            if let Some(down) = self.lock().take() {
+                return down;
+            }
+            self.told.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A fault for the next `times` requests of one API, after `skip` that pass.

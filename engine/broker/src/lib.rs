@@ -45,5 +45,5 @@ mod transaction_coordinator;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, FsyncPolicy};
-pub use fault::{Fault, FaultAction};
+pub use fault::{Fault, FaultAction, FaultTextError};
 pub use start_error::StartError;

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::config::{BrokerConfig, FsyncPolicy};
 use crate::coordinator::Coordinator;
-use crate::fault::Faults;
+use crate::fault::{Faults, Restarts};
 use crate::journal::Journal;
 use crate::journal::fact::Fact;
 use crate::log::Log;
@@ -50,7 +50,11 @@ pub(crate) struct Node {
     pub(crate) transactions: TransactionCoordinator,
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
+    pub(crate) restarts: Restarts,
+    /// Of every partition when the broker started.
     leader_epoch: i32,
+    /// The largest of any partition.
+    leader_epoch_max: Mutex<i32>,
     next_producer_id: AtomicI64,
     producer_ids_below: Mutex<i64>,
     /// Of all partitions.
@@ -75,7 +79,9 @@ impl Node {
             transactions: TransactionCoordinator::new(config.transactional_ids_max),
             journal: Journal::none(),
             faults: Faults::default(),
+            restarts: Restarts::default(),
             leader_epoch: 0,
+            leader_epoch_max: Mutex::new(0),
             next_producer_id: AtomicI64::new(0),
             producer_ids_below: Mutex::new(0),
             total_bytes: Arc::default(),
@@ -260,6 +266,27 @@ impl Node {
             partition: partition.index,
             offset,
         }])
+    }
+
+    /// A partition's leader moves, to this broker as ever: its next term begins, and none after a restart is lower.
+    pub(crate) fn move_leader(&self, partition: &Partition) -> i32 {
+        let leader_epoch = partition.move_leader();
+        let mut max = self.leader_epoch_max.lock().unwrap_or_else(PoisonError::into_inner);
+        if leader_epoch > *max {
+            *max = leader_epoch;
+            if let Err(error) = self.journal.record(&[Fact::Starts(leader_epoch + 1)]) {
+                error!(%error, "A leader epoch was not recorded.");
+            }
+        }
+        leader_epoch
+    }
+
+    pub(crate) fn move_all_leaders(&self) {
+        for topic in self.topics.all() {
+            for partition in topic.partitions() {
+                self.move_leader(&partition);
+            }
+        }
     }
 
     /// A producer id that nobody has had before.

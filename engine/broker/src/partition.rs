@@ -4,7 +4,7 @@
 //! released.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_wire::error_code::ErrorCode;
@@ -18,8 +18,9 @@ use crate::log::producer_state::{SequenceCheck, SequenceError};
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) index: i32,
-    /// The term of its leader, which is always this broker: how often the broker was started before.
-    pub(crate) leader_epoch: i32,
+    /// The term of its leader, which is always this broker. Changed under the log's lock, so that batches have terms
+    /// that never go back.
+    leader_epoch: AtomicI32,
     log: Mutex<Log>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     /// The log's bytes, to be read without its lock.
@@ -53,7 +54,7 @@ impl Partition {
         let bytes = AtomicU64::new(log.bytes());
         Self {
             index,
-            leader_epoch,
+            leader_epoch: AtomicI32::new(leader_epoch),
             log: Mutex::new(log),
             waiting: Mutex::default(),
             bytes,
@@ -89,7 +90,7 @@ impl Partition {
                 }
                 _ => {}
             }
-            let base_offset = log.append(batch, self.leader_epoch, sync)?;
+            let base_offset = log.append(batch, self.leader_epoch(), sync)?;
             Ok(Appended {
                 base_offset,
                 log_start_offset,
@@ -103,12 +104,24 @@ impl Partition {
 
     /// Compares what a client knows about the leader with what is; -1 asks for no comparison (KIP-320).
     pub(crate) fn check_leader_epoch(&self, known: i32) -> Result<(), ErrorCode> {
+        let present = self.leader_epoch();
         match known {
             -1 => Ok(()),
-            known if known < self.leader_epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
-            known if known > self.leader_epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+            known if known < present => Err(ErrorCode::FENCED_LEADER_EPOCH),
+            known if known > present => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.leader_epoch.load(Ordering::Relaxed)
+    }
+
+    /// The next term begins; fetches that wait in the old one are answered.
+    pub(crate) fn move_leader(&self) -> i32 {
+        let next = self.change(|_| self.leader_epoch.fetch_add(1, Ordering::Relaxed) + 1);
+        self.wake_waiting();
+        next
     }
 
     /// Looks into the log.

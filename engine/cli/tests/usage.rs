@@ -39,7 +39,14 @@ fn every_command_documents_its_flags_and_the_ones_of_all() {
         ),
         (
             &["broker"],
-            &["--listen", "--data", "--advertise", "--partitions", "--no-auto-create"],
+            &[
+                "--listen",
+                "--data",
+                "--advertise",
+                "--partitions",
+                "--no-auto-create",
+                "--fault",
+            ],
         ),
     ] {
         let help = engine(&[command, &["--help"]].concat()).success();
@@ -57,6 +64,10 @@ fn wrong_usage_exits_with_2_and_says_what_was_meant() {
     for (arguments, message) in [
         (&["consum", "t"][..], "consume"),
         (&["consume"], "<TOPIC>"),
+        (
+            &["broker", "--fault", "Banana:silence"],
+            "'Banana' is no API of this broker",
+        ),
         (&["consume", "t", "--form", "end"], "--from"),
         (&["consume", "t", "--from", "yesterday"], "expected `beginning`"),
         (&["consume", "t", "-X", "linger"], "expected KEY=VALUE"),

@@ -15,6 +15,7 @@ use engine_wire::messages::FetchRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::api::Meets;
 use crate::api::fetch::response::ResponseWriter;
 use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted, WantedPartition};
 use crate::exchange::Asker;
@@ -45,11 +46,12 @@ pub(super) async fn handle(
     asker: Asker<'_>,
     correlation_id: i32,
     request: FetchRequest,
-    fault: Option<ErrorCode>,
+    meets: Meets,
 ) -> Vec<Bytes> {
-    let mut response = ResponseWriter::new(asker.version, correlation_id);
+    let mut response = ResponseWriter::new(asker.version, correlation_id, meets.corrupts_crc);
+    let throttle_ms = meets.throttle_ms();
     if request.session_id != 0 || request.session_epoch > 0 {
-        response.put_top(ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0);
+        response.put_top(throttle_ms, ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0);
         return response.finish();
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -61,10 +63,10 @@ pub(super) async fn handle(
         bytes_max,
         is_read_committed: request.isolation_level == READ_COMMITTED,
     };
-    let wanted = resolve(node, asker, request, fault);
+    let wanted = resolve(node, asker, request, meets.error);
     let found = wait_for_bytes(&wanted, bounds, wait).await;
 
-    response.put_top(ErrorCode::NONE, wanted.len());
+    response.put_top(throttle_ms, ErrorCode::NONE, wanted.len());
     for (topic, fetched) in wanted.iter().zip(found.topics) {
         response.put_topic(topic);
         for (partition, fetched) in topic.partitions.iter().zip(fetched) {

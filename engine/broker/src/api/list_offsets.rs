@@ -121,7 +121,7 @@ fn find(topic: &Topic, wanted: &ListOffsetsPartition, is_read_committed: bool) -
         true => nothing,
         false => found,
     };
-    Ok((found, partition.leader_epoch))
+    Ok((found, partition.leader_epoch()))
 }
 
 fn slice(entry: &crate::log::Entry) -> LogSlice {

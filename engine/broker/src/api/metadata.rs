@@ -81,7 +81,7 @@ fn describe(node: &Node, topic: &Topic) -> MetadataResponseTopic {
         MetadataResponsePartition::default()
             .with_partition_index(partition.index)
             .with_leader_id(this)
-            .with_leader_epoch(partition.leader_epoch)
+            .with_leader_epoch(partition.leader_epoch())
             .with_replica_nodes(vec![this])
             .with_isr_nodes(vec![this])
     };

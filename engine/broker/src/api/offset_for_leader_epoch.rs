@@ -41,6 +41,6 @@ fn find(node: &Node, topic: &str, wanted: &OffsetForLeaderPartition) -> Result<(
         .partition(wanted.partition)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     partition.check_leader_epoch(wanted.current_leader_epoch)?;
-    let end = partition.look(|log| log.end_offset_of_epoch(wanted.leader_epoch, partition.leader_epoch));
+    let end = partition.look(|log| log.end_offset_of_epoch(wanted.leader_epoch, partition.leader_epoch()));
     Ok(end.unwrap_or((-1, -1)))
 }

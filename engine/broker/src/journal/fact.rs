@@ -17,7 +17,7 @@ use crate::transaction::Transaction;
 pub(crate) enum Fact {
     /// The cluster's id, drawn once.
     ClusterId(String),
-    /// How often this data directory was started: the leader epoch of the next start.
+    /// The leader epoch of the next start: how often this data directory was started, and more where leaders moved.
     Starts(i32),
     /// Producer ids below this one may have been handed out.
     ProducerIdsBelow(i64),

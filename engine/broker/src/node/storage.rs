@@ -36,7 +36,10 @@ impl Node {
         for fact in facts {
             match fact {
                 Fact::ClusterId(id) => self.cluster_id = id,
-                Fact::Starts(starts) => self.leader_epoch = starts,
+                Fact::Starts(starts) => {
+                    self.leader_epoch = starts;
+                    self.leader_epoch_max = Mutex::new(starts);
+                }
                 Fact::ProducerIdsBelow(below) => {
                     self.next_producer_id = AtomicI64::new(below);
                     self.producer_ids_below = Mutex::new(below);

@@ -116,17 +116,17 @@ async fn a_silent_member_is_expired_and_only_then() {
     let broker = start_with(config).await;
     let mut client = RawClient::connect(&broker).await;
     let id = new_id(&mut client).await;
-    let joined = client.ask(9, &join(&id).with_session_timeout_ms(150)).await;
+    let joined = client.ask(9, &join(&id).with_session_timeout_ms(600)).await;
     client.ask(5, &sync(&joined, &[(&id, "all")])).await;
     for _ in 0..5 {
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         assert_eq!(
             client.ask(4, &heartbeat(&joined)).await.error_code,
             0,
             "it is not silent"
         );
     }
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(900)).await;
     let beat = client.ask(4, &heartbeat(&joined)).await;
     assert_eq!(ErrorCode::from(beat.error_code), ErrorCode::UNKNOWN_MEMBER_ID);
 }

@@ -156,12 +156,17 @@ impl TransactionalProducer {
     }
 
     pub(crate) async fn ask_end(&mut self, is_committed: bool) -> EndTxnResponse {
+        self.try_end(is_committed).await.expect("an answer")
+    }
+
+    /// `None` if the broker closed the connection.
+    pub(crate) async fn try_end(&mut self, is_committed: bool) -> Option<EndTxnResponse> {
         let end = EndTxnRequest::default()
             .with_transactional_id(self.id())
             .with_producer_id(ProducerId(self.producer_id))
             .with_producer_epoch(self.producer_epoch)
             .with_committed(is_committed);
-        self.client.ask(self.protocol.end, &end).await
+        self.client.try_ask(self.protocol.end, &end).await
     }
 
     fn id(&self) -> TransactionalId {

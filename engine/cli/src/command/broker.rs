@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use engine_broker::{Broker, BrokerConfig};
+use engine_broker::{Broker, BrokerConfig, Fault};
 
 use crate::{global_options::GlobalOptions, logging::notice, output, signal::StopSignal};
 
@@ -33,7 +33,27 @@ pub(crate) struct BrokerArguments {
     /// Do not create topics on first use
     #[arg(long)]
     no_auto_create: bool,
+
+    /// Misbehave on purpose, to try a client: API:ACTION[=VALUE][,skip=N][,times=N], more than once if wanted
+    #[arg(long, value_name = "FAULT", long_help = FAULT_HELP)]
+    fault: Vec<Fault>,
 }
+
+const FAULT_HELP: &str = "\
+Misbehave on purpose, to try a client: API:ACTION[=VALUE][,skip=N][,times=N], more than once if wanted.
+
+The next request of the API (or N of them, after N that pass) meets the action:
+  error=CODE             it is answered with this error, such as NOT_LEADER_OR_FOLLOWER
+  delay=TIME             it is handled after this long, such as 500ms or 2s
+  throttle=TIME          its answer asks the client to wait, and the connection is not read as long
+  silence                it is handled and never answered
+  disconnect             the connection is closed before it is handled
+  apply-then-disconnect  it is handled, then the connection is closed without an answer
+  corrupt-crc            Fetch: the first batch of the answer has a wrong checksum
+  move-leaders           all leader epochs go up; Produce is answered with NOT_LEADER_OR_FOLLOWER
+  restart=TIME           the broker is gone before it is handled, and back after this long
+
+Examples: --fault Produce:error=NOT_LEADER_OR_FOLLOWER,times=3 --fault EndTxn:apply-then-disconnect,skip=1";
 
 /// An address, or a name of this machine such as `localhost`.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -60,6 +80,7 @@ pub(crate) async fn run(arguments: BrokerArguments, global: &GlobalOptions) -> a
         ..BrokerConfig::default()
     })
     .await?;
+    arguments.fault.iter().for_each(|fault| broker.inject(*fault));
     let address = broker.address();
     let object = serde_json::json!({ "address": address.to_string() });
     output::print(&object, global.json, || address.to_string())?;

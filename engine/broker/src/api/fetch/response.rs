@@ -14,6 +14,10 @@ use crate::log::transactions::AbortedTransaction;
 /// piece of their own in the vectored write.
 const COPIED_BYTES_MAX: usize = 2_048;
 
+/// Where a batch has its checksum, and how much of it is kept apart from the rest in memory.
+const CRC_AT: usize = 17;
+const HEAD_BYTES: usize = 16;
+
 /// First flexible version.
 const FLEXIBLE: i16 = 12;
 
@@ -22,16 +26,19 @@ pub(super) struct ResponseWriter {
     version: i16,
     pieces: Vec<Bytes>,
     open: BytesMut,
+    /// The next batch gets a wrong checksum: a fault that was asked for.
+    corrupts_crc: bool,
 }
 
 impl ResponseWriter {
-    pub(super) fn new(version: i16, correlation_id: i32) -> Self {
+    pub(super) fn new(version: i16, correlation_id: i32, corrupts_crc: bool) -> Self {
         let mut open = BytesMut::with_capacity(512);
         open.put_i32(correlation_id);
         let mut writer = Self {
             version,
             pieces: vec![Bytes::new()],
             open,
+            corrupts_crc,
         };
         writer.put_tags(); // Of the response header.
         writer
@@ -41,8 +48,8 @@ impl ResponseWriter {
         self.version >= FLEXIBLE
     }
 
-    pub(super) fn put_top(&mut self, error: ErrorCode, topics: usize) {
-        self.open.put_i32(0); // Throttle time.
+    pub(super) fn put_top(&mut self, throttle_ms: i32, error: ErrorCode, topics: usize) {
+        self.open.put_i32(throttle_ms);
         if self.version >= 7 {
             self.open.put_i16(error.code());
             self.open.put_i32(0); // Session id.
@@ -93,7 +100,10 @@ impl ResponseWriter {
             self.open.put_i32(-1); // Preferred read replica.
         }
         self.put_length(size);
-        for Run { head, bytes } in runs {
+        for Run { head, mut bytes } in runs {
+            if std::mem::take(&mut self.corrupts_crc) {
+                bytes = with_wrong_crc(&bytes, head.is_some());
+            }
             if let Some(head) = head {
                 self.open.put_slice(&head);
             }
@@ -154,4 +164,12 @@ impl ResponseWriter {
         self.pieces[0] = Bytes::copy_from_slice(&size.to_be_bytes());
         self.pieces
     }
+}
+
+/// The same with a bit of the first batch's checksum flipped.
+fn with_wrong_crc(bytes: &[u8], is_without_head: bool) -> Bytes {
+    let at = if is_without_head { CRC_AT - HEAD_BYTES } else { CRC_AT };
+    let mut wrong = BytesMut::from(bytes);
+    wrong[at] ^= 1;
+    wrong.freeze()
 }

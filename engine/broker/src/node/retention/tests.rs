@@ -191,7 +191,7 @@ fn retention_bytes_cut_the_oldest_but_never_the_newest() {
 #[test]
 fn compaction_tells_transactions_apart() {
     let node = node_with(("cleanup.policy", "compact"));
-    let large = || vec![noise(1), noise(2)].concat();
+    let large = || [noise(1), noise(2)].concat();
     append(&node, 1, &[("a", b"overwritten in a transaction")]);
     append(&node, 1, &[("b", b"overwritten by nothing that counts")]);
     append_in_transaction(&node, 0, "a", b"committed");
