@@ -2,8 +2,10 @@
 
 mod batching;
 mod bench;
+mod coordinator;
 mod endings;
 mod partition_log;
 mod sequences;
 mod simulation;
+mod transaction_simulation;
 mod transactions;
