@@ -13,6 +13,24 @@ use crate::{CommittedOffset, TopicPartition};
 
 /// Needs `transactional.id`. One task drives the transactions of a producer; any number may send within them.
 ///
+/// ```no_run
+/// # async fn example(
+/// #     producer: engine_client::Producer, consumer: engine_client::Consumer, record: engine_client::ProduceRecord<'_>,
+/// #     offsets: &[(engine_client::TopicPartition, engine_client::CommittedOffset)],
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use engine_client::TransactionError;
+///
+/// producer.init_transactions().await?; // Once.
+/// producer.begin_transaction()?;
+/// producer.send(record).await?;
+/// producer.send_offsets_to_transaction(offsets, &consumer.group_metadata()?).await?;
+/// match producer.commit_transaction().await {
+///     Err(TransactionError::MustAbort { .. }) => producer.abort_transaction().await?, // Then read again from the committed offsets.
+///     outcome => outcome?,
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// Every operation waits at most `max.block.ms` and then fails with [`TransactionError::TimedOut`]; what it asked for goes on,
 /// and calling it again waits on. The same holds for a future that is dropped.
 ///

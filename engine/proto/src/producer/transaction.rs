@@ -48,7 +48,12 @@ impl<T: Clone> ProducerMachine<T> {
 
     /// Opens a transaction; the brokers hear of it with the first record or offset.
     pub fn begin_transaction(&mut self) -> Result<(), TransactionError> {
-        self.transaction_mut("begin_transaction")?.begin()
+        let operation = "begin_transaction";
+        if self.is_closed {
+            let state = "the producer is closed";
+            return Err(TransactionError::State { operation, state });
+        }
+        self.transaction_mut(operation)?.begin()
     }
 
     /// Starts to end the open transaction and gives its number for [`ProducerMachine::poll_ended`]. A commit first waits

@@ -316,6 +316,25 @@ fn a_closed_producer_aborts_its_transaction_and_gives_up_in_the_end() {
 }
 
 #[test]
+fn a_closed_producer_finishes_its_commit_and_begins_nothing() {
+    let (mut bench, mut epoch) = transactional(2, options());
+    bench.machine.begin_transaction().unwrap();
+    bench.append(0, 0).unwrap();
+    let number = bench.machine.end_transaction(TransactionEnd::Commit).unwrap();
+    bench.machine.close();
+    let plan = bench.request().expect("it is still sent");
+    bench.deliver(&plan);
+    coordinate(&mut bench, 2, &mut epoch);
+    assert_eq!(bench.machine.poll_ended(number, TransactionEnd::Commit), Some(Ok(())));
+    assert!(bench.machine.is_done());
+    let refused = bench.machine.begin_transaction().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "begin_transaction is not possible now: the producer is closed"
+    );
+}
+
+#[test]
 fn without_a_transactional_id_there_are_no_transactions() {
     let mut bench = Bench::new(options(), 1);
     let refused = bench.machine.begin_transaction().unwrap_err();

@@ -218,10 +218,12 @@ impl Transaction {
         }
     }
 
-    /// Aborts what is open because the producer closes.
+    /// The producer closes: what is open is aborted, and nothing begins.
     pub(crate) fn close(&mut self) {
-        if matches!(self.state, State::InTransaction | State::AbortableError { .. }) {
-            self.abort();
+        match self.state {
+            State::InTransaction | State::AbortableError { .. } => self.abort(),
+            State::Uninitialized | State::Initializing => self.give_up(&"it was closed".into()),
+            State::Ready | State::Committing | State::Aborting | State::Fatal(_) => {}
         }
     }
 

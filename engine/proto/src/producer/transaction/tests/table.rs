@@ -83,8 +83,8 @@ fn every_event_in_every_state_leads_where_the_diagram_says() {
                 true
             },
             [
-                "uninitialized",
-                "initializing",
+                "fatal",
+                "fatal",
                 "ready",
                 "aborting",
                 "committing",
