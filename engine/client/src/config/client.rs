@@ -68,10 +68,12 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
-    /// Defaults with one bootstrap server.
-    pub fn new(bootstrap_server: impl Into<String>) -> Self {
+    /// Defaults with one bootstrap server, or with several that commas separate.
+    pub fn new(bootstrap_servers: impl Into<String>) -> Self {
+        let bootstrap_servers = bootstrap_servers.into();
+        let servers = bootstrap_servers.split(',').map(|server| server.trim().to_owned());
         Self {
-            bootstrap_servers: vec![bootstrap_server.into()],
+            bootstrap_servers: servers.collect(),
             ..Self::default()
         }
     }

@@ -153,3 +153,9 @@ fn the_defaults_do_not_contradict_each_other() {
     assert_eq!(ProducerConfig::new("localhost:9092").validate(), []);
     assert_eq!(ConsumerConfig::new("localhost:9092").validate(), []);
 }
+
+#[test]
+fn several_bootstrap_servers_are_several_also_without_properties() {
+    let config = crate::ClientConfig::new("one:9092, two:9093");
+    assert_eq!(config.bootstrap_servers, ["one:9092", "two:9093"]);
+}
