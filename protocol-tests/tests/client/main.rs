@@ -12,6 +12,7 @@ mod fetch_sessions;
 mod fetching;
 mod groups;
 mod producing;
+mod replicas;
 mod scene;
 mod transactional_faults;
 mod transactional_producer;

@@ -102,9 +102,17 @@ impl Scene {
 
     /// `count` numbers as values, from `first`, round-robin over the partitions.
     pub(crate) async fn produce(&self, partitions: i32, first: u32, count: u32) {
-        let producer = Producer::connect(ProducerConfig::new(&self.bootstrap))
+        self.write(&self.producer().await, partitions, first, count).await;
+    }
+
+    pub(crate) async fn producer(&self) -> Producer {
+        Producer::connect(ProducerConfig::new(&self.bootstrap))
             .await
-            .expect("connects");
+            .expect("connects")
+    }
+
+    /// As [`Scene::produce`], by a producer that is connected already.
+    pub(crate) async fn write(&self, producer: &Producer, partitions: i32, first: u32, count: u32) {
         for number in first..first + count {
             let value = number.to_string();
             let record = ProduceRecord {

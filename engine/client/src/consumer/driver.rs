@@ -7,9 +7,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use engine_proto::connection::ApiRange;
 use engine_proto::{
-    cluster::ClusterMetadata,
+    TopicPartition,
+    cluster::{ClusterMetadata, Leader},
+    connection::ApiRange,
     fetch::{
         lookup::{Found, Lookup, Question},
         partition::PartitionLeader,
@@ -71,7 +72,7 @@ pub(super) async fn run(shared: Arc<Shared>, cluster: Cluster) {
         };
         tokio::select! {
             Some(outcome) = requests.join_next() => match outcome {
-                Ok(outcome) => handle(&shared, outcome),
+                Ok(outcome) => handle(&shared, &cluster, outcome),
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => break,
             },
@@ -135,8 +136,9 @@ fn start_requests(
     [wake_at, state.fetcher.poll_timeout()].into_iter().flatten().min()
 }
 
-fn handle(shared: &Shared, outcome: Outcome) {
+fn handle(shared: &Shared, cluster: &Cluster, outcome: Outcome) {
     let now = now();
+    let mut hints = Vec::new();
     let mut state = shared.lock();
     match outcome {
         Outcome::Group(outcome) => handle_group(&mut state, now, outcome),
@@ -157,6 +159,7 @@ fn handle(shared: &Shared, outcome: Outcome) {
                     state.count_error(ErrorCode::from(partition.error_code).name());
                 }
             }
+            hints = leader_hints(&plan, version, &response);
             state.fetcher.handle_fetch(now, &plan, version, response);
         }
         Outcome::Fetched {
@@ -172,6 +175,26 @@ fn handle(shared: &Shared, outcome: Outcome) {
             state.fetcher.handle_fetch_failed(now, &plan);
         }
     }
+    drop(state);
+    for (tp, leader) in hints {
+        cluster.apply_leader(&tp.topic, tp.partition, leader);
+    }
+}
+
+/// Newer leaders that brokers name beside a refusal (KIP-951): no need to wait for metadata.
+fn leader_hints(plan: &FetchPlan, version: i16, response: &FetchResponse) -> Vec<(TopicPartition, Leader)> {
+    let mut hints = Vec::new();
+    for topic in &response.responses {
+        for partition in topic.partitions.iter().filter(|p| p.current_leader.leader_id.0 >= 0) {
+            let planned = plan.partition(version, &topic.topic, topic.topic_id, partition.partition_index);
+            let leader = Leader {
+                node_id: partition.current_leader.leader_id.0,
+                leader_epoch: partition.current_leader.leader_epoch,
+            };
+            hints.extend(planned.map(|planned| (planned.tp.clone(), leader)));
+        }
+    }
+    hints
 }
 
 fn handle_group(state: &mut State, now: Instant, outcome: GroupOutcome) {

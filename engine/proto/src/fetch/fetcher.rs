@@ -12,6 +12,7 @@
 //! Never here: sockets, decoding of records, CRCs (the decoder's, on its own thread).
 
 mod answers;
+mod leaders;
 mod lookups;
 
 use std::{
@@ -25,7 +26,7 @@ use fastrand::Rng;
 use crate::{
     backoff::BackoffPolicy,
     fetch::{
-        partition::{Fetched, PartitionLeader, PartitionState, Phase},
+        partition::{Fetched, PartitionState, Phase},
         plan::{FetchPlan, PlannedPartition},
         position::{FetchError, OffsetReset, Position, StartAt},
         session::FetchSession,
@@ -76,6 +77,10 @@ pub struct FetchStats {
     pub errors: u64,
     /// Fetches that failed as a whole.
     pub failed_fetches: u64,
+    /// Answers about a partition that a follower gave (KIP-392).
+    pub from_followers: u64,
+    /// Logs that were cut below a position (KIP-320).
+    pub truncations: u64,
     /// Fetch sessions that a broker evicted or mixed up; everything was said anew.
     pub lost_sessions: u64,
     /// Partitions that an answer left out because nothing had changed (KIP-227).
@@ -267,9 +272,8 @@ impl Fetcher {
         let mut nodes = HashSet::new();
         self.muted.retain(|_, until| *until > now);
         for (tp, state) in &mut self.partitions {
-            // A timer that ran out must not wake the caller again while something else holds the partition back.
-            state.retry_at = state.retry_at.filter(|retry_at| *retry_at > now);
-            let Some(node_id) = state.fetch_node(now) else {
+            state.pass_time(now);
+            let Some(node_id) = state.fetch_node() else {
                 let started = !matches!(state.phase, Phase::Assigned | Phase::Failed);
                 if started && state.may_ask(now) {
                     // Nobody leads: ask again, but not in a tight loop.
@@ -307,16 +311,19 @@ impl Fetcher {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let mut partitions = Vec::with_capacity(hungry.len());
+        let mut leader_only = false;
         for tp in hungry {
             let state = self.partitions.get_mut(&tp).expect("collected above");
             let Phase::Fetching { position } = state.phase else {
                 continue;
             };
             state.ticket = Some(ticket);
+            leader_only |= state.leader_only_until.is_some();
             partitions.push(PlannedPartition {
                 topic_id: state.leader.and_then(|leader| leader.topic_id),
                 offset: position.offset,
                 leader_epoch: state.leader.map_or(-1, |leader| leader.leader_epoch),
+                last_fetched_epoch: position.leader_epoch.unwrap_or(-1),
                 bytes_max: to_i32(self.config.partition_bytes_max.max(state.bytes_needed)),
                 tp,
             });
@@ -335,7 +342,7 @@ impl Fetcher {
             bytes_min: to_i32(self.config.fetch_bytes_min),
             wait_max_ms: to_i32(self.config.fetch_wait_max.as_millis().try_into().unwrap_or(usize::MAX)),
             isolation_level: i8::from(self.config.read_committed),
-            rack_id: self.config.rack_id.clone().unwrap_or_default(),
+            rack_id: self.config.rack_id.clone().filter(|_| !leader_only).unwrap_or_default(),
             partitions,
             session,
         })
@@ -349,28 +356,6 @@ impl Fetcher {
             .filter(|state| state.ticket.is_none() && !matches!(state.phase, Phase::Assigned | Phase::Failed));
         let retries = waiting.filter_map(|state| state.retry_at);
         retries.chain(self.muted.values().copied()).min()
-    }
-
-    /// New metadata: `leader_of` says who leads a partition now, or `None` if nothing is known.
-    pub fn handle_leaders(&mut self, leader_of: impl Fn(&TopicPartition) -> Option<PartitionLeader>) {
-        for (tp, state) in &mut self.partitions {
-            let Some(heard) = leader_of(tp) else { continue };
-            let recreated = state.handle_leader(heard);
-            if !recreated || matches!(state.phase, Phase::Assigned | Phase::Failed) {
-                continue;
-            }
-            let offset = state.handed_out.map_or(-1, |position| position.offset);
-            self.queued_bytes -= state.queued_bytes;
-            state.forget_log();
-            self.ready.retain(|ready| ready != tp);
-            // All of the new topic is newer than what was read, so also `latest` begins at its start.
-            let policy = match self.config.offset_reset {
-                OffsetReset::Latest => OffsetReset::Earliest,
-                policy => policy,
-            };
-            let error = FetchError::TopicRecreated { tp: tp.clone(), offset };
-            self.errors.extend(state.reset(policy, error));
-        }
     }
 }
 

@@ -12,7 +12,10 @@
 //! leader, a revocation, the start of a validation) forgets the ticket, so that the answer finds
 //! nobody: it can neither duplicate nor skip records.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use engine_wire::record_batch::RawBatch;
 use uuid::Uuid;
@@ -93,7 +96,10 @@ pub(crate) struct PartitionState {
     pub(crate) failures: u32,
     pub(crate) paused: bool,
     pub(crate) leader: Option<PartitionLeader>,
+    /// The follower to read from, and until when (KIP-392).
     pub(crate) read_replica: Option<(i32, Instant)>,
+    /// A follower failed: the leader must not send us back to it before this.
+    pub(crate) leader_only_until: Option<Instant>,
     /// A batch that is larger than the configured share needs at least this.
     pub(crate) bytes_needed: usize,
     /// The fetch that last brought something: who waits longest comes first.
@@ -117,6 +123,7 @@ impl PartitionState {
             paused: false,
             leader: None,
             read_replica: None,
+            leader_only_until: None,
             bytes_needed: 0,
             served: 0,
             queue: VecDeque::new(),
@@ -230,11 +237,29 @@ impl PartitionState {
         None
     }
 
+    /// Lets the time of follower and backoff run out. A timer that ran out must not wake the caller again while
+    /// something else holds the partition back.
+    pub(crate) fn pass_time(&mut self, now: Instant) {
+        self.retry_at = self.retry_at.filter(|retry_at| *retry_at > now);
+        self.read_replica = self.read_replica.filter(|(_, until)| *until > now);
+        self.leader_only_until = self.leader_only_until.filter(|until| *until > now);
+    }
+
+    /// Goes back to the leader after a failure. True if it was a follower that failed: then, for a while, the leader
+    /// is not told where we are, or it would send us there again although only we cannot reach it.
+    pub(crate) fn leave_follower(&mut self, now: Instant) -> bool {
+        let left = self.read_replica.take().is_some();
+        if left {
+            self.leader_only_until = Some(now + FOLLOWER_REST);
+        }
+        left
+    }
+
     /// The broker to fetch from.
-    pub(crate) fn fetch_node(&self, now: Instant) -> Option<i32> {
+    pub(crate) fn fetch_node(&self) -> Option<i32> {
         match self.read_replica {
-            Some((node_id, until)) if until > now => Some(node_id),
-            _ => self.leader?.node_id,
+            Some((node_id, _)) => Some(node_id),
+            None => self.leader?.node_id,
         }
     }
 
@@ -242,3 +267,6 @@ impl PartitionState {
         self.ticket.is_none() && self.retry_at.is_none_or(|retry_at| retry_at <= now)
     }
 }
+
+/// How long the leader serves a partition itself after a follower failed.
+const FOLLOWER_REST: Duration = Duration::from_secs(10);

@@ -19,6 +19,9 @@ pub const FIRST_BY_TOPIC_ID: i16 = 13;
 /// From this version on there are fetch sessions (KIP-227).
 pub const FIRST_IN_SESSION: i16 = 7;
 
+/// From this version on the leader compares the epoch of the last record that was fetched.
+pub const FIRST_DIVERGING: i16 = 12;
+
 /// What one Fetch request asks of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchPlan {
@@ -54,6 +57,9 @@ pub struct PlannedPartition {
     /// The epoch of the leader as we know it, -1 if we do not. Fences us from old leaders and
     /// old leaders from us.
     pub leader_epoch: i32,
+    /// The epoch of the record before `offset`, -1 if we do not know: a leader whose log has another one there says
+    /// so (KIP-320, KIP-595).
+    pub last_fetched_epoch: i32,
     /// Bound on this partition's share.
     pub bytes_max: i32,
 }
@@ -98,6 +104,9 @@ impl FetchPlan {
             if version >= 9 {
                 partition = partition.with_current_leader_epoch(planned.leader_epoch);
             }
+            if version >= FIRST_DIVERGING {
+                partition = partition.with_last_fetched_epoch(planned.last_fetched_epoch);
+            }
             topics[place].partitions.push(partition);
         }
         let request = FetchRequest::default()
@@ -139,6 +148,17 @@ impl FetchPlan {
             }
             _ => Box::new(self.partitions.iter()),
         }
+    }
+
+    /// The planned partition that an answer talks about.
+    pub fn partition(
+        &self,
+        version: i16,
+        topic: &TopicName,
+        topic_id: Uuid,
+        partition: i32,
+    ) -> Option<&PlannedPartition> {
+        self.find(version, topic, topic_id, partition, &mut 0)
     }
 
     /// The planned partition that an answer talks about. `place` is where to look first, 0 to begin
@@ -208,6 +228,7 @@ mod tests {
             topic_id,
             offset: 5,
             leader_epoch: 3,
+            last_fetched_epoch: 2,
             bytes_max: 1000,
         };
         FetchPlan {

@@ -33,7 +33,7 @@ impl Fetcher {
         for planned in &plan.partitions {
             if let Some(state) = waiting_for(&mut self.partitions, planned, plan) {
                 state.ticket = None;
-                state.read_replica = None;
+                state.leave_follower(now);
                 back_off(state, now, &self.config.backoff, &mut self.rng);
             }
         }
@@ -147,6 +147,13 @@ impl Fetcher {
             self.stats.errors += 1;
             return self.handle_partition_error(now, planned, code);
         }
+        let diverging = Position {
+            offset: data.diverging_epoch.end_offset,
+            leader_epoch: Some(data.diverging_epoch.epoch).filter(|epoch| *epoch >= 0),
+        };
+        if diverging.offset >= 0 && diverging.leader_epoch.is_some() {
+            return self.handle_diverging(now, tp, position, diverging);
+        }
         state.retry_at = None;
         state.end_offset = Some(match self.config.read_committed && data.last_stable_offset >= 0 {
             true => data.last_stable_offset,
@@ -154,6 +161,7 @@ impl Fetcher {
         });
         state.end_heard_at = Some(now);
         let preferred = data.preferred_read_replica.0;
+        self.stats.from_followers += u64::from(state.read_replica.is_some());
         if preferred >= 0 && self.config.rack_id.is_some() {
             state.read_replica = Some((preferred, now + self.config.read_replica_age_max));
         }
@@ -177,6 +185,20 @@ impl Fetcher {
             self.partitions.get_mut(tp).expect("looked up above").fail();
             self.errors.push_back(error);
         }
+    }
+
+    /// The log of the broker has another record before the position (KIP-320).
+    fn handle_diverging(&mut self, now: Instant, tp: &TopicPartition, position: Position, end: Position) {
+        self.metadata_wanted = true;
+        let state = self.partitions.get_mut(tp).expect("it waits for this answer");
+        if state.leave_follower(now) {
+            return; // A follower may be behind: ask the leader.
+        }
+        if end.offset >= position.offset && position.leader_epoch <= end.leader_epoch {
+            back_off(state, now, &self.config.backoff, &mut self.rng); // It contradicts itself.
+            return;
+        }
+        self.handle_epoch_end(tp, position, end);
     }
 
     /// The batches from `position` on. Control, aborted and empty batches move the position but
@@ -251,7 +273,7 @@ impl Fetcher {
     fn handle_partition_error(&mut self, now: Instant, planned: &PlannedPartition, code: ErrorCode) {
         let tp = planned.tp.clone();
         let state = self.partitions.get_mut(&tp).expect("it waits for this answer");
-        let was_follower = state.read_replica.take().is_some();
+        let was_follower = state.leave_follower(now);
         if code == ErrorCode::OFFSET_OUT_OF_RANGE && was_follower {
             return; // A follower may be behind: ask the leader.
         }

@@ -109,16 +109,7 @@ impl Fetcher {
                 None
             }
             (Found::EpochEnd(end), Phase::Validating { position }) => {
-                let unknown = end.offset < 0 || end.leader_epoch.is_none();
-                if !unknown && end.offset >= position.offset {
-                    state.enter(Phase::Fetching { position });
-                    None
-                } else {
-                    self.queued_bytes -= state.queued_bytes;
-                    state.clear_queue();
-                    self.ready.retain(|ready| *ready != tp);
-                    truncated(state, tp, position, (!unknown).then_some(end), self.config.offset_reset)
-                }
+                return self.handle_epoch_end(&tp, position, end);
             }
             (found, phase) => {
                 // The driver answers the question that was asked; anything else is asked again.
@@ -127,6 +118,29 @@ impl Fetcher {
                 None
             }
         };
+        self.errors.extend(error);
+    }
+
+    /// Where the leader says that the epoch of the position ended. Below the position the log was cut. An epoch that
+    /// the leader has no record of any more, although its log goes on beyond the position, was compacted away: the
+    /// epoch before it stands for it, as in the Java client.
+    pub(super) fn handle_epoch_end(&mut self, tp: &TopicPartition, position: Position, end: Position) {
+        let state = self.partitions.get_mut(tp).expect("its answer was waited for");
+        let is_known = end.offset >= 0 && end.leader_epoch.is_some();
+        if is_known && end.offset >= position.offset {
+            let position = Position {
+                leader_epoch: position.leader_epoch.min(end.leader_epoch),
+                ..position
+            };
+            state.enter(Phase::Fetching { position });
+            return;
+        }
+        self.queued_bytes -= state.queued_bytes;
+        state.clear_queue();
+        self.ready.retain(|ready| ready != tp);
+        let end = is_known.then_some(end);
+        let error = truncated(state, tp.clone(), position, end, self.config.offset_reset);
+        self.stats.truncations += 1;
         self.errors.extend(error);
     }
 }

@@ -2,6 +2,7 @@
 
 mod budget;
 mod filtering;
+mod followers;
 mod lateness;
 mod positions;
 mod refusals;
@@ -11,3 +12,4 @@ mod sessions;
 mod simulation;
 mod stored;
 mod throttle;
+mod truncation;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use engine_wire::error_code::ErrorCode;
 
-use super::scene::{Scene, VERSION, config, data, response};
+use super::scene::{Scene, VERSION, data, response};
 use super::stored::batch;
-use crate::fetch::fetcher::FetchConfig;
 use crate::fetch::position::FetchError;
 
 #[test]
@@ -72,25 +71,6 @@ fn an_omitted_partition_is_asked_again() {
         .handle_fetch(scene.now, &plan, VERSION, response(Vec::new()));
     scene.now += Duration::from_secs(2);
     assert_eq!(scene.plan().partitions[0].offset, 10);
-}
-
-#[test]
-fn a_follower_is_read_when_the_leader_says_so_and_left_on_errors() {
-    let mut scene = Scene::with(FetchConfig {
-        rack_id: Some("rack2".into()),
-        ..config()
-    });
-    let plan = scene.plan();
-    scene.answer(&plan, data(0, &[]).with_preferred_read_replica(2.into()));
-    assert_eq!(scene.fetcher.poll_fetch(scene.now).map(|plan| plan.node_id), Some(2));
-    let mut scene = Scene::with(FetchConfig {
-        rack_id: Some("rack2".into()),
-        ..config()
-    });
-    let plan = scene.plan();
-    scene.answer(&plan, data(0, &[]).with_preferred_read_replica(2.into()));
-    scene.refuse(ErrorCode::OFFSET_OUT_OF_RANGE);
-    assert_eq!(scene.plan().node_id, 1, "a follower may be behind: the leader decides");
 }
 
 #[test]
