@@ -153,6 +153,7 @@ async fn restart(node: &Node, address: SocketAddr, down: Duration) -> TcpListene
     info!(%address, ?down, "The broker is down, as was asked for.");
     tokio::time::sleep(down).await;
     node.move_all_leaders();
+    node.fetch_sessions.forget_all();
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {

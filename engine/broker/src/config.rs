@@ -44,6 +44,9 @@ pub struct BrokerConfig {
     pub frame_bytes_max: usize,
     /// Largest record batch, unless the topic sets `max.message.bytes`; larger is MESSAGE_TOO_LARGE.
     pub message_bytes_max: usize,
+    /// Most fetch sessions (`max.incremental.fetch.session.cache.slots`). One more takes the place of the one that was
+    /// used longest ago, whose client begins a new one; with 0 there are none, and clients go without.
+    pub fetch_sessions_max: usize,
     /// Most record bytes in one Fetch response, whatever the client asks for. One batch is always returned.
     pub fetch_bytes_max: usize,
     /// Most bytes a partition keeps, unless its topic sets `retention.bytes`. The oldest batches are dropped
@@ -108,6 +111,7 @@ impl Default for BrokerConfig {
             connection_idle_max: Duration::from_secs(10 * 60),
             frame_bytes_max: 100 << 20,
             message_bytes_max: (1 << 20) + 12,
+            fetch_sessions_max: 1_000,
             fetch_bytes_max: 55 << 20,
             retention_bytes_per_partition: None,
             retention_bytes_total: None,

@@ -30,6 +30,7 @@ mod coordinator;
 mod disk_wait;
 mod exchange;
 mod fault;
+mod fetch_session;
 mod group;
 mod journal;
 mod log;

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::config::{BrokerConfig, FsyncPolicy};
 use crate::coordinator::Coordinator;
 use crate::fault::{Faults, Restarts};
+use crate::fetch_session::FetchSessions;
 use crate::journal::Journal;
 use crate::journal::fact::Fact;
 use crate::log::Log;
@@ -51,6 +52,7 @@ pub(crate) struct Node {
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
     pub(crate) restarts: Restarts,
+    pub(crate) fetch_sessions: FetchSessions,
     /// Of every partition when the broker started.
     leader_epoch: i32,
     /// The largest of any partition.
@@ -80,6 +82,7 @@ impl Node {
             journal: Journal::none(),
             faults: Faults::default(),
             restarts: Restarts::default(),
+            fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
             leader_epoch: 0,
             leader_epoch_max: Mutex::new(0),
             next_producer_id: AtomicI64::new(0),

@@ -1,7 +1,6 @@
 //! Fetch: batches as they are kept, as soon as there are enough of them or the client has waited long enough.
 //!
-//! The answer is written by hand, so that batches go from the log to the socket without being copied. Fetch
-//! sessions (KIP-227) are not kept: every answer has session id 0, which tells a client to go without.
+//! The answer is written by hand, so that batches go from the log to the socket without being copied.
 
 mod response;
 mod wanted;
@@ -19,6 +18,7 @@ use crate::api::Meets;
 use crate::api::fetch::response::ResponseWriter;
 use crate::api::fetch::wanted::{Fetched, TOPIC_IDS, Wanted, WantedPartition};
 use crate::exchange::Asker;
+use crate::fetch_session::{Answered, SessionRequest, SessionUse, Told};
 use crate::log::read::LogSlice;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -45,15 +45,29 @@ pub(super) async fn handle(
     node: &Arc<Node>,
     asker: Asker<'_>,
     correlation_id: i32,
-    request: FetchRequest,
+    mut request: FetchRequest,
     meets: Meets,
 ) -> Vec<Bytes> {
     let mut response = ResponseWriter::new(asker.version, correlation_id, meets.corrupts_crc);
     let throttle_ms = meets.throttle_ms();
-    if request.session_id != 0 || request.session_epoch > 0 {
-        response.put_top(throttle_ms, ErrorCode::FETCH_SESSION_ID_NOT_FOUND, 0);
-        return response.finish();
-    }
+    let session = SessionRequest {
+        id: request.session_id,
+        // Before version 7 there are no sessions.
+        epoch: if asker.version >= 7 { request.session_epoch } else { -1 },
+        has_topic_ids: asker.version >= TOPIC_IDS,
+        topics: std::mem::take(&mut request.topics),
+        forgotten: std::mem::take(&mut request.forgotten_topics_data),
+    };
+    let using = match node.fetch_sessions.begin(session) {
+        Ok((using, topics)) => {
+            request.topics = topics;
+            using
+        }
+        Err(code) => {
+            response.put_top(throttle_ms, code, 0, 0);
+            return response.finish();
+        }
+    };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let bytes_max = usize::try_from(request.max_bytes)
         .unwrap_or(0)
@@ -66,15 +80,50 @@ pub(super) async fn handle(
     let wanted = resolve(node, asker, request, meets.error);
     let found = wait_for_bytes(&wanted, bounds, wait).await;
 
-    response.put_top(throttle_ms, ErrorCode::NONE, wanted.len());
+    put_found(node, &mut response, throttle_ms, using, &wanted, found);
+    response.finish()
+}
+
+/// Writes what was found, in a session only what is new.
+fn put_found(
+    node: &Node,
+    response: &mut ResponseWriter,
+    throttle_ms: i32,
+    using: SessionUse,
+    wanted: &[Wanted],
+    found: Found,
+) {
+    let answered = |fetched: &Fetched| Answered {
+        told: Told {
+            high_watermark: fetched.high_watermark,
+            last_stable_offset: fetched.last_stable_offset,
+            log_start_offset: fetched.log_start_offset,
+        },
+        has_records: fetched.batches.size() > 0,
+        has_failed: fetched.error != ErrorCode::NONE,
+    };
+    let answered: Vec<Answered> = found.topics.iter().flatten().map(answered).collect();
+    let mut included = node.fetch_sessions.end(using, &answered).into_iter();
+    let mut topics = Vec::with_capacity(wanted.len());
     for (topic, fetched) in wanted.iter().zip(found.topics) {
-        response.put_topic(topic);
-        for (partition, fetched) in topic.partitions.iter().zip(fetched) {
+        let partitions = topic.partitions.iter().zip(fetched);
+        let partitions: Vec<_> = partitions.filter(|_| included.next().unwrap_or(true)).collect();
+        if !partitions.is_empty() || using == SessionUse::None {
+            topics.push((topic, partitions));
+        }
+    }
+    let session_id = match using {
+        SessionUse::None => 0,
+        SessionUse::New { id } | SessionUse::Incremental { id, .. } => id,
+    };
+    response.put_top(throttle_ms, ErrorCode::NONE, session_id, topics.len());
+    for (topic, partitions) in topics {
+        response.put_topic(topic, partitions.len());
+        for (partition, fetched) in partitions {
             response.put_partition(partition.index, fetched);
         }
         response.put_tags();
     }
-    response.finish()
 }
 
 fn resolve(node: &Node, asker: Asker<'_>, request: FetchRequest, fault: Option<ErrorCode>) -> Vec<Wanted> {
@@ -96,13 +145,13 @@ fn resolve(node: &Node, asker: Asker<'_>, request: FetchRequest, fault: Option<E
                 let partition = topic
                     .partition(wanted.partition)
                     .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                partition.check_leader_epoch(wanted.current_leader_epoch)?;
                 Ok(partition)
             });
             WantedPartition {
                 index: wanted.partition,
                 offset: wanted.fetch_offset,
                 bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
+                leader_epoch: wanted.current_leader_epoch,
                 partition,
             }
         };
@@ -171,6 +220,10 @@ fn look_into(wanted: &WantedPartition, bytes_left: usize, first_always: bool, is
         Ok(partition) => partition,
         Err(code) => return nothing(*code, [-1; 3]),
     };
+    // At every look: the leader may move while a fetch waits.
+    if let Err(code) = partition.check_leader_epoch(wanted.leader_epoch) {
+        return nothing(code, [-1; 3]);
+    }
     partition.look(|log| {
         let (start, stable, end) = (log.log_start_offset(), log.last_stable_offset(), log.next_offset());
         if !(start..=end).contains(&wanted.offset) {

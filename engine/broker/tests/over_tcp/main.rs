@@ -3,6 +3,7 @@
 mod client;
 mod durability;
 mod faults;
+mod fetch_sessions;
 mod fetching;
 mod groups;
 mod hostile;

@@ -48,16 +48,17 @@ impl ResponseWriter {
         self.version >= FLEXIBLE
     }
 
-    pub(super) fn put_top(&mut self, throttle_ms: i32, error: ErrorCode, topics: usize) {
+    pub(super) fn put_top(&mut self, throttle_ms: i32, error: ErrorCode, session_id: i32, topics: usize) {
         self.open.put_i32(throttle_ms);
         if self.version >= 7 {
             self.open.put_i16(error.code());
-            self.open.put_i32(0); // Session id.
+            self.open.put_i32(session_id);
         }
         self.put_length(topics);
     }
 
-    pub(super) fn put_topic(&mut self, topic: &Wanted) {
+    /// A topic of which `partitions` partitions follow.
+    pub(super) fn put_topic(&mut self, topic: &Wanted, partitions: usize) {
         if self.version >= TOPIC_IDS {
             self.open.put_u128(topic.topic_id.as_u128());
         } else {
@@ -68,7 +69,7 @@ impl ResponseWriter {
             }
             self.open.put_slice(topic.name.as_bytes());
         }
-        self.put_length(topic.partitions.len());
+        self.put_length(partitions);
     }
 
     pub(super) fn put_partition(&mut self, index: i32, fetched: Fetched) {

@@ -23,6 +23,8 @@ pub(super) struct WantedPartition {
     pub(super) index: i32,
     pub(super) offset: i64,
     pub(super) bytes_max: usize,
+    /// What the client knows about the leader, or -1.
+    pub(super) leader_epoch: i32,
     pub(super) partition: Result<Arc<Partition>, ErrorCode>,
 }
 
