@@ -27,7 +27,8 @@ use crate::{
     backoff::BackoffPolicy,
     fetch::{
         partition::{Fetched, PartitionState, Phase},
-        plan::{FetchPlan, PlannedPartition},
+        plan::FetchPlan,
+        planned::PlannedPartition,
         position::{FetchError, OffsetReset, Position, StartAt},
         session::FetchSession,
     },

@@ -11,7 +11,10 @@ use engine_wire::messages::{
 };
 use uuid::Uuid;
 
-use crate::{fetch::session::SessionFetch, topic_partition::TopicPartition};
+use crate::{
+    fetch::{planned::PlannedPartition, session::SessionFetch},
+    topic_partition::TopicPartition,
+};
 
 /// From this version on, topics are named by their id only (KIP-516).
 pub const FIRST_BY_TOPIC_ID: i16 = 13;
@@ -43,32 +46,6 @@ pub struct FetchPlan {
     pub partitions: Vec<PlannedPartition>,
     /// Which of them the request must name.
     pub session: SessionFetch,
-}
-
-/// One partition of a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedPartition {
-    /// Which.
-    pub tp: TopicPartition,
-    /// Its topic's id, where brokers give one.
-    pub topic_id: Option<Uuid>,
-    /// The next offset.
-    pub offset: i64,
-    /// The epoch of the leader as we know it, -1 if we do not. Fences us from old leaders and
-    /// old leaders from us.
-    pub leader_epoch: i32,
-    /// The epoch of the record before `offset`, -1 if we do not know: a leader whose log has another one there says
-    /// so (KIP-320, KIP-595).
-    pub last_fetched_epoch: i32,
-    /// Bound on this partition's share.
-    pub bytes_max: i32,
-}
-
-impl PlannedPartition {
-    /// Whether its topic can go by an id: a zero id must never be sent.
-    pub(crate) fn has_topic_id(&self) -> bool {
-        self.topic_id.is_some_and(|id| !id.is_nil())
-    }
 }
 
 impl FetchPlan {

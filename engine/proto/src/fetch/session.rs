@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use engine_wire::error_code::ErrorCode;
 use uuid::Uuid;
 
-use crate::{fetch::plan::PlannedPartition, topic_partition::TopicPartition};
+use crate::{fetch::planned::PlannedPartition, topic_partition::TopicPartition};
 
 /// What a fetch says of its session.
 #[derive(Clone, Debug, PartialEq, Eq)]

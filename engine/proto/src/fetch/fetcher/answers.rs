@@ -16,7 +16,8 @@ use crate::{
     fetch::{
         aborted::AbortedFilter,
         partition::{Fetched, PartitionState, Phase},
-        plan::{FetchPlan, PlannedPartition},
+        plan::FetchPlan,
+        planned::PlannedPartition,
         position::{FetchError, Position},
         session::{FetchSession, is_session_error},
     },
