@@ -34,13 +34,13 @@ pub(crate) struct BrokerArguments {
     #[arg(long)]
     no_auto_create: bool,
 
-    /// Misbehave on purpose, to try a client: API:ACTION[=VALUE][,skip=N][,times=N], more than once if wanted
-    #[arg(long, value_name = "FAULT", long_help = FAULT_HELP)]
+    /// Misbehave on purpose, to try a client; --help tells how
+    #[arg(long, value_name = "API:ACTION[=VALUE][,skip=N][,times=N]", long_help = FAULT_HELP)]
     fault: Vec<Fault>,
 }
 
 const FAULT_HELP: &str = "\
-Misbehave on purpose, to try a client: API:ACTION[=VALUE][,skip=N][,times=N], more than once if wanted.
+Misbehave on purpose, to try a client. More than once if wanted.
 
 The next request of the API (or N of them, after N that pass) meets the action:
   error=CODE             it is answered with this error, such as NOT_LEADER_OR_FOLLOWER
