@@ -68,6 +68,44 @@ async fn every_way_to_start_starts_there() {
 }
 
 #[tokio::test]
+async fn a_reset_by_duration_starts_with_the_first_record_that_is_young_enough() {
+    let scene = Scene::new(1).await;
+    scene.produce(1, 0, 100).await; // They are of 2023.
+    let years = Duration::from_secs(20 * 365 * 24 * 3_600);
+    let config = ConsumerConfig {
+        auto_offset_reset: engine_client::AutoOffsetReset::ByDuration(years),
+        ..scene.config()
+    };
+    let mut member = scene.reader(config).await;
+    member.consumer.assign([scene.tp(0)]);
+    member
+        .consumer
+        .start([(scene.tp(0), StartAt::Committed)])
+        .expect("assigned");
+    run(&mut [&mut member], "all of them", |m| m[0].seen.len() >= 100).await;
+    assert_eq!(member.seen, numbers(0..100));
+    member.consumer.close().await;
+    // An hour ago there was nothing: it begins behind the newest record.
+    let config = ConsumerConfig {
+        auto_offset_reset: engine_client::AutoOffsetReset::ByDuration(Duration::from_secs(3_600)),
+        ..scene.config()
+    };
+    let mut member = scene.reader(config).await;
+    member.consumer.assign([scene.tp(0)]);
+    member
+        .consumer
+        .start([(scene.tp(0), StartAt::Committed)])
+        .expect("assigned");
+    run(&mut [&mut member], "a position", |m| {
+        m[0].consumer.position(&scene.tp(0)).is_some()
+    })
+    .await;
+    let position = member.consumer.position(&scene.tp(0)).expect("just seen");
+    assert_eq!(position.offset, 100);
+    member.consumer.close().await;
+}
+
+#[tokio::test]
 async fn out_of_range_without_a_policy_is_an_error_and_a_restart_goes_on() {
     let scene = Scene::new(1).await;
     scene.produce(1, 0, 10).await;

@@ -19,6 +19,9 @@ pub enum AutoOffsetReset {
     /// Behind the newest record.
     #[default]
     Latest,
+    /// At the first record of the last so much time, behind the newest record if there is none: `by_duration:PT1H`
+    /// (KIP-1106).
+    ByDuration(Duration),
     /// Nowhere: it is an error.
     None,
 }
@@ -247,12 +250,57 @@ const CONSUMER: &[Property<ConsumerConfig>] = &properties! { |c, value|
 };
 
 fn auto_offset_reset(value: &str) -> Result<AutoOffsetReset, String> {
+    if let Some(duration) = value.strip_prefix("by_duration:") {
+        let duration = iso_duration(duration);
+        return duration.map(AutoOffsetReset::ByDuration).ok_or_else(|| {
+            "must be by_duration: and an ISO 8601 duration, such as by_duration:PT1H or P2DT30M".into()
+        });
+    }
     let choices = [
         ("earliest", AutoOffsetReset::Earliest),
         ("latest", AutoOffsetReset::Latest),
         ("none", AutoOffsetReset::None),
     ];
     one_of(value, &choices)
+}
+
+/// `PnDTnHnMnS`, as Java reads durations, without signs; seconds may have a fraction.
+fn iso_duration(text: &str) -> Option<Duration> {
+    let (days, time) = match text.strip_prefix('P')?.split_once('T') {
+        Some((days, time)) if !time.is_empty() => (days, time),
+        Some(_) => return None,
+        None => (text.strip_prefix('P')?, ""),
+    };
+    if days.is_empty() && time.is_empty() {
+        return None;
+    }
+    let mut total = match days {
+        "" => Duration::ZERO,
+        days => seconds(days.strip_suffix('D')?, 86_400)?,
+    };
+    let mut rest = time;
+    for (unit, factor) in [('H', 3_600), ('M', 60)] {
+        if let Some((number, behind)) = rest.split_once(unit) {
+            total = total.checked_add(seconds(number, factor)?)?;
+            rest = behind;
+        }
+    }
+    if rest.is_empty() {
+        return Some(total);
+    }
+    let number = rest.strip_suffix('S')?;
+    let is_decimal = number.starts_with(|c: char| c.is_ascii_digit()) && number.ends_with(|c: char| c.is_ascii_digit());
+    let is_plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let fraction: f64 = number.parse().ok().filter(|_| is_decimal && is_plain)?;
+    total.checked_add(Duration::try_from_secs_f64(fraction).ok()?)
+}
+
+fn seconds(number: &str, factor: u64) -> Option<Duration> {
+    let number: u64 = number
+        .parse()
+        .ok()
+        .filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
+    number.checked_mul(factor).map(Duration::from_secs)
 }
 
 fn isolation_level(value: &str) -> Result<IsolationLevel, String> {

@@ -159,3 +159,30 @@ fn several_bootstrap_servers_are_several_also_without_properties() {
     let config = crate::ClientConfig::new("one:9092, two:9093");
     assert_eq!(config.bootstrap_servers, ["one:9092", "two:9093"]);
 }
+
+#[test]
+fn auto_offset_reset_may_be_a_duration() {
+    use crate::AutoOffsetReset;
+    use std::time::Duration;
+    for (value, expected) in [
+        ("by_duration:PT1H", Some(Duration::from_secs(3_600))),
+        ("by_duration:P2DT30M", Some(Duration::from_secs(2 * 86_400 + 1_800))),
+        ("by_duration:P1D", Some(Duration::from_secs(86_400))),
+        ("by_duration:PT1H2M3.5S", Some(Duration::from_millis(3_723_500))),
+        ("by_duration:PT0S", Some(Duration::ZERO)),
+        ("by_duration:", None),
+        ("by_duration:P", None),
+        ("by_duration:PT", None),
+        ("by_duration:1H", None),
+        ("by_duration:PT1M1H", None),
+        ("by_duration:PT-1H", None),
+        ("by_duration:PT+1H", None),
+        ("by_duration:PT1e3S", None),
+        ("by_duration:P99999999999999999999D", None),
+        ("by_duration:P999999999999999999D", None),
+    ] {
+        let read = crate::ConsumerConfig::from_properties([SERVERS, ("auto.offset.reset", value)]);
+        let read = read.ok().map(|config| config.auto_offset_reset);
+        assert_eq!(read, expected.map(AutoOffsetReset::ByDuration), "{value}");
+    }
+}

@@ -5,7 +5,10 @@
 //! by the machines (one fetch per broker, one group request and one heartbeat at a time, one round of
 //! look-ups per partition).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use engine_proto::{
     TopicPartition,
@@ -264,7 +267,7 @@ async fn look_up(shared: &Shared, cluster: &Cluster, lookups: Vec<Lookup>) -> Ve
     for lookup in lookups {
         match lookup.question {
             Question::Committed => committed.push(lookup),
-            Question::Timestamp(_) => times.push(lookup),
+            Question::Timestamp(_) | Question::Ago(_) => times.push(lookup),
             Question::EndOfEpoch { .. } => epochs.push(lookup),
         }
     }
@@ -327,6 +330,7 @@ async fn look_up_times(shared: &Shared, cluster: &Cluster, lookups: Vec<Lookup>)
         .iter()
         .filter_map(|lookup| match lookup.question {
             Question::Timestamp(timestamp) => Some((lookup.tp.clone(), timestamp)),
+            Question::Ago(duration) => Some((lookup.tp.clone(), time_before(duration))),
             _ => None,
         })
         .collect();
@@ -353,6 +357,12 @@ async fn look_up_epochs(cluster: &Cluster, lookups: Vec<Lookup>) -> Vec<(Lookup,
         .zip(ended)
         .map(|(lookup, (_, found))| (lookup, found))
         .collect()
+}
+
+/// Milliseconds since 1970, so long before now. Not before 1970: negative numbers are ListOffsets' names for places.
+fn time_before(duration: Duration) -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.saturating_sub(duration).as_millis()).unwrap_or(i64::MAX)
 }
 
 /// 18 adds what only replicas send.

@@ -165,6 +165,7 @@ fn fetch_config(config: &ConsumerConfig) -> FetchConfig {
         offset_reset: match config.auto_offset_reset {
             AutoOffsetReset::Earliest => OffsetReset::Earliest,
             AutoOffsetReset::Latest => OffsetReset::Latest,
+            AutoOffsetReset::ByDuration(duration) => OffsetReset::ByDuration(duration),
             AutoOffsetReset::None => OffsetReset::None,
         },
         fetch_bytes_min: config.fetch_bytes_min,

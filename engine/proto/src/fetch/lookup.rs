@@ -2,6 +2,8 @@
 //!
 //! Never here: when to ask (see `fetch::partition`), how (the driver's).
 
+use std::time::Duration;
+
 use engine_wire::error_code::ErrorCode;
 
 use crate::{fetch::position::Position, topic_partition::TopicPartition};
@@ -24,6 +26,8 @@ pub enum Question {
     Committed,
     /// ListOffsets: -2 is the oldest, -1 the end, else a time in ms.
     Timestamp(i64),
+    /// ListOffsets: the time this long before now, by the clock of whoever asks.
+    Ago(Duration),
     /// OffsetForLeaderEpoch: where did the epoch of the position end?
     EndOfEpoch {
         /// The epoch.

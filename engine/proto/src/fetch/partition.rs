@@ -228,6 +228,7 @@ impl PartitionState {
         let start = match policy {
             OffsetReset::Earliest => StartAt::Earliest,
             OffsetReset::Latest => StartAt::Latest,
+            OffsetReset::ByDuration(duration) => StartAt::Ago(duration),
             OffsetReset::None => {
                 self.fail();
                 return Some(error);

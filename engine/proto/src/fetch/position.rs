@@ -1,5 +1,7 @@
 //! Positions: where a partition is read next, and where reading starts.
 
+use std::time::Duration;
+
 use engine_wire::{error_code::ErrorCode, record_batch::BatchError};
 
 use crate::topic_partition::TopicPartition;
@@ -32,6 +34,8 @@ pub enum StartAt {
     Latest,
     /// At the first record of this time or later, in ms since 1970; at the end if there is none.
     Timestamp(i64),
+    /// At the first record of the last so much time, as of when the cluster is asked; at the end if there is none.
+    Ago(Duration),
 }
 
 /// `auto.offset.reset`.
@@ -41,6 +45,8 @@ pub enum OffsetReset {
     Earliest,
     /// Behind the newest record.
     Latest,
+    /// To the first record of the last so much time, by the client's clock (KIP-1106).
+    ByDuration(Duration),
     /// Never silently: an error.
     #[default]
     None,

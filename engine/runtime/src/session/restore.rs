@@ -19,7 +19,7 @@ use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::recovery::{self, PartitionFacts, Recovery, StartPosition};
 use crate::checkpoint::state_table::RestoredState;
 use crate::config::pipeline::SinkKind;
-use crate::context::RunContext;
+use crate::context::{RunContext, wall_clock_ns};
 use crate::control::Control;
 use crate::run_error::RunError;
 use crate::sink::SinkError;
@@ -270,6 +270,16 @@ async fn reset_offset(fetcher: &Consumer, reset: AutoOffsetReset, tp: &TopicPart
     let offsets = match reset {
         AutoOffsetReset::Earliest => fetcher.beginning_offsets(std::slice::from_ref(tp)).await,
         AutoOffsetReset::Latest => fetcher.end_offsets(std::slice::from_ref(tp)).await,
+        AutoOffsetReset::ByDuration(duration) => {
+            let since_ms =
+                (wall_clock_ns() / 1_000_000).saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+            let times = [(tp.clone(), since_ms.max(0))];
+            let found = fetcher.offsets_for_times(&times).await.map_err(RunError::fetch)?;
+            match found.into_iter().find_map(|(_, listed)| listed) {
+                Some(listed) => return Ok(listed.offset),
+                None => fetcher.end_offsets(std::slice::from_ref(tp)).await,
+            }
+        }
         AutoOffsetReset::None => {
             return Err(RunError::Fetch(format!(
                 "{tp}: the group has no committed offset and auto.offset.reset is none"

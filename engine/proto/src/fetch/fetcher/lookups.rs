@@ -32,6 +32,9 @@ impl Fetcher {
                     start: StartAt::Timestamp(at),
                 } => Question::Timestamp(at),
                 Phase::Looking {
+                    start: StartAt::Ago(duration),
+                } => Question::Ago(duration),
+                Phase::Looking {
                     start: StartAt::Offset { .. },
                 } => {
                     unreachable!("an offset is its own position")
@@ -157,7 +160,7 @@ fn truncated(
     let offset = position.offset;
     let end_offset = end.map(|end| end.offset);
     match (end, policy) {
-        (Some(end), OffsetReset::Earliest | OffsetReset::Latest) => {
+        (Some(end), OffsetReset::Earliest | OffsetReset::Latest | OffsetReset::ByDuration(_)) => {
             // What was prefetched is dropped, so go back to where the application is, if that is earlier.
             let handed_out = state.handed_out.filter(|handed_out| handed_out.offset < end.offset);
             let position = handed_out.unwrap_or(end);

@@ -1,5 +1,7 @@
 //! Positions that are lost: truncated, out of range, never committed, of a topic that is gone.
 
+use std::time::Duration;
+
 use engine_wire::error_code::ErrorCode;
 use uuid::Uuid;
 
@@ -76,6 +78,21 @@ fn out_of_range_follows_the_reset_policy() {
         scene.fetcher.handle_found(scene.now, &lookup, Found::At(position));
         assert_eq!(scene.plan().partitions[0].offset, 70);
     }
+}
+
+#[test]
+fn a_duration_leads_to_its_first_record_and_to_the_end_without_one() {
+    let hour = Duration::from_secs(3_600);
+    let mut scene = Scene::with(FetchConfig {
+        offset_reset: OffsetReset::ByDuration(hour),
+        ..config()
+    });
+    scene.refuse(ErrorCode::OFFSET_OUT_OF_RANGE);
+    let lookup = scene.fetcher.poll_lookups(scene.now).remove(0);
+    assert_eq!(lookup.question, Question::Ago(hour));
+    scene.fetcher.handle_found(scene.now, &lookup, Found::Nothing);
+    let lookup = scene.fetcher.poll_lookups(scene.now).remove(0);
+    assert_eq!(lookup.question, Question::Timestamp(LATEST), "nothing is so young");
 }
 
 #[test]
