@@ -231,6 +231,13 @@ impl Cluster {
         ticket
     }
 
+    /// As [`Cluster::refresh_metadata`], but what was heard within `retry.backoff.ms` is fresh enough.
+    pub(crate) fn freshen_metadata(&self) -> RefreshTicket {
+        let ticket = lock(&self.inner.refresh).demand_within(now(), self.inner.config.retry_backoff);
+        self.inner.refresh_wake.notify_one();
+        ticket
+    }
+
     /// Waits until the demand behind the ticket is satisfied; fails at `deadline` with the last refresh's
     /// error, or earlier if a refresh meanwhile fails with an error that cannot go away.
     pub(crate) async fn wait_refreshed(&self, ticket: RefreshTicket, deadline: Instant) -> Result<(), RequestError> {

@@ -29,6 +29,26 @@ async fn a_lone_member_reads_everything_once_and_comes_back_where_it_committed()
 }
 
 #[tokio::test]
+async fn a_start_waits_for_none_of_the_pauses_between_attempts() {
+    let scene = Scene::embedded(3).await;
+    scene.produce(3, 0, 30).await;
+    let mut config = scene.config();
+    config.client.retry_backoff = Duration::from_secs(5);
+    config.client.retry_backoff_max = Duration::from_secs(5);
+    let started = Instant::now();
+    let mut consumer = Consumer::connect(config).await.expect("connects");
+    consumer.subscribe([scene.topic.as_str()]).expect("has a group");
+    let mut member = Member::new(consumer);
+    run(&mut [&mut member], "30 records", |m| m[0].seen.len() >= 30).await;
+    let took = started.elapsed();
+    assert!(
+        took < Duration::from_secs(4),
+        "nothing failed, nothing to wait for: {took:?}"
+    );
+    member.consumer.close().await;
+}
+
+#[tokio::test]
 async fn two_members_share_and_one_takes_over_when_the_other_leaves() {
     let scene = Scene::new(4).await;
     scene.produce(4, 0, 400).await;

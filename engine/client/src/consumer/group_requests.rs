@@ -1,6 +1,6 @@
 //! The membership's actions as requests, and the answers as outcomes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use engine_proto::group::{
@@ -82,20 +82,10 @@ pub(super) async fn perform(cluster: &Cluster, config: &ConsumerConfig, action: 
                 answer: perform_join(cluster, config, join).await,
             }
         }
-        GroupAction::CountPartitions { generation_id, topics } => {
-            let ticket = cluster.track_topics(topics.iter().map(|topic| &**topic));
-            let ticket = ticket.max(cluster.refresh_metadata());
-            let deadline = now() + cluster.config().request_timeout;
-            let refreshed = cluster.wait_refreshed(ticket, deadline).await;
-            let answer = refreshed.map_err(|error| request_failure(&error)).map(|()| {
-                let metadata = cluster.metadata();
-                let counts = topics.iter();
-                counts
-                    .filter_map(|topic| Some((topic.clone(), metadata.partition_count(topic)?)))
-                    .collect()
-            });
-            GroupOutcome::Counted { generation_id, answer }
-        }
+        GroupAction::CountPartitions { generation_id, topics } => GroupOutcome::Counted {
+            generation_id,
+            answer: count_partitions(cluster, &topics).await,
+        },
         GroupAction::Sync(sync) => {
             let generation_id = sync.identity.generation_id;
             GroupOutcome::Synced {
@@ -115,6 +105,29 @@ pub(super) async fn perform(cluster: &Cluster, config: &ConsumerConfig, action: 
             GroupOutcome::Left
         }
     }
+}
+
+/// Partition counts that are no older than `retry.backoff.ms`. At a start the topics were just asked for: a second
+/// request would have to keep its distance from the first, and every start would wait for that.
+async fn count_partitions(cluster: &Cluster, topics: &[Arc<str>]) -> Result<PartitionCounts, GroupError> {
+    let deadline = now() + cluster.config().request_timeout;
+    let counts = || -> PartitionCounts {
+        let metadata = cluster.metadata();
+        let known = topics.iter();
+        known
+            .filter_map(|topic| Some((topic.clone(), metadata.partition_count(topic)?)))
+            .collect()
+    };
+    let tracked = cluster.track_topics(topics.iter().map(|topic| &**topic));
+    let ticket = tracked.max(cluster.freshen_metadata());
+    let refreshed = cluster.wait_refreshed(ticket, deadline).await;
+    refreshed.map_err(|error| request_failure(&error))?;
+    if counts().len() < topics.len() {
+        // One that is missing may be a topic that the request before created.
+        let refreshed = cluster.wait_refreshed(cluster.refresh_metadata(), deadline).await;
+        refreshed.map_err(|error| request_failure(&error))?;
+    }
+    Ok(counts())
 }
 
 async fn perform_join(cluster: &Cluster, config: &ConsumerConfig, join: Join) -> Result<Joined, GroupError> {

@@ -83,6 +83,20 @@ impl MetadataRefresh {
         RefreshTicket(self.demanded)
     }
 
+    /// As [`MetadataRefresh::demand`], for whoever is content with an answer no older than `age`: one that is there, or
+    /// on its way, needs no second one. What it has to name must be tracked already.
+    pub fn demand_within(&mut self, now: Instant, age: Duration) -> RefreshTicket {
+        let covered = self.in_flight.unwrap_or(self.satisfied);
+        let is_young = self.in_flight.is_some()
+            || self
+                .last_answer
+                .is_some_and(|at| now.saturating_duration_since(at) <= age);
+        match is_young && covered == self.demanded {
+            true => RefreshTicket(covered),
+            false => self.demand(),
+        }
+    }
+
     /// Adds a topic to all further requests; a new one is asked for without delay.
     pub fn track(&mut self, topic: &str) -> RefreshTicket {
         if !self.topics.contains(topic) {
@@ -234,6 +248,24 @@ mod tests {
         refresh.poll_request(now + 201 * MS).unwrap();
         refresh.handle_answer(now + 202 * MS);
         assert!(refresh.is_satisfied(ticket));
+    }
+
+    #[test]
+    fn an_answer_that_is_young_enough_is_not_asked_for_again() {
+        let (mut refresh, now) = refreshed();
+        let ticket = refresh.demand_within(now + 50 * MS, 50 * MS);
+        assert!(refresh.is_satisfied(ticket));
+        let ticket = refresh.demand_within(now + 51 * MS, 50 * MS);
+        assert!(!refresh.is_satisfied(ticket), "too old");
+        refresh.poll_request(now + 100 * MS).unwrap();
+        let under_way = refresh.demand_within(now + 101 * MS, 50 * MS);
+        assert!(!refresh.is_satisfied(under_way));
+        refresh.handle_answer(now + 102 * MS);
+        assert!(refresh.is_satisfied(under_way), "the one on its way was enough");
+        assert_eq!(refresh.poll_request(now + 300 * MS), None);
+        refresh.demand();
+        let behind_another = refresh.demand_within(now + 103 * MS, 50 * MS);
+        assert!(!refresh.is_satisfied(behind_another), "somebody knows better");
     }
 
     #[test]
