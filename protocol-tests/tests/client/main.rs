@@ -8,6 +8,7 @@ mod administration;
 mod cluster;
 mod commits;
 mod connecting;
+mod examples;
 mod fetch_sessions;
 mod fetching;
 mod groups;
