@@ -32,6 +32,7 @@ use engine_wire::messages::{ApiKey, Request};
 use fastrand::Rng;
 use tokio::sync::watch;
 use tracing::warn;
+use uuid::Uuid;
 
 use crate::{
     config::ClientConfig,
@@ -275,10 +276,10 @@ impl Cluster {
         }
     }
 
-    /// A produce or fetch answer named a newer leader.
-    pub(crate) fn apply_leader(&self, topic: &str, partition: i32, leader: Leader) {
+    /// A produce or fetch answer named a newer leader; `topic_id` is what the request was about.
+    pub(crate) fn apply_leader(&self, topic: &str, topic_id: Option<Uuid>, partition: i32, leader: Leader) {
         self.inner.published.send_modify(|published| {
-            Arc::make_mut(&mut published.metadata).apply_leader(topic, partition, leader);
+            Arc::make_mut(&mut published.metadata).apply_leader(topic, topic_id, partition, leader);
         });
     }
 

@@ -39,6 +39,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use uuid::Uuid;
 
 use crate::{
     accumulator::{BatchId, Memory},
@@ -113,6 +114,8 @@ pub struct ProducerMachine<T> {
 #[derive(Debug)]
 struct TopicState {
     name: Arc<str>,
+    /// As the cluster tells it now; `None` where brokers give none.
+    topic_id: Option<Uuid>,
     /// Indexes into the machine's partitions, by the topic's own numbering.
     partitions: Vec<usize>,
     partition_count: i32,
@@ -175,6 +178,7 @@ impl<T: Clone> ProducerMachine<T> {
                     self.topic_indexes.insert(Arc::clone(&topic.name), self.topics.len());
                     self.topics.push(TopicState {
                         name: Arc::clone(&topic.name),
+                        topic_id: None,
                         partitions: Vec::new(),
                         partition_count: 0,
                         sticky: StickyPartitioner::default(),
@@ -183,6 +187,7 @@ impl<T: Clone> ProducerMachine<T> {
                 }
             };
             let state = &mut self.topics[topic_index];
+            state.topic_id = topic.topic_id;
             state.partition_count = count as i32;
             if state.sticky.current().is_some_and(|current| current >= count as i32) {
                 state.sticky = StickyPartitioner::default();

@@ -11,13 +11,13 @@ use std::{
 };
 
 use engine_proto::{
-    TopicPartition,
     cluster::{ClusterMetadata, Leader},
     connection::ApiRange,
     fetch::{
         lookup::{Found, Lookup, Question},
         partition::PartitionLeader,
         plan::FetchPlan,
+        planned::PlannedPartition,
         position::Position,
     },
     group::assignor::PartitionCounts,
@@ -179,13 +179,14 @@ fn handle(shared: &Shared, cluster: &Cluster, outcome: Outcome) {
         }
     }
     drop(state);
-    for (tp, leader) in hints {
-        cluster.apply_leader(&tp.topic, tp.partition, leader);
+    for (planned, leader) in hints {
+        let tp = &planned.tp;
+        cluster.apply_leader(&tp.topic, planned.topic_id, tp.partition, leader);
     }
 }
 
 /// Newer leaders that brokers name beside a refusal (KIP-951): no need to wait for metadata.
-fn leader_hints(plan: &FetchPlan, version: i16, response: &FetchResponse) -> Vec<(TopicPartition, Leader)> {
+fn leader_hints(plan: &FetchPlan, version: i16, response: &FetchResponse) -> Vec<(PlannedPartition, Leader)> {
     let mut hints = Vec::new();
     for topic in &response.responses {
         for partition in topic.partitions.iter().filter(|p| p.current_leader.leader_id.0 >= 0) {
@@ -194,7 +195,7 @@ fn leader_hints(plan: &FetchPlan, version: i16, response: &FetchResponse) -> Vec
                 node_id: partition.current_leader.leader_id.0,
                 leader_epoch: partition.current_leader.leader_epoch,
             };
-            hints.extend(planned.map(|planned| (planned.tp.clone(), leader)));
+            hints.extend(planned.map(|planned| (planned.clone(), leader)));
         }
     }
     hints

@@ -26,7 +26,11 @@ use engine_wire::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::{debug, warn};
 
-use super::{machine::Shared, produce_request, transaction_request};
+use super::{
+    machine::Shared,
+    produce_request::{self, NamedById},
+    transaction_request,
+};
 use crate::{
     cluster::{Cluster, Lane, MetadataChanges, NodeTarget},
     config::Acks,
@@ -36,8 +40,12 @@ use crate::{
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A node and its connection.
 type Dialled = (i32, Result<Arc<Connection>, RequestError>);
-/// A request's id and its answer.
-type Answered = (u64, Result<RawResponse, RequestError>);
+/// A request and its answer.
+struct Answered {
+    request_id: u64,
+    named_by_id: NamedById,
+    outcome: Result<RawResponse, RequestError>,
+}
 
 struct Sender {
     shared: Arc<Shared>,
@@ -204,7 +212,11 @@ impl Sender {
             match self.submit(plan) {
                 Ok(answer) => self.answers.push(answer),
                 Err(error) => {
-                    self.finish(request_id, Err(error));
+                    self.finish(Answered {
+                        request_id,
+                        named_by_id: NamedById::default(),
+                        outcome: Err(error),
+                    });
                     is_done = true;
                 }
             }
@@ -218,7 +230,7 @@ impl Sender {
             .connections
             .get(&plan.node_id)
             .expect("asked before the request was planned");
-        let version = connection.version(ApiKey::Produce, produce_request::versions(&plan))?;
+        let version = connection.version(ApiKey::Produce, Some(produce_request::versions(&plan)))?;
         let correlation_id = connection.next_correlation_id();
         let timeout = config.client.request_timeout;
         let segments = produce_request::encode(&plan, version, correlation_id, config);
@@ -236,7 +248,14 @@ impl Sender {
             expects_answer,
         )?;
         let request_id = plan.request_id;
-        Ok(Box::pin(async move { (request_id, answer.await) }))
+        let named_by_id = NamedById::of(&plan, version);
+        Ok(Box::pin(async move {
+            Answered {
+                request_id,
+                named_by_id,
+                outcome: answer.await,
+            }
+        }))
     }
 
     /// Waits for the next thing to happen and tells the machine.
@@ -261,7 +280,7 @@ impl Sender {
         };
         tokio::select! {
             () = self.shared.wake_sender.notified() => {}
-            Some((request_id, outcome)) = self.answers.next() => self.finish(request_id, outcome),
+            Some(answered) = self.answers.next() => self.finish(answered),
             Some((done, compressor)) = self.seals.next() => {
                 self.compressors.push(compressor);
                 self.shared.machine().handle_sealed(done);
@@ -304,18 +323,23 @@ impl Sender {
         }
     }
 
-    fn finish(&mut self, request_id: u64, outcome: Result<RawResponse, RequestError>) {
+    fn finish(&mut self, answered: Answered) {
+        let Answered {
+            request_id,
+            named_by_id,
+            outcome,
+        } = answered;
         let mut throttle = Duration::ZERO;
         let decoded = outcome.and_then(|raw| match self.shared.config.acks {
             Acks::None => Ok(RequestOutcome::Written),
             Acks::Leader | Acks::All => {
                 let response: ProduceResponse = raw.decode(ApiKey::Produce)?;
                 throttle = Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0));
-                let (answers, hints) = produce_request::answers(response);
+                let (answers, hints) = produce_request::answers(response, &named_by_id);
                 for hint in hints {
                     self.shared
                         .cluster
-                        .apply_leader(&hint.topic, hint.partition, hint.leader);
+                        .apply_leader(&hint.topic, hint.topic_id, hint.partition, hint.leader);
                 }
                 Ok(RequestOutcome::Answered(answers))
             }

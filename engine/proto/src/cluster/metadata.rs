@@ -27,6 +27,16 @@ pub struct ClusterMetadata {
     controller_id: Option<i32>,
     brokers: BTreeMap<i32, Broker>,
     topics: HashMap<Arc<str>, Arc<TopicMetadata>>,
+    /// The ids that topics had before they were created anew.
+    former_ids: HashMap<Arc<str>, FormerId>,
+}
+
+/// The id that a topic had before. A broker that lags may still tell it: once in a row it is not believed, or
+/// partitions would go back to a topic that is gone. At the second time ours was the answer that lagged.
+#[derive(Debug, Clone, Copy)]
+struct FormerId {
+    topic_id: Uuid,
+    was_heard_again: bool,
 }
 
 /// One broker's address.
@@ -156,6 +166,7 @@ impl ClusterMetadata {
             }
             !was_missing
         });
+        self.former_ids.retain(|name, _| self.topics.contains_key(name));
     }
 
     /// Takes an answer in. Topics that it does not mention stay as they are.
@@ -192,11 +203,15 @@ impl ClusterMetadata {
         }
     }
 
-    /// A produce or fetch answer named a newer leader (KIP-951). An older epoch is ignored.
-    pub fn apply_leader(&mut self, topic: &str, partition: i32, leader: Leader) {
+    /// A produce or fetch answer named a newer leader (KIP-951). An older epoch is ignored, and so is the leader of a
+    /// topic that has another id by now: its epochs say nothing of the new one's. `topic_id` is that of the request.
+    pub fn apply_leader(&mut self, topic: &str, topic_id: Option<Uuid>, partition: i32, leader: Leader) {
         let Some(topic) = self.topics.get_mut(topic) else {
             return;
         };
+        if !is_same_id(topic.topic_id, topic_id) {
+            return;
+        }
         let Ok(index) = usize::try_from(partition) else {
             return;
         };
@@ -211,6 +226,7 @@ impl ClusterMetadata {
     /// Forgets a topic that nobody uses any more.
     pub fn remove_topic(&mut self, name: &str) {
         self.topics.remove(name);
+        self.former_ids.remove(name);
     }
 
     fn apply_topic(&mut self, heard: &MetadataResponseTopic) {
@@ -219,7 +235,7 @@ impl ClusterMetadata {
         };
         let error = ErrorCode::from(heard.error_code);
         let topic_id = (!heard.topic_id.is_nil()).then_some(heard.topic_id);
-        let known = self.topics.get(name);
+        let known = self.topics.get(name).cloned();
         if error != ErrorCode::NONE {
             let mut topic = known.map_or_else(
                 || TopicMetadata {
@@ -229,18 +245,19 @@ impl ClusterMetadata {
                     error,
                     partitions: Vec::new(),
                 },
-                |known| TopicMetadata::clone(known),
+                |known| TopicMetadata::clone(&known),
             );
             topic.error = error;
             self.topics.insert(topic.name.clone(), Arc::new(topic));
             return;
         }
-        let is_same_topic = known.is_some_and(|known| match (known.topic_id, topic_id) {
-            (Some(known), Some(heard)) => known == heard,
-            _ => true,
-        });
-        let known_partitions = match known {
-            Some(known) if is_same_topic => known.partitions.as_slice(),
+        if let Some(known) = &known
+            && !self.is_believable(known, topic_id)
+        {
+            return;
+        }
+        let known_partitions = match &known {
+            Some(known) if is_same_id(known.topic_id, topic_id) => known.partitions.as_slice(),
             _ => &[],
         };
         let Some(partitions) = merge_partitions(known_partitions, &heard.partitions) else {
@@ -248,8 +265,8 @@ impl ClusterMetadata {
         };
         // Of brokers of different versions some give no ids; without the known one a topic that is created
         // anew would not be noticed.
-        let topic_id = topic_id.or(known.and_then(|known| known.topic_id));
-        let name = known.map_or_else(|| name.into(), |known| known.name.clone());
+        let topic_id = topic_id.or(known.as_ref().and_then(|known| known.topic_id));
+        let name = known.map_or_else(|| name.into(), |known| Arc::clone(&known.name));
         let topic = TopicMetadata {
             name: Arc::clone(&name),
             topic_id,
@@ -259,6 +276,36 @@ impl ClusterMetadata {
         };
         self.topics.insert(name, Arc::new(topic));
     }
+
+    /// Whether the id that an answer tells is not one from the past; notes the known one if it is another.
+    fn is_believable(&mut self, known: &TopicMetadata, heard: Option<Uuid>) -> bool {
+        let former = self.former_ids.get_mut(&known.name);
+        match (known.topic_id, heard) {
+            (Some(known_id), Some(heard)) if known_id != heard => {
+                if let Some(former) = former.filter(|former| former.topic_id == heard && !former.was_heard_again) {
+                    former.was_heard_again = true;
+                    return false;
+                }
+                let former = FormerId {
+                    topic_id: known_id,
+                    was_heard_again: false,
+                };
+                self.former_ids.insert(Arc::clone(&known.name), former);
+            }
+            (Some(_), Some(_)) => {
+                if let Some(former) = former {
+                    former.was_heard_again = false;
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+/// Whether two ids can be those of one topic; brokers before 2.8 tell none.
+fn is_same_id(known: Option<Uuid>, heard: Option<Uuid>) -> bool {
+    known.is_none() || heard.is_none() || known == heard
 }
 
 /// The partitions by index. `None` if the answer has gaps or duplicates.

@@ -18,7 +18,8 @@ pub struct ApiRange {
 /// The versions of `api_key` that this client writes.
 ///
 /// Produce and Fetch stop at 12, the last that name topics: whoever has an id for each topic may ask
-/// for more (see [`FetchPlan::has_topic_ids`](crate::fetch::plan::FetchPlan::has_topic_ids)).
+/// for more (see [`RequestPlan::has_topic_ids`](crate::producer::RequestPlan::has_topic_ids) and
+/// [`FetchPlan::has_topic_ids`](crate::fetch::plan::FetchPlan::has_topic_ids)).
 /// Metadata starts at 4, the first that can forbid topic creation.
 pub fn client_range(api_key: ApiKey) -> ApiRange {
     let known = api_key.valid_versions();

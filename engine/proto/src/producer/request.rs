@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::{ProducerMachine, SentRequest, transaction::request::TransactionProtocol};
 use crate::accumulator::BatchState;
@@ -28,10 +29,20 @@ pub struct RequestPlan {
 pub struct PlannedBatch {
     /// The topic.
     pub topic: Arc<str>,
+    /// The topic's id; `None` where brokers give none.
+    pub topic_id: Option<Uuid>,
     /// The partition.
     pub partition: i32,
     /// The stamped batch.
     pub records: Bytes,
+}
+
+impl RequestPlan {
+    /// Whether the request may go out in a version that names topics by id (from 13 on, KIP-516): a zero id must
+    /// never be sent.
+    pub fn has_topic_ids(&self) -> bool {
+        self.batches.iter().all(|batch| batch.topic_id.is_some())
+    }
 }
 
 impl<T: Clone> ProducerMachine<T> {
@@ -112,6 +123,7 @@ impl<T: Clone> ProducerMachine<T> {
             sent.push((partition, batch.id));
             batches.push(PlannedBatch {
                 topic: Arc::clone(&queue.topic),
+                topic_id: self.topics[queue.topic_index].topic_id,
                 partition: queue.partition,
                 records,
             });

@@ -71,6 +71,40 @@ fn a_recreated_topic_starts_again_at_its_low_epochs() {
 }
 
 #[test]
+fn a_broker_that_still_tells_the_former_id_is_not_believed_at_once_and_not_doubted_for_ever() {
+    let mut cluster = ClusterMetadata::default();
+    let former = answer(topic(7, vec![partition(0, 2, 5)]));
+    let current = answer(topic(8, vec![partition(0, 1, 0)]));
+    cluster.apply(&former);
+    cluster.apply(&current);
+    for _ in 0..3 {
+        cluster.apply(&former);
+        assert_eq!(cluster.topic_id("orders"), Some(Uuid::from_u128(8)));
+        assert_eq!(cluster.leader_for("orders", 0), leader(1, 0));
+        cluster.apply(&current);
+    }
+    // What lagged may have been the answer that we believe.
+    cluster.apply(&former);
+    cluster.apply(&former);
+    assert_eq!(cluster.topic_id("orders"), Some(Uuid::from_u128(7)));
+    assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
+}
+
+#[test]
+fn a_hint_about_the_old_topic_does_not_raise_the_new_ones_epoch() {
+    let mut cluster = ClusterMetadata::default();
+    let hint = Leader {
+        node_id: 2,
+        leader_epoch: 6,
+    };
+    cluster.apply(&answer(topic(8, vec![partition(0, 1, 0)])));
+    cluster.apply_leader("orders", Some(Uuid::from_u128(7)), 0, hint);
+    assert_eq!(cluster.leader_for("orders", 0), leader(1, 0));
+    cluster.apply_leader("orders", Some(Uuid::from_u128(8)), 0, hint);
+    assert_eq!(cluster.leader_for("orders", 0), leader(2, 6));
+}
+
+#[test]
 fn a_topic_that_is_missing_for_a_moment_keeps_its_partitions() {
     let mut cluster = ClusterMetadata::default();
     cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
@@ -106,12 +140,12 @@ fn hints_from_produce_answers_only_move_forward() {
     let mut cluster = ClusterMetadata::default();
     cluster.apply(&answer(topic(7, vec![partition(0, 2, 5)])));
     let hint = |node_id, leader_epoch| Leader { node_id, leader_epoch };
-    cluster.apply_leader("orders", 0, hint(1, 5));
+    cluster.apply_leader("orders", None, 0, hint(1, 5));
     assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
-    cluster.apply_leader("orders", 0, hint(1, 6));
+    cluster.apply_leader("orders", None, 0, hint(1, 6));
     assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
-    cluster.apply_leader("orders", 99, hint(1, 6));
-    cluster.apply_leader("unknown", 0, hint(1, 6));
+    cluster.apply_leader("orders", None, 99, hint(1, 6));
+    cluster.apply_leader("unknown", None, 0, hint(1, 6));
 }
 
 #[test]
