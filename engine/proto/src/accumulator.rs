@@ -34,6 +34,8 @@ pub(crate) struct Batch<T> {
     pub(crate) state: BatchState,
     /// Times sent so far.
     pub(crate) attempts: u32,
+    /// An attempt ended without the broker's word that it was not written.
+    pub(crate) is_in_doubt: bool,
     pub(crate) sequence: Option<AssignedSequence>,
     /// Counts the partition's batches: at most five in a row may be unresolved, because brokers
     /// remember five.
@@ -104,6 +106,11 @@ impl<T> Batch<T> {
             base_sequence: assigned.base_sequence,
             is_transactional: assigned.is_transactional,
         })
+    }
+
+    /// Whether the broker may have it although it never said so.
+    pub(crate) fn may_be_written(&self) -> bool {
+        self.is_in_doubt || self.is_in_flight()
     }
 
     pub(crate) fn is_in_flight(&self) -> bool {

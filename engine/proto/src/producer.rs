@@ -187,6 +187,7 @@ impl<T: Clone> ProducerMachine<T> {
                 }
             };
             let state = &mut self.topics[topic_index];
+            let is_another = matches!((state.topic_id, topic.topic_id), (Some(known), Some(heard)) if known != heard);
             state.topic_id = topic.topic_id;
             state.partition_count = count as i32;
             if state.sticky.current().is_some_and(|current| current >= count as i32) {
@@ -210,6 +211,12 @@ impl<T: Clone> ProducerMachine<T> {
                     queue.retry_at = None; // The new leader has given no reason to wait.
                 }
                 queue.leader_id = node_id;
+            }
+            if is_another {
+                for partition in state.partitions.clone() {
+                    self.partitions[partition].begin_log();
+                    self.try_restart(partition);
+                }
             }
         }
     }

@@ -72,6 +72,38 @@ pub(super) fn verdict(code: ErrorCode, situation: Situation) -> Verdict {
     }
 }
 
+/// Whether a broker that answers so has not appended the batch. Others may come from one that has: of a leader that
+/// moved away or timed out while it waited for the replicas, for example.
+pub(super) fn is_not_written(code: ErrorCode) -> bool {
+    [
+        ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+        ErrorCode::CONCURRENT_TRANSACTIONS,
+        ErrorCode::CORRUPT_MESSAGE,
+        ErrorCode::INCONSISTENT_TOPIC_ID,
+        ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::INVALID_PRODUCER_ID_MAPPING,
+        ErrorCode::INVALID_RECORD,
+        ErrorCode::INVALID_REQUIRED_ACKS,
+        ErrorCode::INVALID_TIMESTAMP,
+        ErrorCode::INVALID_TOPIC_EXCEPTION,
+        ErrorCode::INVALID_TXN_STATE,
+        ErrorCode::LEADER_NOT_AVAILABLE,
+        ErrorCode::MESSAGE_TOO_LARGE,
+        ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode::PRODUCER_FENCED,
+        ErrorCode::RECORD_LIST_TOO_LARGE,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ErrorCode::TRANSACTION_ABORTABLE,
+        ErrorCode::UNKNOWN_PRODUCER_ID,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    ]
+    .contains(&code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

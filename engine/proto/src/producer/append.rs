@@ -220,6 +220,7 @@ impl<T: Clone> ProducerMachine<T> {
             deadline: now + self.options.delivery_timeout,
             state: BatchState::Open(builder),
             attempts: 0,
+            is_in_doubt: false,
             sequence: None,
             ordinal: 0,
             is_reported: false,

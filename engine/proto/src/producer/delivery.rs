@@ -43,8 +43,11 @@ pub struct FlushMark(BatchId);
 /// Why the records of a batch are not known to be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// No acknowledgement in time, all retries included. The records may have been written.
-    #[error("{topic}-{partition}: not acknowledged within {} ms, {attempts} attempts; last: {last_error}", timeout.as_millis())]
+    /// No acknowledgement in time, all retries included.
+    #[error(
+        "{topic}-{partition}: not acknowledged within {} ms, {attempts} attempts; last: {last_error}; {}",
+        timeout.as_millis(), written(*may_be_written)
+    )]
     Expired {
         /// The topic.
         topic: Arc<str>,
@@ -54,11 +57,14 @@ pub enum DeliveryError {
         timeout: Duration,
         /// Times sent.
         attempts: u32,
+        /// Whether a broker may have the records all the same: an attempt was answered late, not at all, or with an error
+        /// that comes after the append. Sending them again may then write them twice.
+        may_be_written: bool,
         /// What the last attempt failed with.
         last_error: String,
     },
     /// The broker does not take the records.
-    #[error("{topic}-{partition}: refused: {reason}")]
+    #[error("{topic}-{partition}: refused: {reason}{}", earlier(*may_be_written))]
     Refused {
         /// The topic.
         topic: Arc<str>,
@@ -68,6 +74,8 @@ pub enum DeliveryError {
         code: Option<ErrorCode>,
         /// The explanation.
         reason: String,
+        /// Whether a broker may have the records all the same, of this or an earlier attempt.
+        may_be_written: bool,
     },
     /// The batch cannot be compressed.
     #[error("{topic}-{partition}: batch cannot be written")]
@@ -81,7 +89,7 @@ pub enum DeliveryError {
         source: CompressError,
     },
     /// The producer was closed before the records were acknowledged.
-    #[error("{topic}-{partition}: {reason}")]
+    #[error("{topic}-{partition}: {reason}; {}", written(*may_be_written))]
     Aborted {
         /// The topic.
         topic: Arc<str>,
@@ -89,7 +97,36 @@ pub enum DeliveryError {
         partition: i32,
         /// What ended the producer.
         reason: Arc<str>,
+        /// Whether a broker may have the records all the same: they were on their way.
+        may_be_written: bool,
     },
+}
+
+impl DeliveryError {
+    /// Whether a broker may have the records although it did not acknowledge them. If not, sending them again cannot
+    /// write them twice.
+    pub fn may_be_written(&self) -> bool {
+        match self {
+            Self::Expired { may_be_written, .. }
+            | Self::Refused { may_be_written, .. }
+            | Self::Aborted { may_be_written, .. } => *may_be_written,
+            Self::NotWritable { .. } => false,
+        }
+    }
+}
+
+fn written(may_be_written: bool) -> &'static str {
+    match may_be_written {
+        true => "the records may have been written",
+        false => "the records were not written",
+    }
+}
+
+fn earlier(may_be_written: bool) -> &'static str {
+    match may_be_written {
+        true => "; the records may have been written",
+        false => "",
+    }
 }
 
 impl BatchDelivered {

@@ -13,7 +13,7 @@ use engine_wire::error_code::ErrorCode;
 
 use super::{
     ProducerMachine,
-    answer::{Situation, Verdict, verdict},
+    answer::{Situation, Verdict, is_not_written, verdict},
     delivery::{BatchDelivered, DeliveryError},
     partition::{PartitionQueue, Restart},
 };
@@ -133,16 +133,22 @@ impl<T: Clone> ProducerMachine<T> {
                 )
             }
         };
+        batch.is_in_doubt |= match (outcome, code) {
+            (RequestOutcome::Impossible(_), None) => false,
+            (_, code) => !code.is_some_and(is_not_written),
+        };
         if verdict != Verdict::Delivered {
             let class = code.map_or("Disconnected", ErrorCode::name);
             *self.stats.errors.entry(class).or_default() += 1;
             batch.last_error = Some(Arc::clone(&reason));
         }
+        let may_be_written = batch.is_in_doubt;
         let refused = |queue: &PartitionQueue<T>| DeliveryError::Refused {
             topic: Arc::clone(&queue.topic),
             partition: queue.partition,
             code,
             reason: reason.to_string(),
+            may_be_written,
         };
         match verdict {
             Verdict::Delivered => {

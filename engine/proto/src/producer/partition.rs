@@ -35,6 +35,8 @@ pub(super) struct PartitionQueue<T> {
     pub(super) is_established: bool,
     /// Sequences start again as soon as nothing is in flight.
     pub(super) is_restarting: bool,
+    /// The topic was deleted and created anew, and what was in flight then is not all back yet.
+    is_another_log: bool,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
 }
@@ -64,6 +66,7 @@ impl<T> PartitionQueue<T> {
             next_ordinal: 0,
             is_established: false,
             is_restarting: false,
+            is_another_log: false,
             failures: 0,
             retry_at: None,
         }
@@ -108,7 +111,8 @@ impl<T> PartitionQueue<T> {
         let waits = self.retry_at.is_some_and(|retry_at| retry_at > now);
         let goes_alone = self.identity.is_some() && !self.is_established;
         let in_flight_max = if goes_alone { 1 } else { in_flight_max };
-        !self.is_restarting && !waits && self.in_flight_count() < in_flight_max && self.has_ordinal_room(in_flight_max)
+        let is_between = self.is_restarting || self.is_another_log;
+        !is_between && !waits && self.in_flight_count() < in_flight_max && self.has_ordinal_room(in_flight_max)
     }
 
     /// The index of the batch to send next, if one may be sent now.
@@ -175,9 +179,27 @@ impl<T> PartitionQueue<T> {
         }
     }
 
+    /// The topic is another one by the same name now, whose log knows nothing of this producer.
+    pub(super) fn begin_log(&mut self) {
+        self.is_another_log = true;
+    }
+
     /// Starts sequences again under the next epoch, if that was asked for and can be done now.
     pub(super) fn try_restart(&mut self) -> Restart {
-        if !self.is_restarting || self.in_flight_count() > 0 {
+        if self.in_flight_count() > 0 {
+            return Restart::NotNow;
+        }
+        if std::mem::take(&mut self.is_another_log) {
+            let was_used = self.is_established || self.batches.iter().any(|batch| batch.attempts > 0);
+            // Requests by name may have reached the new log already. What may be there goes again with its sequence, so
+            // that the broker finds it; a log that does not know the producer takes any. And the epoch of a
+            // transactional producer is not this partition's to raise.
+            let may_be_there = self.batches.iter().any(Batch::may_be_written);
+            self.is_restarting |= was_used && !may_be_there && !self.is_transactional && self.identity.is_some();
+            self.is_established = false;
+            (self.failures, self.retry_at) = (0, None); // The new log has given no reason to wait.
+        }
+        if !self.is_restarting {
             return Restart::NotNow;
         }
         let next = self.identity.and_then(ProducerIdentity::next_epoch);
@@ -221,6 +243,7 @@ impl<T> PartitionQueue<T> {
             partition: self.partition,
             timeout: batch.deadline.saturating_duration_since(batch.opened),
             attempts: batch.attempts,
+            may_be_written: batch.may_be_written(),
             last_error: batch
                 .last_error
                 .as_deref()

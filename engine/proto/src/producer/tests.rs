@@ -5,6 +5,7 @@ mod bench;
 mod coordinator;
 mod endings;
 mod partition_log;
+mod recreated;
 mod sequences;
 mod simulation;
 mod transaction_simulation;

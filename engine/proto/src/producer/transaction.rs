@@ -178,6 +178,7 @@ impl<T: Clone> ProducerMachine<T> {
                         topic: Arc::clone(&queue.topic),
                         partition: queue.partition,
                         reason: Arc::clone(reason),
+                        may_be_written: queue.batches[index].may_be_written(),
                     };
                     self.resolve(partition, index, Err(error));
                 }

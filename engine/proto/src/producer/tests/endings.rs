@@ -113,7 +113,7 @@ fn a_batch_without_leader_expires_with_the_reason() {
     let failures = bench.failures();
     assert_eq!(
         failures[0].to_string(),
-        "orders-0: not acknowledged within 100 ms, 0 attempts; last: the partition has no leader"
+        "orders-0: not acknowledged within 100 ms, 0 attempts; last: the partition has no leader; the records were not written"
     );
     assert_eq!(bench.machine.stats().buffered_bytes, 0);
 }

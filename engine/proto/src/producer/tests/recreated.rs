@@ -1,0 +1,182 @@
+//! Topics that are deleted and created anew under a running producer (KIP-516).
+
+use engine_wire::error_code::ErrorCode;
+use engine_wire::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use engine_wire::messages::{BrokerId, MetadataResponse, StrBytes, TopicName};
+use engine_wire::record_batch::{BatchHeader, RawBatch};
+use uuid::Uuid;
+
+use super::bench::{Bench, MS, TOPIC, options};
+use super::partition_log::Log;
+use crate::cluster::ClusterMetadata;
+use crate::producer::ProducerOptions;
+use crate::producer::delivery::DeliveryError;
+use crate::producer::outcome::RequestOutcome;
+use crate::producer::request::RequestPlan;
+
+const OLD: Uuid = Uuid::from_u128(7);
+const NEW: Uuid = Uuid::from_u128(8);
+
+/// An answer about the topic with this id, led by broker 0.
+fn answer(topic_id: Uuid, partitions: i32, leader_epoch: i32) -> MetadataResponse {
+    let broker = MetadataResponseBroker::default()
+        .with_node_id(BrokerId(0))
+        .with_host(StrBytes::from_static_str("localhost"))
+        .with_port(9_000);
+    let partitions = (0..partitions).map(|index| {
+        MetadataResponsePartition::default()
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(0))
+            .with_leader_epoch(leader_epoch)
+    });
+    let topic = MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_static_str(TOPIC))))
+        .with_topic_id(topic_id)
+        .with_partitions(partitions.collect());
+    MetadataResponse::default()
+        .with_brokers(vec![broker])
+        .with_topics(vec![topic])
+}
+
+/// A bench whose topic has been led for some time, and the cache that told it so.
+fn bench(options: ProducerOptions, partitions: i32) -> (Bench, ClusterMetadata) {
+    let mut bench = Bench::new(options, partitions as usize);
+    let mut metadata = ClusterMetadata::default();
+    metadata.apply(&answer(OLD, partitions, 5));
+    bench.machine.handle_metadata(&metadata);
+    (bench, metadata)
+}
+
+/// The topic is deleted and created anew: an empty log, and metadata whose epochs begin again.
+fn recreate(bench: &mut Bench, metadata: &mut ClusterMetadata, partitions: i32) {
+    bench.logs = (0..partitions).map(|_| Log::default()).collect();
+    metadata.apply(&answer(NEW, partitions, 0));
+    bench.machine.handle_metadata(metadata);
+}
+
+fn header_of(plan: &RequestPlan) -> BatchHeader {
+    RawBatch::parse(plan.batches[0].records.clone()).unwrap().header
+}
+
+/// Pitfall 13: the old topic's higher epochs do not hide the new topic, and its sequences begin again.
+#[test]
+fn a_recreated_topic_gets_what_the_old_one_refused_under_fresh_sequences() {
+    let (mut bench, mut metadata) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    assert_eq!(first.batches[0].topic_id, Some(OLD));
+    bench.deliver(&first);
+    let refused = [bench.in_flight(0, 2), bench.in_flight(0, 3)];
+    bench.refuse(&refused[0], ErrorCode::UNKNOWN_TOPIC_ID);
+    assert!(bench.machine.poll_metadata_wanted());
+    recreate(&mut bench, &mut metadata, 1);
+    bench.now += 200 * MS;
+    assert!(bench.request().is_none(), "one of the old topic's is still out");
+    bench.refuse(&refused[1], ErrorCode::UNKNOWN_TOPIC_ID);
+    let again = bench.request().expect("the new topic gave no reason to wait");
+    let header = header_of(&again);
+    assert_eq!(again.batches[0].topic_id, Some(NEW));
+    assert_eq!((header.producer_epoch, header.base_sequence), (1, 0));
+    assert!(bench.request().is_none(), "the log does not know the producer yet");
+    bench.deliver(&again);
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [2, 3]);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn what_may_be_in_the_new_topic_already_is_sent_again_with_its_sequence() {
+    let (mut bench, mut metadata) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    let plan = bench.in_flight(0, 2);
+    // By name, the request reaches the new topic before anybody has heard of it.
+    bench.logs = vec![Log::default()];
+    let _ = bench.apply(&plan);
+    bench.finish(&plan, RequestOutcome::Lost("reset".into()));
+    metadata.apply(&answer(NEW, 1, 0));
+    bench.machine.handle_metadata(&metadata);
+    bench.settle();
+    assert_eq!(
+        bench.logs[0].values,
+        [2],
+        "found by its sequence, and not written twice"
+    );
+    let next = bench.in_flight(0, 3);
+    bench.deliver(&next);
+    assert_eq!(bench.logs[0].values, [2, 3]);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn a_recreated_topic_that_refuses_strangers_in_the_middle_of_a_sequence_gets_everything() {
+    let (mut bench, mut metadata) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    let lost = bench.in_flight(0, 2);
+    bench.finish(&lost, RequestOutcome::Lost("reset".into()));
+    recreate(&mut bench, &mut metadata, 1);
+    bench.logs[0].refuses_unknown_producers = true;
+    bench.append(0, 3).unwrap();
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [2, 3]);
+    assert_eq!(bench.machine.stats().sequence_restarts, 1);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn a_partition_that_the_new_topic_does_not_have_expires_and_the_others_go_on() {
+    let options = ProducerOptions {
+        delivery_timeout: 100 * MS,
+        ..options()
+    };
+    let (mut bench, mut metadata) = bench(options, 2);
+    recreate(&mut bench, &mut metadata, 1);
+    bench.append(0, 1).unwrap();
+    let gone = bench.append(1, 2).unwrap_err();
+    assert_eq!(gone.to_string(), "orders has partitions 0 to 0, not 1");
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [1]);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn a_topic_that_stays_deleted_ends_its_records_in_time_and_says_that_they_were_not_written() {
+    let options = ProducerOptions {
+        delivery_timeout: 300 * MS,
+        ..options()
+    };
+    let (mut bench, metadata) = bench(options, 1);
+    bench.append(0, 1).unwrap();
+    bench.machine.flush();
+    let mut attempts = 0;
+    while !bench.machine.is_idle() {
+        if let Some(plan) = bench.request() {
+            attempts += 1;
+            bench.refuse(&plan, ErrorCode::UNKNOWN_TOPIC_ID);
+            bench.machine.handle_metadata(&metadata);
+        }
+        bench.now += MS;
+    }
+    assert!((4..20).contains(&attempts), "with pauses that grow: {attempts}");
+    let failures = bench.failures();
+    assert!(
+        matches!(&failures[..], [DeliveryError::Expired { may_be_written: false, last_error, .. }] if last_error.contains("UNKNOWN_TOPIC_ID")),
+        "{failures:?}"
+    );
+}
+
+#[test]
+fn topics_without_ids_go_by_their_names() {
+    let mut bench = Bench::new(options(), 1);
+    let plan = bench.in_flight(0, 1);
+    assert!(!plan.has_topic_ids());
+    bench.deliver(&plan);
+    let mut metadata = ClusterMetadata::default();
+    metadata.apply(&answer(OLD, 1, 0));
+    bench.machine.handle_metadata(&metadata);
+    let plan = bench.in_flight(0, 2);
+    assert!(plan.has_topic_ids());
+    assert_eq!(header_of(&plan).producer_epoch, 0, "it is the same topic");
+}
