@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use gzip::{GzipDecoder, GzipEncoder};
 use output::{Fault, Growing};
+use zstd::ZstdEncoder;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -28,7 +29,7 @@ pub enum Codec {
     Snappy,
     /// LZ4 frames.
     Lz4,
-    /// RFC 8878; reading only.
+    /// RFC 8878.
     Zstd,
 }
 
@@ -58,12 +59,6 @@ impl Codec {
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
         }
-    }
-
-    /// Whether [`Compressor`] can write it.
-    #[must_use]
-    pub fn is_writable(self) -> bool {
-        self != Self::Zstd
     }
 }
 
@@ -119,12 +114,6 @@ impl From<Codec> for Compression {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompressError {
-    /// Reading only, for now.
-    #[error("writing {codec} is not supported yet: use lz4, snappy, gzip or none")]
-    Unsupported {
-        /// The codec.
-        codec: Codec,
-    },
     /// The library refused; not known to happen.
     #[error("{codec} cannot compress {input_bytes} bytes: {reason}")]
     Failed {
@@ -185,6 +174,7 @@ pub struct Compressor {
     gzip: Option<GzipEncoder>,
     snappy: Option<snap::raw::Encoder>,
     lz4: Option<lz4_flex::block::CompressTable>,
+    zstd: Option<ZstdEncoder>,
 }
 
 impl Compressor {
@@ -223,7 +213,7 @@ impl Compressor {
                 let table = self.lz4.get_or_insert_with(lz4_flex::block::CompressTable::large);
                 lz4::encode(table, input, output)
             }
-            Codec::Zstd => return Err(CompressError::Unsupported { codec }),
+            Codec::Zstd => self.zstd.get_or_insert_with(ZstdEncoder::new).encode(input, output),
         };
         result.map_err(|reason| {
             output.truncate(start);

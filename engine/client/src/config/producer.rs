@@ -43,7 +43,8 @@ pub struct ProducerConfig {
     pub acks: Acks,
     /// `enable.idempotence`: retries neither duplicate nor reorder. Default true.
     pub enable_idempotence: bool,
-    /// `compression.type`. Default none. `zstd` cannot be written yet.
+    /// `compression.type`. Default none. `lz4` costs least; `zstd` makes JSON about half as large as that, at two to
+    /// three times the CPU.
     pub compression: Codec,
     /// `compression.gzip.level`: 1 to 9; `None` (-1, default) is the codec's own default.
     pub compression_level: Option<i32>,
@@ -153,9 +154,6 @@ impl ProducerConfig {
         }
         if self.in_flight_max == 0 {
             contradiction("`max.in.flight.requests.per.connection` must be at least 1".into());
-        }
-        if self.compression == Codec::Zstd {
-            contradiction("`compression.type` = `zstd` can be read but not yet written; use `lz4`".into());
         }
         if self.delivery_timeout < self.linger + self.client.request_timeout {
             contradiction(format!(
