@@ -1,7 +1,8 @@
 //! A cluster of three Apache Kafka brokers whose nodes are killed, stopped and paused one after another under load: nothing
 //! is lost, nothing is there twice, and the order of each partition is kept.
 //!
-//! Two producers write all the time, one idempotent, one transactional, and two consumers read what they write. At the end
+//! Two producers write all the time, one idempotent, one transactional; two consumers read what they write, and so does a
+//! group whose members come and go. At the end
 //! Kafka's own console consumer reads both topics from the start, and what it prints is compared record by record with
 //! what the producers were told.
 //!
@@ -11,6 +12,7 @@
 mod cluster;
 mod disturbance;
 mod independent_count;
+mod members;
 mod readers;
 mod topic;
 mod writers;
@@ -58,12 +60,14 @@ async fn load_while_disturbed(name: &str, version: &str, kinds: &[Disturbance]) 
             readers::LiveReader::start(&idempotent, IsolationLevel::ReadUncommitted),
             readers::LiveReader::start(&transactional, IsolationLevel::ReadCommitted),
         );
+        let group = members::Group::start(&idempotent);
         let (sent, committed_sent) = writing.await;
-        let (plain, committed) = tokio::join!(
+        let (plain, committed, group) = tokio::join!(
             plain.up_to(&sent.by_partition),
-            committed.up_to(&committed_sent.by_partition)
+            committed.up_to(&committed_sent.by_partition),
+            group.up_to(&sent.by_partition)
         );
-        (sent, committed_sent, plain, committed)
+        (sent, committed_sent, plain, committed, group)
     };
     let (outcome, disturbed) = std::thread::scope(|scope| {
         let disturbing = scope.spawn(|| {
@@ -73,7 +77,7 @@ async fn load_while_disturbed(name: &str, version: &str, kinds: &[Disturbance]) 
         let outcome = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(load));
         (outcome, disturbing.join().expect("no node refused"))
     });
-    let (sent, committed_sent, plain, committed) = outcome;
+    let (sent, committed_sent, plain, committed, group) = outcome;
 
     println!(
         "{version}, 3 nodes, seed {seed}: {disturbed} in {:.0} s",
@@ -81,6 +85,7 @@ async fn load_while_disturbed(name: &str, version: &str, kinds: &[Disturbance]) 
     );
     println!("idempotent: {sent}");
     println!("transactional: {committed_sent}");
+    println!("a group: {group}");
     assert!(disturbed.total() > 0, "nothing was disturbed");
     assert_eq!(
         plain.by_partition, sent.by_partition,
@@ -90,6 +95,7 @@ async fn load_while_disturbed(name: &str, version: &str, kinds: &[Disturbance]) 
         committed.by_partition, committed_sent.by_partition,
         "the live reader of the committed records"
     );
+    group.assert_complete(&sent.by_partition);
     // At once, because most of the time the tool only starts, or waits for more.
     let counted = std::thread::scope(|scope| {
         let cluster = &cluster;
