@@ -37,6 +37,9 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: MetadataReques
 }
 
 pub(super) fn failed(_: Asker<'_>, request: MetadataRequest, code: ErrorCode) -> MetadataResponse {
+    if code == ErrorCode::REBOOTSTRAP_REQUIRED {
+        return MetadataResponse::default().with_error_code(code.code()); // The one that is about no topic.
+    }
     let fail = |wanted: MetadataRequestTopic| missing(wanted.name.unwrap_or_default(), wanted.topic_id, code);
     let topics = request.topics.unwrap_or_default();
     MetadataResponse::default().with_topics(topics.into_iter().map(fail).collect())
