@@ -35,7 +35,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    config::ClientConfig,
+    config::{ClientConfig, MetadataRecoveryStrategy},
     connection::{Connection, DialOptions, RequestError, api_key_of, now},
 };
 use coordinator::CoordinatorKind;
@@ -61,6 +61,10 @@ impl Cluster {
             backoff: BackoffPolicy {
                 initial: config.retry_backoff,
                 max: config.retry_backoff_max,
+            },
+            rebootstrap_after: match config.metadata_recovery_strategy {
+                MetadataRecoveryStrategy::Rebootstrap => Some(config.metadata_recovery_rebootstrap_trigger),
+                MetadataRecoveryStrategy::None => None,
             },
         };
         let inner = Arc::new(Inner {

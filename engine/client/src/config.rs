@@ -12,7 +12,7 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-pub use client::ClientConfig;
+pub use client::{ClientConfig, MetadataRecoveryStrategy};
 pub use consumer::{AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel};
 pub use producer::{Acks, ProducerConfig};
 pub use property::PropertyError;

@@ -85,8 +85,8 @@ mod producer;
 
 pub use admin::Admin;
 pub use config::{
-    Acks, AssignmentStrategy, AutoOffsetReset, ClientConfig, ConsumerConfig, IsolationLevel, ProducerConfig,
-    PropertyError,
+    Acks, AssignmentStrategy, AutoOffsetReset, ClientConfig, ConsumerConfig, IsolationLevel, MetadataRecoveryStrategy,
+    ProducerConfig, PropertyError,
 };
 pub use connection::{DisconnectReason, RequestError};
 pub use consumer::{CommitError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};

@@ -9,4 +9,4 @@ mod metadata;
 mod refresh;
 
 pub use metadata::{Broker, ClusterMetadata, Leader, PartitionMetadata, TopicMetadata};
-pub use refresh::{MetadataRefresh, RefreshPolicy, RefreshRequest, RefreshTicket};
+pub use refresh::{MetadataRefresh, RefreshPolicy, RefreshRequest, RefreshSource, RefreshTicket};

@@ -13,6 +13,7 @@ mod fetch_sessions;
 mod fetching;
 mod groups;
 mod producing;
+mod recovery;
 mod recreated;
 mod replicas;
 mod scene;

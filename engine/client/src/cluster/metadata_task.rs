@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Arc, Mutex, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use engine_proto::cluster::RefreshRequest;
+use engine_proto::cluster::{RefreshRequest, RefreshSource};
 use engine_wire::{
     error_code::ErrorCode,
     messages::{
@@ -13,16 +13,17 @@ use engine_wire::{
     },
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::{
     pool::{Endpoint, Inner, Lane},
     slot::lock,
 };
-use crate::connection::{RequestError, SILENT_ANSWER, now};
+use crate::connection::{RequestError, SILENT_ANSWER, describe, now};
 
 /// Runs until the last handle on the cluster is gone.
 pub(super) async fn run(cluster: Weak<Inner>) {
+    let mut outage = Outage::default();
     loop {
         let Some(inner) = cluster.upgrade() else {
             return;
@@ -33,7 +34,9 @@ pub(super) async fn run(cluster: Weak<Inner>) {
             (refresh.poll_request(now), refresh.poll_deadline(now))
         };
         if let Some(request) = request {
-            let outcome = ask(&inner, &request).await;
+            outage.note_request(&request);
+            let outcome = ask(&inner, &request).await.and_then(accepted);
+            outage.note_outcome(outcome.as_ref().err());
             publish(&inner, &request, outcome);
             continue;
         }
@@ -93,7 +96,9 @@ async fn ask_another(
     asked: &Mutex<Vec<Endpoint>>,
 ) -> Result<MetadataResponse, RequestError> {
     let avoided = lock(asked).clone();
-    let (endpoint, connection) = inner.any_connection_but(&avoided, Lane::Control).await?;
+    let (endpoint, connection) = inner
+        .any_connection_but(&avoided, request.source, Lane::Control)
+        .await?;
     lock(asked).push(endpoint);
     let version = connection.version(ApiKey::Metadata, None)?;
     let topics = request.topics.as_ref().map(|topics| {
@@ -108,35 +113,82 @@ async fn ask_another(
     answer.await?.decode(ApiKey::Metadata)
 }
 
+/// An answer that is an error as a whole, as brokers of Metadata 13 have it, tells nothing else.
+fn accepted(response: MetadataResponse) -> Result<MetadataResponse, RequestError> {
+    match ErrorCode::from(response.error_code) {
+        ErrorCode::NONE => Ok(response),
+        code => Err(RequestError::Metadata { code }),
+    }
+}
+
 fn publish(inner: &Inner, request: &RefreshRequest, outcome: Result<MetadataResponse, RequestError>) {
     let now = now();
-    match outcome {
+    // In one step: whoever sees its demand satisfied must see the new cache too.
+    inner.published.send_modify(|published| match outcome {
         Ok(response) => {
-            let failed = ErrorCode::from(response.error_code);
-            if failed != ErrorCode::NONE {
-                debug!(error = %failed, "Metadata request was refused.");
+            let metadata = Arc::make_mut(&mut published.metadata);
+            match request.topics {
+                Some(_) => metadata.apply(&response),
+                None => metadata.apply_all(&response),
             }
-            // In one step: whoever sees its demand satisfied must see the new cache too.
-            inner.published.send_modify(|published| {
-                let metadata = Arc::make_mut(&mut published.metadata);
-                match request.topics {
-                    Some(_) => metadata.apply(&response),
-                    None => metadata.apply_all(&response),
-                }
-                published.error = None;
-                lock(&inner.refresh).handle_answer(now);
-            });
+            published.error = None;
+            lock(&inner.refresh).handle_answer(now);
         }
         Err(error) => {
             debug!(%error, "Metadata request failed.");
-            inner.published.send_modify(|published| {
-                published.error = Some(error);
-                published.failures += 1;
-                lock(&inner.refresh).handle_failure(now);
-            });
+            let mut refresh = lock(&inner.refresh);
+            match error {
+                RequestError::Metadata {
+                    code: ErrorCode::REBOOTSTRAP_REQUIRED,
+                } => refresh.handle_rebootstrap_required(now),
+                _ => refresh.handle_failure(now),
+            }
+            published.error = Some(error);
+            published.failures += 1;
+        }
+    });
+}
+
+/// The time without an answer. It is told of once when it gets long, once when the brokers are given up, and once
+/// when it is over. Before the first answer the caller of `connect` waits, and is told there.
+#[derive(Debug, Default)]
+struct Outage {
+    has_answered: bool,
+    since: Option<Instant>,
+    is_told: bool,
+    has_given_up: bool,
+}
+
+impl Outage {
+    fn note_request(&mut self, request: &RefreshRequest) {
+        let gives_up = request.source == RefreshSource::Bootstrap;
+        if gives_up && !self.has_given_up {
+            warn!("The known brokers are given up; starting again from bootstrap.servers.");
+            self.is_told = true;
+        }
+        self.has_given_up = gives_up;
+    }
+
+    fn note_outcome(&mut self, error: Option<&RequestError>) {
+        let Some(error) = error else {
+            if self.is_told {
+                info!("Brokers answer again.");
+            }
+            *self = Outage {
+                has_answered: true,
+                ..Outage::default()
+            };
+            return;
+        };
+        let since = *self.since.get_or_insert_with(now);
+        if self.has_answered && !self.is_told && now().saturating_duration_since(since) >= LONG_OUTAGE {
+            warn!(error = describe(error), "No broker answers; trying on.");
+            self.is_told = true;
         }
     }
 }
 
 /// How many brokers are asked at the same time while all of them are silent.
 const ATTEMPTS_AT_ONCE: usize = 3;
+/// A restart is over by then; whoever waits for longer is told why.
+const LONG_OUTAGE: Duration = Duration::from_secs(5);

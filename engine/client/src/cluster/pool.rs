@@ -12,7 +12,7 @@ use std::{
 
 use engine_proto::{
     backoff::BackoffPolicy,
-    cluster::{ClusterMetadata, MetadataRefresh},
+    cluster::{ClusterMetadata, MetadataRefresh, RefreshSource},
 };
 use engine_wire::messages::ApiKey;
 use fastrand::Rng;
@@ -27,7 +27,7 @@ use super::{
     slot::{Slot, lock},
 };
 use crate::{
-    config::ClientConfig,
+    config::{ClientConfig, MetadataRecoveryStrategy},
     connection::{Connection, DialOptions, RequestError, address_of},
 };
 
@@ -148,36 +148,22 @@ impl Inner {
 
     /// As [`Inner::any_connection_but`], of all brokers.
     pub(super) async fn any_connection(&self, lane: Lane) -> Result<Arc<Connection>, RequestError> {
-        let (_, connection) = self.any_connection_but(&[], lane).await?;
+        let (_, connection) = self.any_connection_but(&[], RefreshSource::AnyBroker, lane).await?;
         Ok(connection)
     }
 
-    /// A broker that is connected already and answers, else the first to open of the known ones in random order
-    /// and, after them, the bootstrap servers (KIP-899). Fails with the last error when none can be reached.
+    /// A broker that is connected already and answers, else the first to open of those that `source` allows. Fails
+    /// with the last error when none can be reached.
     pub(super) async fn any_connection_but(
         &self,
         avoided: &[Endpoint],
+        source: RefreshSource,
         lane: Lane,
     ) -> Result<(Endpoint, Arc<Connection>), RequestError> {
-        let mut nodes: Vec<i32> = self
-            .published
-            .borrow()
-            .metadata
-            .brokers()
-            .map(|broker| broker.node_id)
-            .collect();
-        let mut bootstrap: Vec<usize> = (0..self.config.bootstrap_servers.len()).collect();
-        {
-            let mut rng = lock(&self.rng);
-            rng.shuffle(&mut nodes);
-            rng.shuffle(&mut bootstrap);
-        }
-        let endpoints = nodes.iter().copied().map(Endpoint::Node);
-        let endpoints: Vec<Endpoint> = endpoints
-            .chain(bootstrap.into_iter().map(Endpoint::Bootstrap))
-            .filter(|endpoint| !avoided.contains(endpoint))
-            .collect();
-        for endpoint in &endpoints {
+        let mut endpoints = self.endpoints(source);
+        endpoints.retain(|endpoint| !avoided.contains(endpoint));
+        // A bootstrap server that is connected may be the one that sent us away: then any of them is as good.
+        for endpoint in endpoints.iter().filter(|_| source == RefreshSource::AnyBroker) {
             if let Some(connection) = self.open_slot(*endpoint, lane)
                 && !connection.is_silent()
             {
@@ -207,6 +193,31 @@ impl Inner {
             api_key: ApiKey::Metadata,
             target: "any broker".into(),
         }))
+    }
+
+    /// The known brokers in random order and after them, unless `metadata.recovery.strategy` is none, the bootstrap
+    /// servers (KIP-899); these alone where `source` says so, or nobody else is known.
+    fn endpoints(&self, source: RefreshSource) -> Vec<Endpoint> {
+        let mut nodes: Vec<Endpoint> = match source {
+            RefreshSource::AnyBroker => {
+                let published = self.published.borrow();
+                let brokers = published.metadata.brokers();
+                brokers.map(|broker| Endpoint::Node(broker.node_id)).collect()
+            }
+            RefreshSource::Bootstrap => Vec::new(),
+        };
+        let recovers = self.config.metadata_recovery_strategy == MetadataRecoveryStrategy::Rebootstrap;
+        let mut bootstrap: Vec<Endpoint> = match nodes.is_empty() || recovers {
+            true => (0..self.config.bootstrap_servers.len())
+                .map(Endpoint::Bootstrap)
+                .collect(),
+            false => Vec::new(),
+        };
+        let mut rng = lock(&self.rng);
+        rng.shuffle(&mut nodes);
+        rng.shuffle(&mut bootstrap);
+        nodes.extend(bootstrap);
+        nodes
     }
 
     async fn endpoint_connection(&self, endpoint: Endpoint, lane: Lane) -> Result<Arc<Connection>, RequestError> {

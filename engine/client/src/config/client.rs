@@ -7,6 +7,16 @@ use super::property::{
     socket_buffer,
 };
 
+/// What to do when no broker that is known answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetadataRecoveryStrategy {
+    /// Start again from `bootstrap.servers`, whose names are resolved anew (KIP-899).
+    #[default]
+    Rebootstrap,
+    /// Go on asking those that are known.
+    None,
+}
+
 /// Connection settings, also those of the admin client.
 ///
 /// Defaults are those of the Java client unless a field says otherwise.
@@ -22,6 +32,12 @@ pub struct ClientConfig {
     pub default_api_timeout: Duration,
     /// `metadata.max.age.ms`: metadata is refreshed at least this often. Default 5 min.
     pub metadata_age_max: Duration,
+    /// `metadata.recovery.strategy`. Default rebootstrap.
+    pub metadata_recovery_strategy: MetadataRecoveryStrategy,
+    /// `metadata.recovery.rebootstrap.trigger.ms`: brokers that give no metadata for so long are not asked any more,
+    /// only `bootstrap.servers` are, until one of them answers (KIP-1102). A request that waits for its answer is
+    /// waited for first. Default 5 min.
+    pub metadata_recovery_rebootstrap_trigger: Duration,
     /// `retry.backoff.ms`: the wait before a first retry. Default 100 ms.
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`: the longest wait between retries. Default 1 s.
@@ -53,6 +69,8 @@ impl Default for ClientConfig {
             request_timeout: Duration::from_secs(30),
             default_api_timeout: Duration::from_secs(60),
             metadata_age_max: Duration::from_secs(300),
+            metadata_recovery_strategy: MetadataRecoveryStrategy::default(),
+            metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
             reconnect_backoff: Duration::from_millis(50),
@@ -159,13 +177,17 @@ impl HasClient for ClientConfig {
 const CLIENT: &[Property<ClientConfig>] = &client_properties();
 
 /// The table of connection properties, for any role.
-pub(super) const fn client_properties<C: HasClient>() -> [Property<C>; 15] {
+pub(super) const fn client_properties<C: HasClient>() -> [Property<C>; 17] {
     properties! { |c, value|
         "bootstrap.servers" => c.client().bootstrap_servers = servers(value)?,
         "client.id" => c.client().client_id = value.into(),
         "request.timeout.ms" => c.client().request_timeout = millis_positive(value)?,
         "default.api.timeout.ms" => c.client().default_api_timeout = millis_positive(value)?,
         "metadata.max.age.ms" => c.client().metadata_age_max = millis_positive(value)?,
+        "metadata.recovery.strategy" => c.client().metadata_recovery_strategy = recovery_strategy(value)?,
+        "metadata.recovery.rebootstrap.trigger.ms" => {
+            c.client().metadata_recovery_rebootstrap_trigger = millis(value)?
+        },
         "retry.backoff.ms" => c.client().retry_backoff = millis(value)?,
         "retry.backoff.max.ms" => c.client().retry_backoff_max = millis(value)?,
         "reconnect.backoff.ms" => c.client().reconnect_backoff = millis(value)?,
@@ -177,6 +199,14 @@ pub(super) const fn client_properties<C: HasClient>() -> [Property<C>; 15] {
         "receive.message.max.bytes" => c.client().frame_bytes_max = bytes_positive(value)?,
         "security.protocol" => plaintext(value)?,
     }
+}
+
+fn recovery_strategy(value: &str) -> Result<MetadataRecoveryStrategy, String> {
+    let choices = [
+        ("rebootstrap", MetadataRecoveryStrategy::Rebootstrap),
+        ("none", MetadataRecoveryStrategy::None),
+    ];
+    one_of(value, &choices)
 }
 
 fn plaintext(value: &str) -> Result<(), String> {

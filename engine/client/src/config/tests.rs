@@ -185,3 +185,18 @@ fn auto_offset_reset_may_be_a_duration() {
         assert_eq!(read, expected.map(AutoOffsetReset::ByDuration), "{value}");
     }
 }
+
+#[test]
+fn recovery_is_named_as_in_java() {
+    use crate::MetadataRecoveryStrategy;
+    let read = crate::ClientConfig::from_properties([
+        SERVERS,
+        ("metadata.recovery.strategy", "none"),
+        ("metadata.recovery.rebootstrap.trigger.ms", "1000"),
+    ]);
+    let config = read.expect("both are there");
+    assert_eq!(config.metadata_recovery_strategy, MetadataRecoveryStrategy::None);
+    assert_eq!(config.metadata_recovery_rebootstrap_trigger.as_secs(), 1);
+    let mistakes = crate::ClientConfig::from_properties([SERVERS, ("metadata.recovery.strategy", "some")]);
+    assert_eq!(mistakes.expect_err("no such strategy").len(), 1);
+}

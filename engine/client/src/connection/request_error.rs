@@ -105,6 +105,12 @@ pub enum RequestError {
         /// Whom it was for.
         target: String,
     },
+    /// The broker gives no metadata.
+    #[error("no metadata: {} ({})", .code.name(), .code.message())]
+    Metadata {
+        /// The broker's error.
+        code: ErrorCode,
+    },
     /// The group's coordinator cannot be found.
     #[error("no coordinator for group {group}: {code}")]
     Coordinator {
@@ -146,9 +152,9 @@ impl RequestError {
             | RequestError::UnknownNode { .. }
             | RequestError::TooManyInFlight { .. } => true,
             RequestError::Handshake { source, .. } => !matches!(**source, HandshakeError::Refused { .. }),
-            RequestError::Coordinator { code, .. } | RequestError::TransactionCoordinator { code, .. } => {
-                code.is_retriable()
-            }
+            RequestError::Metadata { code }
+            | RequestError::Coordinator { code, .. }
+            | RequestError::TransactionCoordinator { code, .. } => code.is_retriable(),
             RequestError::Version { .. }
             | RequestError::Encode { .. }
             | RequestError::Decode { .. }

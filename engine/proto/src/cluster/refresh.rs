@@ -4,6 +4,9 @@
 //! metadata at once. All of them are answered by one request: while one is in flight, new
 //! demands wait for the *next* one (the answer under way may be older than their error), and
 //! two requests are at least `retry.backoff.ms` apart.
+//!
+//! When nobody that we know answers for long, or a broker says that what we know is of another
+//! cluster's past, requests go to the bootstrap servers until one of them answers (KIP-899, KIP-1102).
 //! Never here: the cache itself (see `cluster::metadata`), sockets.
 
 use std::{
@@ -21,6 +24,9 @@ pub struct RefreshPolicy {
     pub age_max: Duration,
     /// The distance between requests, growing after failures.
     pub backoff: BackoffPolicy,
+    /// Without an answer for so long, only the bootstrap servers are asked
+    /// (`metadata.recovery.rebootstrap.trigger.ms`); `None` is `metadata.recovery.strategy=none`.
+    pub rebootstrap_after: Option<Duration>,
 }
 
 /// Decides when to ask, for which topics, and which demands an answer satisfies.
@@ -29,6 +35,9 @@ pub struct RefreshPolicy {
 /// Idle ──demand, age──▶ InFlight ──answer──▶ Idle
 ///                           └──failure──▶ Idle, not before the backoff
 /// ```
+///
+/// Beside that it knows whom to ask: any broker, or, from the moment that failures have lasted for
+/// `rebootstrap_after` until the next answer, the bootstrap servers alone.
 #[derive(Debug)]
 pub struct MetadataRefresh {
     policy: RefreshPolicy,
@@ -46,17 +55,31 @@ pub struct MetadataRefresh {
     not_before: Option<Instant>,
     backoff: Backoff,
     min_distance: Duration,
+    /// When the first request went out that no answer has followed yet.
+    trying_since: Option<Instant>,
+    source: RefreshSource,
 }
 
 /// A demand for metadata that is newer than the demand itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RefreshTicket(u64);
 
-/// What to ask.
+/// What to ask, and whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshRequest {
     /// The topics; `None` for all there are. An empty list asks for brokers only.
     pub topics: Option<Vec<Arc<str>>>,
+    /// Who may answer.
+    pub source: RefreshSource,
+}
+
+/// Who may answer a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshSource {
+    /// Any broker that is known.
+    AnyBroker,
+    /// The bootstrap servers alone: what is known of the brokers is worth nothing.
+    Bootstrap,
 }
 
 impl MetadataRefresh {
@@ -74,6 +97,8 @@ impl MetadataRefresh {
             not_before: None,
             backoff: Backoff::new(policy.backoff, seed),
             min_distance: policy.backoff.initial,
+            trying_since: None,
+            source: RefreshSource::AnyBroker,
         }
     }
 
@@ -133,8 +158,14 @@ impl MetadataRefresh {
             return None;
         }
         self.in_flight = Some(self.demanded);
+        let trying_since = *self.trying_since.get_or_insert(now);
+        let is_lost = |after| now.saturating_duration_since(trying_since) >= after;
+        if self.policy.rebootstrap_after.is_some_and(is_lost) {
+            self.source = RefreshSource::Bootstrap;
+        }
         let topics = (!self.all_topics).then(|| self.topics.iter().cloned().collect());
-        Some(RefreshRequest { topics })
+        let source = self.source;
+        Some(RefreshRequest { topics, source })
     }
 
     /// When [`MetadataRefresh::poll_request`] will have something; `None` while one is in flight.
@@ -154,6 +185,8 @@ impl MetadataRefresh {
         self.last_answer = Some(now);
         self.backoff.reset();
         self.not_before = Some(now + self.min_distance);
+        self.trying_since = None;
+        self.source = RefreshSource::AnyBroker;
     }
 
     /// The request in flight failed, with all brokers tried.
@@ -161,6 +194,15 @@ impl MetadataRefresh {
         if self.in_flight.take().is_some() {
             self.not_before = Some(now + self.backoff.fail());
             self.urgent = 0;
+        }
+    }
+
+    /// The request in flight was answered with REBOOTSTRAP_REQUIRED: a failure, after which the bootstrap servers
+    /// are asked.
+    pub fn handle_rebootstrap_required(&mut self, now: Instant) {
+        self.handle_failure(now);
+        if self.policy.rebootstrap_after.is_some() {
+            self.source = RefreshSource::Bootstrap;
         }
     }
 
@@ -182,135 +224,4 @@ impl MetadataRefresh {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    #[expect(clippy::disallowed_methods)]
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    fn refresh() -> MetadataRefresh {
-        MetadataRefresh::new(
-            RefreshPolicy {
-                age_max: Duration::from_secs(300),
-                backoff: BackoffPolicy {
-                    initial: 100 * MS,
-                    max: 1000 * MS,
-                },
-            },
-            1,
-        )
-    }
-
-    /// A refresh that has had its first answer at the returned instant.
-    fn refreshed() -> (MetadataRefresh, Instant) {
-        let now = start();
-        let mut refresh = refresh();
-        refresh.poll_request(now).unwrap();
-        refresh.handle_answer(now);
-        (refresh, now)
-    }
-
-    #[test]
-    fn the_first_request_goes_out_at_once() {
-        let now = start();
-        let mut refresh = refresh();
-        assert_eq!(refresh.poll_deadline(now), Some(now));
-        let request = refresh.poll_request(now).unwrap();
-        assert_eq!(request.topics, Some(vec![]));
-    }
-
-    #[test]
-    fn a_burst_of_demands_is_one_request() {
-        let (mut refresh, now) = refreshed();
-        let tickets: Vec<_> = (0..1000).map(|_| refresh.demand()).collect();
-        assert_eq!(refresh.poll_request(now), None, "too soon after the last one");
-        let later = now + 100 * MS;
-        assert!(refresh.poll_request(later).is_some());
-        assert_eq!(refresh.poll_request(later), None, "one in flight");
-        refresh.handle_answer(later);
-        assert!(tickets.iter().all(|ticket| refresh.is_satisfied(*ticket)));
-        assert_eq!(refresh.poll_request(later + 200 * MS), None);
-    }
-
-    #[test]
-    fn a_demand_during_a_request_waits_for_the_next_answer() {
-        let (mut refresh, now) = refreshed();
-        refresh.demand();
-        refresh.poll_request(now + 100 * MS).unwrap();
-        let ticket = refresh.demand();
-        refresh.handle_answer(now + 101 * MS);
-        assert!(!refresh.is_satisfied(ticket));
-        assert_eq!(refresh.poll_deadline(now + 101 * MS), Some(now + 201 * MS));
-        refresh.poll_request(now + 201 * MS).unwrap();
-        refresh.handle_answer(now + 202 * MS);
-        assert!(refresh.is_satisfied(ticket));
-    }
-
-    #[test]
-    fn an_answer_that_is_young_enough_is_not_asked_for_again() {
-        let (mut refresh, now) = refreshed();
-        let ticket = refresh.demand_within(now + 50 * MS, 50 * MS);
-        assert!(refresh.is_satisfied(ticket));
-        let ticket = refresh.demand_within(now + 51 * MS, 50 * MS);
-        assert!(!refresh.is_satisfied(ticket), "too old");
-        refresh.poll_request(now + 100 * MS).unwrap();
-        let under_way = refresh.demand_within(now + 101 * MS, 50 * MS);
-        assert!(!refresh.is_satisfied(under_way));
-        refresh.handle_answer(now + 102 * MS);
-        assert!(refresh.is_satisfied(under_way), "the one on its way was enough");
-        assert_eq!(refresh.poll_request(now + 300 * MS), None);
-        refresh.demand();
-        let behind_another = refresh.demand_within(now + 103 * MS, 50 * MS);
-        assert!(!refresh.is_satisfied(behind_another), "somebody knows better");
-    }
-
-    #[test]
-    fn a_new_topic_is_asked_for_at_once_and_a_known_one_is_not() {
-        let (mut refresh, now) = refreshed();
-        let ticket = refresh.track("orders");
-        let request = refresh.poll_request(now).unwrap();
-        assert_eq!(request.topics, Some(vec![Arc::from("orders")]));
-        refresh.handle_answer(now);
-        assert!(refresh.is_satisfied(ticket));
-        let again = refresh.track("orders");
-        assert!(refresh.is_satisfied(again));
-        assert_eq!(refresh.poll_request(now), None);
-    }
-
-    #[test]
-    fn failures_back_off_and_an_answer_resets() {
-        let (mut refresh, mut now) = refreshed();
-        refresh.demand();
-        let mut delays = Vec::new();
-        for _ in 0..5 {
-            now = refresh.poll_deadline(now).unwrap().max(now);
-            refresh.poll_request(now).unwrap();
-            refresh.handle_failure(now);
-            delays.push(refresh.poll_deadline(now).unwrap() - now);
-        }
-        assert!(delays[0] <= 120 * MS);
-        assert!(delays[4] >= 800 * MS);
-    }
-
-    #[test]
-    fn metadata_is_refreshed_by_age() {
-        let (mut refresh, now) = refreshed();
-        assert_eq!(refresh.poll_deadline(now), Some(now + Duration::from_secs(300)));
-        assert!(refresh.poll_request(now + Duration::from_secs(299)).is_none());
-        assert!(refresh.poll_request(now + Duration::from_secs(300)).is_some());
-    }
-
-    #[test]
-    fn an_answer_after_a_reported_failure_changes_nothing() {
-        let (mut refresh, now) = refreshed();
-        let ticket = refresh.demand();
-        refresh.poll_request(now + 100 * MS).unwrap();
-        refresh.handle_failure(now + 100 * MS);
-        refresh.handle_answer(now + 100 * MS);
-        assert!(!refresh.is_satisfied(ticket));
-    }
-}
+mod tests;

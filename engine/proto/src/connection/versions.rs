@@ -26,7 +26,7 @@ pub fn client_range(api_key: ApiKey) -> ApiRange {
     let (min, max) = match api_key {
         ApiKey::Produce => (3, 12),
         ApiKey::Fetch => (4, 12),
-        ApiKey::Metadata => (4, 12),
+        ApiKey::Metadata => (4, 13),
         _ => (i16::MIN, i16::MAX),
     };
     ApiRange {
