@@ -15,6 +15,7 @@ mod arguments;
 mod behaviour;
 mod broker_facts;
 mod raw_connection;
+mod raw_producer;
 mod reading;
 mod report;
 mod run;
@@ -23,7 +24,13 @@ mod table;
 
 mod acknowledgement;
 mod codecs;
+mod fetching;
+mod idempotence;
+mod out_of_range;
+mod partitioning;
+mod positions;
 mod record_content;
+mod record_sizes;
 
 use std::process::ExitCode;
 
@@ -35,8 +42,14 @@ use behaviour::Behaviour;
 /// In the order of the table.
 const BEHAVIOURS: &[&[Behaviour]] = &[
     acknowledgement::BEHAVIOURS,
+    idempotence::BEHAVIOURS,
     codecs::BEHAVIOURS,
     record_content::BEHAVIOURS,
+    record_sizes::BEHAVIOURS,
+    partitioning::BEHAVIOURS,
+    positions::BEHAVIOURS,
+    out_of_range::BEHAVIOURS,
+    fetching::BEHAVIOURS,
 ];
 
 fn main() -> ExitCode {
