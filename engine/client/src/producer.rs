@@ -95,6 +95,7 @@ impl Producer {
             },
             ignores_keys: config.partitioner_ignore_keys,
             is_adaptive: config.partitioner_adaptive,
+            availability_timeout: config.partitioner_availability_timeout,
         };
         let machine = ProducerMachine::new(options, cluster.seed());
         let machine = match &config.transactional_id {

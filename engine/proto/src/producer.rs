@@ -76,6 +76,9 @@ pub struct ProducerOptions {
     pub ignores_keys: bool,
     /// Slow partitions get fewer records without key.
     pub is_adaptive: bool,
+    /// An adaptive choice leaves out the partitions of a broker that has taken nothing for longer than this although
+    /// something was ready for it. Zero: it does not.
+    pub availability_timeout: Duration,
 }
 
 /// All decisions of one producer. `T` is a token that the driver ties to each batch.
@@ -126,6 +129,10 @@ struct TopicState {
 struct NodeState {
     in_flight: usize,
     muted_until: Option<Instant>,
+    /// Since when nothing could be sent to it although something is ready.
+    blocked_since: Option<Instant>,
+    /// For longer than `partitioner.availability.timeout.ms`.
+    is_slow: bool,
 }
 
 #[derive(Debug)]

@@ -73,6 +73,9 @@ pub struct ProducerConfig {
     pub partitioner_ignore_keys: bool,
     /// `partitioner.adaptive.partitioning.enable`: give slow partitions less (KIP-794). Default true.
     pub partitioner_adaptive: bool,
+    /// `partitioner.availability.timeout.ms`: a broker that has taken nothing for so long although something was ready
+    /// gets no records without key until it does, unless all are like that. Zero (default): it does.
+    pub partitioner_availability_timeout: Duration,
 }
 
 impl Default for ProducerConfig {
@@ -95,6 +98,7 @@ impl Default for ProducerConfig {
             transaction_timeout: Duration::from_secs(60),
             partitioner_ignore_keys: false,
             partitioner_adaptive: true,
+            partitioner_availability_timeout: Duration::ZERO,
         }
     }
 }
@@ -212,6 +216,7 @@ const PRODUCER: &[Property<ProducerConfig>] = &properties! { |c, value|
     "transaction.timeout.ms" => c.transaction_timeout = millis_positive(value)?,
     "partitioner.ignore.keys" => c.partitioner_ignore_keys = boolean(value)?,
     "partitioner.adaptive.partitioning.enable" => c.partitioner_adaptive = boolean(value)?,
+    "partitioner.availability.timeout.ms" => c.partitioner_availability_timeout = millis(value)?,
     "allow.auto.create.topics" => c.client.allow_auto_create_topics = boolean(value)?,
 };
 

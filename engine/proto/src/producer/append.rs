@@ -10,7 +10,7 @@ use engine_wire::record_batch::{
     BATCH_HEADER_BYTES, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX,
 };
 
-use super::{ProducerMachine, ProducerStats, transaction::error::TransactionError};
+use super::{ProducerMachine, ProducerOptions, ProducerStats, transaction::error::TransactionError};
 use crate::{
     accumulator::{Batch, BatchState},
     partitioner::{Candidate, partition_for_key},
@@ -143,6 +143,7 @@ impl<T: Clone> ProducerMachine<T> {
         let mut is_news = false;
         let mut index = self.choose_partition(topic_index, record)?;
         let batch_bytes_max = self.options.batch_bytes_max;
+        let mut header_bytes = 0;
         let is_full = |batch: &Batch<T>| match &batch.state {
             BatchState::Open(builder) => !builder.is_empty() && builder.size_bytes() + record_bytes > batch_bytes_max,
             _ => false,
@@ -159,6 +160,7 @@ impl<T: Clone> ProducerMachine<T> {
             let (now, wall_ms, token) = open();
             self.open(index, now, wall_ms, token);
             is_news = true;
+            header_bytes = BATCH_HEADER_BYTES;
         }
         let queue = &mut self.partitions[index];
         let partition = queue.partition;
@@ -173,6 +175,11 @@ impl<T: Clone> ProducerMachine<T> {
             .append(timestamp, record.key, record.value, headers)
             .expect("a record below max.request.size fits the format");
         let added = builder.size_bytes() - before;
+        if self.options.is_sticky(record) {
+            let is_batch_open = builder.size_bytes() < batch_bytes_max;
+            let sticky = &mut self.topics[topic_index].sticky;
+            sticky.handle_appended(header_bytes + added, is_batch_open, batch_bytes_max);
+        }
         let place = batch.record_count as u32;
         batch.record_count += 1;
         batch.charged_bytes += added;
@@ -235,30 +242,16 @@ impl<T: Clone> ProducerMachine<T> {
     /// The machine's index of the record's partition.
     #[inline]
     fn choose_partition(&mut self, topic_index: usize, record: &TopicRecord<'_>) -> Result<usize, AppendError> {
-        let topic = &mut self.topics[topic_index];
+        let topic = &self.topics[topic_index];
         let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) if !self.options.ignores_keys => partition_for_key(key, topic.partition_count),
             _ => match topic.sticky.current() {
-                Some(partition) => partition,
-                None => {
-                    let partitions = &self.partitions;
-                    let candidates = topic.partitions[..topic.partition_count as usize].iter().map(|index| {
-                        let queue = &partitions[*index];
-                        Candidate {
-                            partition: queue.partition,
-                            queue_length: queue.batches.len(),
-                            is_available: queue.leader_id.is_some(),
-                        }
-                    });
-                    let candidates: Vec<Candidate> = candidates.collect();
-                    let chosen = topic
-                        .sticky
-                        .choose(&candidates, self.options.is_adaptive, &mut self.rng);
-                    chosen.expect("a known topic has partitions")
-                }
+                Some(partition) if !self.is_sticky_done(topic_index, partition) => partition,
+                _ => self.choose_sticky(topic_index),
             },
         };
+        let topic = &self.topics[topic_index];
         if !(0..topic.partition_count).contains(&partition) {
             return Err(AppendError::UnknownPartition {
                 topic: topic.name.to_string(),
@@ -267,6 +260,43 @@ impl<T: Clone> ProducerMachine<T> {
             });
         }
         Ok(topic.partitions[partition as usize])
+    }
+
+    /// Whether the topic's sticky partition got its share, and no open batch that more records could fill.
+    fn is_sticky_done(&mut self, topic_index: usize, partition: i32) -> bool {
+        let topic = &self.topics[topic_index];
+        if !topic.sticky.has_enough(self.options.batch_bytes_max) {
+            return false;
+        }
+        let index = topic.partitions[partition as usize];
+        self.partitions[index].open_batch().is_none()
+    }
+
+    fn choose_sticky(&mut self, topic_index: usize) -> i32 {
+        let topic = &mut self.topics[topic_index];
+        let (partitions, nodes) = (&self.partitions, &self.nodes);
+        let candidates = topic.partitions[..topic.partition_count as usize].iter().map(|index| {
+            let queue = &partitions[*index];
+            let leader = queue.leader_id.and_then(|leader_id| nodes.get(&leader_id));
+            Candidate {
+                partition: queue.partition,
+                queue_length: queue.waiting_count(),
+                is_available: queue.leader_id.is_some(),
+                is_slow: leader.is_some_and(|leader| leader.is_slow),
+            }
+        });
+        let candidates: Vec<Candidate> = candidates.collect();
+        let chosen = topic
+            .sticky
+            .choose(&candidates, self.options.is_adaptive, &mut self.rng);
+        chosen.expect("a known topic has partitions")
+    }
+}
+
+impl ProducerOptions {
+    /// Whether the record goes to the topic's sticky partition.
+    fn is_sticky(&self, record: &TopicRecord<'_>) -> bool {
+        record.partition.is_none() && (record.key.is_none() || self.ignores_keys)
     }
 }
 

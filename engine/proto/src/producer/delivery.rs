@@ -283,9 +283,6 @@ impl<T: Clone> ProducerMachine<T> {
         let id = batch.id;
         queue.close();
         self.seal_queue.push_back((partition, id));
-        self.topics[queue.topic_index]
-            .sticky
-            .handle_batch_complete(queue.partition);
     }
 
     fn expire(&mut self, partition: usize, now: Instant) {
@@ -314,6 +311,11 @@ impl<T: Clone> ProducerMachine<T> {
             } else {
                 let error = self.partitions[partition].expired(index);
                 self.resolve(partition, index, Err(error));
+                let leader_id = self.partitions[partition].leader_id;
+                if let Some(node) = leader_id.and_then(|leader_id| self.nodes.get_mut(&leader_id)) {
+                    // Nothing may be left that would show that it takes batches again.
+                    (node.blocked_since, node.is_slow) = (None, false);
+                }
             }
         }
     }

@@ -129,6 +129,11 @@ impl<T> PartitionQueue<T> {
         self.batches.iter().position(|batch| !batch.is_in_flight())
     }
 
+    /// Batches that are not in flight, the open one included.
+    pub(super) fn waiting_count(&self) -> usize {
+        self.batches.len() - self.in_flight_count()
+    }
+
     fn in_flight_count(&self) -> usize {
         // Batches are sent in order: behind the first that never was, none is in flight.
         let sent = self.batches.iter().take_while(|batch| batch.attempts > 0);

@@ -77,6 +77,9 @@ impl<T: Clone> ProducerMachine<T> {
                 let node = self.nodes.entry(leader_id).or_default();
                 let is_muted = node.muted_until.is_some_and(|until| until > now);
                 if is_muted || node.in_flight >= self.options.in_flight_max || !is_connected(leader_id) {
+                    let blocked_since = *node.blocked_since.get_or_insert(now);
+                    let timeout = self.options.availability_timeout;
+                    node.is_slow = !timeout.is_zero() && now.saturating_duration_since(blocked_since) > timeout;
                     refused.insert(leader_id);
                     continue;
                 }
@@ -131,7 +134,9 @@ impl<T: Clone> ProducerMachine<T> {
         self.stats.requests += 1;
         self.stats.batches_sent += batches.len() as u64;
         self.stats.bytes_sent += bytes as u64;
-        self.nodes.entry(node_id).or_default().in_flight += 1;
+        let node = self.nodes.entry(node_id).or_default();
+        node.in_flight += 1;
+        (node.blocked_since, node.is_slow) = (None, false);
         let request_id = self.next_request_id;
         self.next_request_id += 1;
         self.requests.insert(

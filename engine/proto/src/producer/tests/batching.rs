@@ -1,6 +1,6 @@
 //! When a batch is full, due, flushed, or refused for want of memory; and where records go.
 
-use super::bench::{Bench, MS, options};
+use super::bench::{Bench, MS, metadata, options, seal_all};
 use crate::partitioner::partition_for_key;
 use crate::producer::ProducerOptions;
 use crate::producer::append::{AppendError, TopicRecord};
@@ -108,7 +108,7 @@ fn a_flush_covers_what_was_appended_before_it_and_nothing_later() {
 }
 
 #[test]
-fn records_without_key_stick_to_a_partition_until_its_batch_is_complete() {
+fn records_without_key_stick_to_a_partition_for_up_to_two_batches() {
     let mut bench = Bench::new(options(), 4);
     let mut runs: Vec<(i32, u32)> = Vec::new();
     for value in 0_u64..60 {
@@ -123,8 +123,73 @@ fn records_without_key_stick_to_a_partition_until_its_batch_is_complete() {
             _ => runs.push((partition, 1)),
         }
     }
-    assert!(runs.len() > 3, "{runs:?}");
+    assert!(runs.len() > 1, "{runs:?}");
     assert!(runs[..runs.len() - 1].iter().all(|(_, count)| *count >= 5), "{runs:?}");
+}
+
+#[test]
+fn small_batches_that_go_early_do_not_move_the_choice() {
+    let mut bench = Bench::new(options(), 4);
+    let mut partitions = Vec::new();
+    for value in 0_u64..20 {
+        let (now, bytes) = (bench.now, value.to_be_bytes());
+        let record = TopicRecord {
+            value: Some(&bytes),
+            ..TopicRecord::default()
+        };
+        partitions.push(bench.machine.append(0, &record, || (now, 0, 0)).unwrap().partition);
+        bench.settle(); // Each goes in a batch of its own, of some 80 bytes; `batch.size` is 200.
+    }
+    for three in partitions.chunks(3) {
+        assert!(three.iter().all(|partition| *partition == three[0]), "{partitions:?}");
+    }
+    assert!(partitions.iter().any(|partition| *partition != partitions[0]));
+}
+
+#[test]
+fn a_broker_that_takes_nothing_gets_no_records_without_key_until_it_does() {
+    let mut bench = Bench::new(
+        ProducerOptions {
+            availability_timeout: 100 * MS,
+            ..options()
+        },
+        2,
+    );
+    bench.machine.handle_metadata(&metadata(&[0, 1], 1));
+    bench.append(1, 1).unwrap();
+    bench.machine.flush();
+    let unreachable = |bench: &mut Bench| {
+        bench.machine.handle_timeout(bench.now);
+        seal_all(&mut bench.machine);
+        assert!(bench.machine.poll_request(bench.now, |_| false).is_none());
+    };
+    let chosen = |bench: &mut Bench| {
+        let mut chosen = [0; 2];
+        for _ in 0..100 {
+            let now = bench.now;
+            let record = TopicRecord {
+                value: Some(&[0; 300]), // A batch and a choice of its own.
+                ..TopicRecord::default()
+            };
+            let partition = bench.machine.append(0, &record, || (now, 0, 0)).unwrap().partition;
+            chosen[partition as usize] += 1;
+            let others = bench.machine.poll_request(bench.now, |node_id| node_id == 0);
+            assert!(others.is_none(), "nothing is sealed");
+            bench.machine.drop_batches(&"tested".into(), true);
+            bench.append(1, 1).unwrap();
+            bench.machine.flush();
+            seal_all(&mut bench.machine);
+        }
+        chosen
+    };
+    unreachable(&mut bench);
+    assert!(chosen(&mut bench)[1] > 0, "not for long enough");
+    bench.now += 101 * MS;
+    unreachable(&mut bench);
+    assert_eq!(chosen(&mut bench), [100, 0]);
+    let plan = bench.request().expect("it can be reached again");
+    bench.deliver(&plan);
+    assert!(chosen(&mut bench)[1] > 0);
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(super) fn options() -> ProducerOptions {
         },
         ignores_keys: false,
         is_adaptive: true,
+        availability_timeout: Duration::ZERO,
     }
 }
 
