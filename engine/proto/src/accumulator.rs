@@ -5,7 +5,7 @@
 //! batch, not per record.
 //! Never here: partitions' order and retries (see `producer`).
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use engine_wire::{
@@ -25,7 +25,7 @@ pub(crate) struct Batch<T> {
     /// Place of the batch's first record among the token's records; above 0 only after a split.
     pub(crate) first_record: u32,
     pub(crate) record_count: i32,
-    /// Charged to the memory budget until the batch is done.
+    /// Its memory, charged to the budget until the batch is done.
     pub(crate) charged_bytes: usize,
     pub(crate) opened: Instant,
     /// Wall clock of the opening in ms: the timestamp of records without one.
@@ -123,21 +123,30 @@ impl<T> Batch<T> {
 }
 
 /// The budget of `buffer.memory`, and the arenas kept for reuse.
+///
+/// **Invariants.** What is charged is memory, not content: an arena counts with its capacity, or a few records in
+/// each of many large arenas would be nearly free. Charges stay within the budget, except that one batch always fits.
+/// Spares take what the charges leave of it; [`SPARES_KEPT`] batches' worth is kept beyond, so that a stream that
+/// runs at the bound reuses its arenas, too.
 #[derive(Debug)]
 pub(crate) struct Memory {
     bytes_max: usize,
     charged_bytes: usize,
-    spares: Vec<Vec<u8>>,
+    /// The oldest first.
+    spares: VecDeque<Vec<u8>>,
     spare_bytes: usize,
+    /// Spares that are kept although charges need the whole budget.
+    spare_bytes_kept: usize,
 }
 
 impl Memory {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, batch_bytes_max: usize) -> Self {
         Self {
             bytes_max,
             charged_bytes: 0,
-            spares: Vec::new(),
+            spares: VecDeque::new(),
             spare_bytes: 0,
+            spare_bytes_kept: batch_bytes_max.saturating_mul(SPARES_KEPT).min(bytes_max),
         }
     }
 
@@ -146,8 +155,13 @@ impl Memory {
         self.charged_bytes == 0 || self.charged_bytes.saturating_add(bytes) <= self.bytes_max
     }
 
+    /// Charges what is allocated; spares make room for it.
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.charged_bytes += bytes;
+        while self.spare_bytes > self.spare_bytes_kept && self.charged_bytes + self.spare_bytes > self.bytes_max {
+            let dropped = self.spares.pop_front().expect("their bytes are counted");
+            self.spare_bytes -= dropped.capacity();
+        }
     }
 
     pub(crate) fn release(&mut self, bytes: usize) {
@@ -159,21 +173,41 @@ impl Memory {
         self.charged_bytes
     }
 
-    /// An arena to reuse, or an empty one.
-    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
-        let spare = self.spares.pop().unwrap_or_default();
+    /// An arena to reuse for about `wanted` bytes, or an empty one. It is not charged yet. One that is much larger
+    /// stays for a batch that fills it: it would be charged, and held, for little.
+    pub(crate) fn take_spare(&mut self, wanted: usize) -> Vec<u8> {
+        let large = wanted.max(SMALL_ARENA_BYTES).saturating_mul(2);
+        let newest = self.spares.iter().enumerate().rev().take(SPARES_LOOKED_AT);
+        let fitting = newest
+            .filter(|(_, spare)| spare.capacity() <= large && self.has_room(spare.capacity()))
+            .max_by_key(|(_, spare)| spare.capacity().min(wanted));
+        let Some((index, _)) = fitting else {
+            return Vec::new();
+        };
+        let spare = self.spares.remove(index).expect("it was found there");
         self.spare_bytes -= spare.capacity();
         spare
     }
 
-    /// Keeps an arena, unless the spares would take more than the budget themselves.
+    /// Keeps an arena that is not charged any more, if there is room for it.
     pub(crate) fn keep_spare(&mut self, spare: Vec<u8>) {
-        if spare.capacity() > 0 && self.spare_bytes + spare.capacity() <= self.bytes_max {
-            self.spare_bytes += spare.capacity();
-            self.spares.push(spare);
+        let spare_bytes = self.spare_bytes + spare.capacity();
+        let fits = spare_bytes <= self.spare_bytes_kept || self.charged_bytes + spare_bytes <= self.bytes_max;
+        if spare.capacity() >= SPARE_BYTES_MIN && fits {
+            self.spare_bytes = spare_bytes;
+            self.spares.push_back(spare);
         }
     }
 }
+
+/// One that records go to, and one that the next batch is compressed into.
+const SPARES_KEPT: usize = 2;
+/// Arenas up to twice this size are for any batch.
+const SMALL_ARENA_BYTES: usize = 16 << 10;
+/// Smaller ones are not worth a place in the queue.
+const SPARE_BYTES_MIN: usize = 256;
+/// A long queue of arenas of other sizes must not be searched for every batch.
+const SPARES_LOOKED_AT: usize = 16;
 
 /// Halves a batch that the broker found too large. `None` if it cannot be read back, which would
 /// be our own mistake in writing it.

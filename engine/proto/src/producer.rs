@@ -156,7 +156,7 @@ impl<T: Clone> ProducerMachine<T> {
             next_request_id: 0,
             next_batch_id: 0,
             flush_before: 0,
-            memory: Memory::new(options.buffer_bytes_max),
+            memory: Memory::new(options.buffer_bytes_max, options.batch_bytes_max),
             is_memory_short: false,
             identity: None,
             needs_identity: options.is_idempotent,

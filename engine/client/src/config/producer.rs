@@ -53,7 +53,8 @@ pub struct ProducerConfig {
     /// `batch.size`: bytes of a batch before compression. Default 128 KiB, not Java's 16 KiB,
     /// because each batch costs both sides a fixed price.
     pub batch_bytes_max: usize,
-    /// `buffer.memory`: bytes of records not yet acknowledged; sends wait beyond it. Default 32 MiB.
+    /// `buffer.memory`: memory of batches not yet acknowledged; sends wait beyond it. Two batches that are kept for
+    /// reuse, and one per core that is being compressed, come on top. Default 32 MiB.
     pub buffer_bytes_max: usize,
     /// `max.request.size`: bytes of one Produce request, and of one record. Default 1 MiB.
     pub request_bytes_max: usize,

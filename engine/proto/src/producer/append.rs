@@ -133,15 +133,16 @@ impl<T: Clone> ProducerMachine<T> {
                 bytes_max,
             });
         }
-        // A batch may have to open for it, and its header is charged too.
-        if !self.memory.has_room(BATCH_HEADER_BYTES + record_bytes) {
+        let mut is_news = false;
+        let mut index = self.choose_partition(topic_index, record)?;
+        let fits = self.partitions[index].has_open_room(record_bytes);
+        // A batch may have to open for it, and its header takes memory too.
+        if !fits && !self.memory.has_room(BATCH_HEADER_BYTES + record_bytes) {
             self.is_memory_short = true;
             self.stats.buffer_full += 1;
             let buffer_bytes_max = self.options.buffer_bytes_max;
             return Err(AppendError::BufferFull { buffer_bytes_max });
         }
-        let mut is_news = false;
-        let mut index = self.choose_partition(topic_index, record)?;
         let batch_bytes_max = self.options.batch_bytes_max;
         let mut header_bytes = 0;
         let is_full = |batch: &Batch<T>| match &batch.state {
@@ -161,6 +162,9 @@ impl<T: Clone> ProducerMachine<T> {
             self.open(index, now, wall_ms, token);
             is_news = true;
             header_bytes = BATCH_HEADER_BYTES;
+        }
+        if !self.partitions[index].has_open_room(record_bytes) {
+            self.grow(index, record_bytes);
         }
         let queue = &mut self.partitions[index];
         let partition = queue.partition;
@@ -182,8 +186,6 @@ impl<T: Clone> ProducerMachine<T> {
         }
         let place = batch.record_count as u32;
         batch.record_count += 1;
-        batch.charged_bytes += added;
-        self.memory.charge(added);
         self.stats.records += 1;
         self.stats.record_bytes += added as u64;
         Ok(Appended {
@@ -209,9 +211,9 @@ impl<T: Clone> ProducerMachine<T> {
     }
 
     fn open(&mut self, index: usize, now: Instant, wall_ms: i64, token: T) {
-        let builder = BatchBuilder::reusing(self.memory.take_spare());
-        // The header is charged too, or a flood of tiny batches would be free.
-        let charged_bytes = builder.size_bytes();
+        let spare = self.memory.take_spare(self.partitions[index].last_batch_bytes);
+        let builder = BatchBuilder::reusing(spare);
+        let charged_bytes = builder.capacity_bytes();
         self.memory.charge(charged_bytes);
         let id = self.next_batch_id;
         self.next_batch_id += 1;
@@ -237,6 +239,24 @@ impl<T: Clone> ProducerMachine<T> {
         if let Some(transaction) = &mut self.transaction {
             transaction.want_partition(index);
         }
+    }
+
+    /// Makes room for a record in the open batch: twice as much as before, though not beyond `batch.size`, or just
+    /// enough for the record where memory is short.
+    #[cold]
+    fn grow(&mut self, index: usize, record_bytes: usize) {
+        let batch = self.partitions[index].open_batch().expect("it was opened");
+        let BatchState::Open(builder) = &mut batch.state else {
+            unreachable!("open_batch() is open");
+        };
+        let before = builder.capacity_bytes();
+        let needed = builder.size_bytes() + record_bytes;
+        let doubled = needed.max((2 * before).min(self.options.batch_bytes_max));
+        let has_room = self.memory.has_room(doubled - before);
+        builder.grow_to(if has_room { doubled } else { needed });
+        let added = builder.capacity_bytes() - before;
+        batch.charged_bytes += added;
+        self.memory.charge(added);
     }
 
     /// The machine's index of the record's partition.

@@ -225,22 +225,20 @@ impl<T: Clone> ProducerMachine<T> {
         };
         self.stats.splits += 1;
         let whole = &queue.batches[index];
-        let mut charged_bytes = whole.charged_bytes;
         let mut first_record = whole.first_record;
-        let mut is_first = true;
+        // The halves are not compressed, and may for a while take more than the budget has left.
+        self.memory.release(whole.charged_bytes);
         let halves = halves.map(|builder| {
             let id = self.next_batch_id;
             self.next_batch_id += 1;
-            // The halves together stay charged as the whole was.
-            let charge = if is_first { charged_bytes / 2 } else { charged_bytes };
-            is_first = false;
-            charged_bytes -= charge;
+            let charged_bytes = builder.capacity_bytes();
+            self.memory.charge(charged_bytes);
             let half = Batch {
                 id,
                 token: whole.token.clone(),
                 first_record,
                 record_count: builder.record_count(),
-                charged_bytes: charge,
+                charged_bytes,
                 state: BatchState::Closed(builder),
                 last_error: whole.last_error.clone(),
                 ..*whole

@@ -39,6 +39,8 @@ pub(super) struct PartitionQueue<T> {
     is_another_log: bool,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
+    /// Size of the batch that was closed last: the next one is likely to need as much memory.
+    pub(super) last_batch_bytes: usize,
 }
 
 /// What became of a wish to start sequences again.
@@ -69,6 +71,7 @@ impl<T> PartitionQueue<T> {
             is_another_log: false,
             failures: 0,
             retry_at: None,
+            last_batch_bytes: 0,
         }
     }
 
@@ -86,6 +89,15 @@ impl<T> PartitionQueue<T> {
         self.batches.back_mut().filter(|batch| batch.is_open())
     }
 
+    /// Whether the open batch's arena has room for so much more without growing.
+    #[inline]
+    pub(super) fn has_open_room(&self, record_bytes: usize) -> bool {
+        match self.batches.back().map(|batch| &batch.state) {
+            Some(BatchState::Open(builder)) => builder.size_bytes() + record_bytes <= builder.capacity_bytes(),
+            _ => false,
+        }
+    }
+
     pub(super) fn find(&self, id: BatchId) -> Option<usize> {
         self.batches.iter().position(|batch| batch.id == id)
     }
@@ -101,7 +113,9 @@ impl<T> PartitionQueue<T> {
             let BatchState::Open(builder) = std::mem::replace(&mut batch.state, BatchState::Sealing) else {
                 unreachable!("open_batch() is open");
             };
+            let batch_bytes = builder.size_bytes();
             batch.state = BatchState::Closed(builder);
+            self.last_batch_bytes = batch_bytes;
             self.assign();
         }
     }

@@ -75,7 +75,7 @@ impl<T: Clone> ProducerMachine<T> {
                 batch: batch_id,
                 stamp,
             };
-            let spare = self.memory.take_spare();
+            let spare = self.memory.take_spare(builder.size_bytes());
             return Some(SealJob { job, builder, spare });
         }
         None
@@ -84,11 +84,18 @@ impl<T: Clone> ProducerMachine<T> {
     /// Takes a sealed batch back. An error fails the batch.
     pub fn handle_sealed(&mut self, done: SealDone) {
         let SealDone { job, sealed, arena } = done;
-        self.memory.keep_spare(arena);
         let queue = &mut self.partitions[job.partition];
         let Some(index) = queue.find_newest(job.batch) else {
+            self.memory.keep_spare(arena);
             return; // Aborted meanwhile.
         };
+        if let Ok(sealed) = &sealed {
+            let charged_bytes = sealed.batch.capacity_bytes();
+            let before = std::mem::replace(&mut queue.batches[index].charged_bytes, charged_bytes);
+            self.memory.release(before);
+            self.memory.charge(charged_bytes);
+        }
+        self.memory.keep_spare(arena);
         match sealed {
             Ok(_) if queue.batches[index].is_reported => {
                 self.resolve(job.partition, index, Ok(BatchDelivered::UNKNOWN));

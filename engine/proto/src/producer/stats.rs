@@ -33,7 +33,7 @@ pub struct ProducerStats {
     pub latency: LatencyStats,
     /// Failed attempts by Kafka's error name; `Disconnected` for requests without an answer.
     pub errors: BTreeMap<&'static str, u64>,
-    /// Bytes of unresolved batches now.
+    /// Memory of unresolved batches now.
     pub buffered_bytes: usize,
     /// The bound of `buffered_bytes`.
     pub buffer_bytes_max: usize,

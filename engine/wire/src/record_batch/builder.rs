@@ -201,6 +201,18 @@ impl BatchBuilder {
         self.arena.len()
     }
 
+    /// Memory of the arena: what it holds, and the room behind that.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.arena.capacity()
+    }
+
+    /// Makes the arena at least so large. Without this call it grows by itself, to twice its size.
+    pub fn grow_to(&mut self, capacity_bytes: usize) {
+        self.arena
+            .reserve_exact(capacity_bytes.saturating_sub(self.arena.len()));
+    }
+
     /// Records so far.
     #[must_use]
     pub fn record_count(&self) -> i32 {
@@ -251,6 +263,8 @@ impl BatchBuilder {
             std::mem::swap(&mut self.arena, &mut spare);
         } else {
             compressor.compress(compression, &self.arena[BATCH_HEADER_BYTES..], &mut spare)?;
+            // A codec makes room for the worst case; a sealed batch must not take more memory than an open one.
+            spare.shrink_to(self.arena.capacity());
             self.arena.truncate(BATCH_HEADER_BYTES);
         }
         let header = BatchHeader {
@@ -270,6 +284,7 @@ impl BatchBuilder {
         self.record_count = 0;
         Ok(SealedBatch {
             header,
+            capacity_bytes: spare.capacity(),
             bytes: Bytes::from(spare),
             uncompressed_bytes,
         })

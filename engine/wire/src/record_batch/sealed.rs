@@ -38,6 +38,7 @@ pub struct SealedBatch {
     pub(super) header: BatchHeader,
     pub(super) bytes: Bytes,
     pub(super) uncompressed_bytes: usize,
+    pub(super) capacity_bytes: usize,
 }
 
 impl SealedBatch {
@@ -84,6 +85,12 @@ impl SealedBatch {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Memory of the buffer that it was sealed into, which may be larger than the batch.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
     }
 
     /// Size before compression, header included.
