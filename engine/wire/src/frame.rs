@@ -43,9 +43,9 @@ impl FrameDecoder {
 
     /// Takes the next whole frame, without its prefix, off the front of `buffer`.
     ///
-    /// `Ok(None)` means: read more. The frame is a slice of the buffer's allocation. Room is
-    /// reserved for a frame of up to 1 MiB at once, and beyond that only as far as `buffer` is
-    /// already half-way there, so a lying prefix costs at most that.
+    /// `Ok(None)` means: read more. The frame is a slice of the buffer's allocation and keeps it alive, so a large
+    /// one gets a buffer of just its size. Room is made for a frame of up to 1 MiB at once, and
+    /// beyond that only as far as `buffer` is already half-way there, so a lying prefix costs at most that.
     ///
     /// # Errors
     /// [`FrameError`] for a negative or too large size.
@@ -63,8 +63,19 @@ impl FrameDecoder {
         }
         let whole = FRAME_PREFIX_BYTES + frame_bytes;
         if buffer.len() < whole {
-            // Each growth copies what has arrived: the usual answer needs one, a larger one few.
-            buffer.reserve((whole - buffer.len()).min(buffer.len().max(RESERVED_BYTES)));
+            let believed = whole.min((2 * buffer.len()).max(RESERVED_BYTES));
+            if buffer.capacity() < believed {
+                // Each growth copies what has arrived: the usual answer needs one, a larger one few. Small frames
+                // share a buffer with those behind them.
+                let exact = if believed < SHARED_BYTES / 4 {
+                    SHARED_BYTES
+                } else {
+                    believed
+                };
+                let mut larger = BytesMut::with_capacity(exact);
+                larger.extend_from_slice(buffer);
+                *buffer = larger;
+            }
             return Ok(None);
         }
         let mut frame = buffer.split_to(whole).freeze();
@@ -74,6 +85,8 @@ impl FrameDecoder {
 
 /// What a prefix is believed before the bytes are there.
 const RESERVED_BYTES: usize = 1 << 20;
+/// The buffer that small frames share.
+const SHARED_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +105,28 @@ mod tests {
         buffer.extend_from_slice(&[9]);
         assert_eq!(&decoder.decode(&mut buffer).unwrap().unwrap()[..], [9]);
         assert_eq!(decoder.decode(&mut buffer), Ok(None));
+    }
+
+    #[test]
+    fn a_large_frame_keeps_no_more_alive_than_itself() {
+        let decoder = FrameDecoder::new(1 << 30);
+        for size in [20_000usize, 1 << 20, 5 << 20] {
+            let mut buffer = BytesMut::with_capacity(SHARED_BYTES);
+            buffer.extend_from_slice(&(size as u32).to_be_bytes());
+            let frame = loop {
+                if let Some(frame) = decoder.decode(&mut buffer).unwrap() {
+                    break frame;
+                }
+                let room = buffer.capacity() - buffer.len();
+                assert!(room > 0, "more can be read");
+                let arrived = buffer.len() + room.min(FRAME_PREFIX_BYTES + size - buffer.len());
+                buffer.resize(arrived, 7);
+            };
+            assert_eq!(frame.len(), size);
+            drop(buffer);
+            let capacity = frame.try_into_mut().expect("nobody else holds it").capacity();
+            assert!(capacity <= size.max(SHARED_BYTES), "{capacity} for {size}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, io, io::IoSlice, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use engine_proto::connection::PipelineTimeout;
-use engine_wire::{frame::FrameDecoder, response::peek_correlation_id};
+use engine_wire::{
+    frame::{FRAME_PREFIX_BYTES, FrameDecoder},
+    response::peek_correlation_id,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -72,9 +75,10 @@ fn drain_frames(shared: &Shared, decoder: &FrameDecoder, buffer: &mut BytesMut) 
     }
 }
 
-/// Room for the next read; the decoder has already reserved what a frame under way needs.
+/// Room for the next read; the decoder has already made what a frame under way needs. More behind its end would only
+/// be kept alive with it.
 fn reserve(buffer: &mut BytesMut) {
-    if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+    if buffer.len() < FRAME_PREFIX_BYTES && buffer.capacity() - buffer.len() < READ_BYTES_MIN {
         buffer.reserve(READ_BYTES);
     }
 }
