@@ -7,3 +7,4 @@
 pub mod golden;
 pub mod hostility;
 pub mod owned_record;
+pub mod tampering_proxy;
