@@ -60,8 +60,12 @@ pub fn append(builder: &mut BatchBuilder, record: &OwnedRecord) {
     builder
         .append(record.timestamp, key, value, headers.iter().copied())
         .unwrap();
-    let bound = BatchBuilder::record_bytes_max(key, value, headers);
+    let bound = BatchBuilder::record_bytes_max(key, value, headers.iter().copied());
     assert!(builder.size_bytes() - before <= bound, "the announced bound holds");
+    if builder.record_count() == 1 {
+        let alone = BatchBuilder::lone_batch_bytes(key, value, headers);
+        assert_eq!(builder.size_bytes(), alone, "the announced size is right");
+    }
 }
 
 /// A transactional producer's stamp.

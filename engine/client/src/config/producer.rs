@@ -56,7 +56,8 @@ pub struct ProducerConfig {
     /// `buffer.memory`: memory of batches not yet acknowledged; sends wait beyond it. Two batches that are kept for
     /// reuse, and one per core that is being compressed, come on top. Default 32 MiB.
     pub buffer_bytes_max: usize,
-    /// `max.request.size`: bytes of one Produce request, and of one record. Default 1 MiB.
+    /// `max.request.size`: bytes of the batches in one Produce request, and of a batch with a single record, before
+    /// compression. Default 1 MiB.
     pub request_bytes_max: usize,
     /// `max.block.ms`: how long a send waits for memory or for metadata. Default 60 s.
     pub block_max: Duration,

@@ -72,13 +72,13 @@ pub enum AppendError {
     },
     /// No request, or no batch, could carry the record.
     #[error(
-        "{topic}: a record of up to {record_bytes} bytes is more than {bytes_max}, the least of `max.request.size` and `buffer.memory`"
+        "{topic}: a batch of the record alone takes {batch_bytes} bytes, more than {bytes_max}, the least of `max.request.size` and `buffer.memory`"
     )]
     RecordTooLarge {
         /// The topic.
         topic: String,
-        /// An upper bound of its encoded size.
-        record_bytes: usize,
+        /// The size of a batch with nothing else in it, before compression.
+        batch_bytes: usize,
         /// The limit.
         bytes_max: usize,
     },
@@ -124,14 +124,18 @@ impl<T: Clone> ProducerMachine<T> {
             + record.value.map_or(0, <[u8]>::len)
             + headers.sum::<usize>();
         let bytes_max = self.options.request_bytes_max.min(self.options.buffer_bytes_max);
-        let bytes_max = bytes_max.min(RECORD_BYTES_MAX);
-        if record_bytes > bytes_max {
-            let topic = self.topics[topic_index].name.to_string();
-            return Err(AppendError::RecordTooLarge {
-                topic,
-                record_bytes,
-                bytes_max,
-            });
+        if BATCH_HEADER_BYTES + record_bytes > bytes_max.min(i32::MAX as usize) {
+            // The bound is a few bytes too careful for a record that just fits.
+            let headers = record.headers.iter().copied();
+            let batch_bytes = BatchBuilder::lone_batch_bytes(record.key, record.value, headers);
+            if batch_bytes > bytes_max || record_bytes > RECORD_BYTES_MAX {
+                let topic = self.topics[topic_index].name.to_string();
+                return Err(AppendError::RecordTooLarge {
+                    topic,
+                    batch_bytes,
+                    bytes_max,
+                });
+            }
         }
         let mut is_news = false;
         let mut index = self.choose_partition(topic_index, record)?;

@@ -86,6 +86,25 @@ impl BatchBuilder {
         RECORD_OVERHEAD_BYTES_MAX + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers
     }
 
+    /// The size of an uncompressed batch with this record alone.
+    #[must_use]
+    pub fn lone_batch_bytes<'h, H>(key: Option<&[u8]>, value: Option<&[u8]>, headers: H) -> usize
+    where
+        H: IntoIterator<Item = Header<'h>>,
+        H::IntoIter: ExactSizeIterator,
+    {
+        let headers = headers.into_iter();
+        // Attributes and the two deltas take a byte each.
+        let content_bytes = 3
+            + varint::size_u32(length_zigzag(key))
+            + key.map_or(0, <[u8]>::len)
+            + varint::size_u32(length_zigzag(value))
+            + value.map_or(0, <[u8]>::len)
+            + varint::size_i32(headers.len() as i32)
+            + headers.map(header_size).sum::<usize>();
+        BATCH_HEADER_BYTES + varint::size_u64((content_bytes as u64) << 1) + content_bytes
+    }
+
     /// Encodes one record behind the others. `timestamp` is in ms.
     ///
     /// Headers keep their order, duplicates and non-UTF-8 keys included; pass `[]` for none.

@@ -1,5 +1,7 @@
 //! When a batch is full, due, flushed, or refused for want of memory; and where records go.
 
+use engine_wire::record_batch::{BatchBuilder, Header};
+
 use super::bench::{Bench, MS, metadata, options, seal_all};
 use crate::partitioner::partition_for_key;
 use crate::producer::ProducerOptions;
@@ -69,6 +71,33 @@ fn a_full_buffer_refuses_until_a_batch_is_resolved() {
     bench.settle();
     assert_eq!(bench.machine.stats().buffered_bytes, 0);
     bench.append(0, value).unwrap();
+}
+
+#[test]
+fn a_record_that_fills_a_request_exactly_is_taken_and_one_byte_more_is_not() {
+    for headers in [&[][..], &[Header { key: b"k", value: None }]] {
+        let key = Some(&b"key"[..]);
+        let mut bench = Bench::new(options(), 1);
+        let overhead = BatchBuilder::lone_batch_bytes(key, Some(&[0; 300]), headers.iter().copied()) - 300;
+        for (extra, is_taken) in [(0, true), (1, false)] {
+            let mut value = vec![0; options().request_bytes_max - overhead + extra];
+            value[7] = 9;
+            let record = TopicRecord {
+                partition: Some(0),
+                key,
+                value: Some(&value),
+                headers,
+                ..TopicRecord::default()
+            };
+            let now = bench.now;
+            // Behind another record, whose batch it does not fit.
+            bench.append(0, 1).unwrap();
+            let taken = bench.machine.append(0, &record, || (now, 0, 1)).map(|_| ());
+            assert_eq!(taken.is_ok(), is_taken, "{taken:?}");
+        }
+        bench.settle();
+        assert_eq!(bench.logs[0].values, [1, 9, 1]);
+    }
 }
 
 #[test]
