@@ -14,6 +14,7 @@ behaviours! { "Idempotence":
     an_older_batch_that_is_sent_again_is_not_written_again,
     a_gap_in_the_sequences_is_refused_and_nothing_is_written,
     a_producer_whose_records_are_all_deleted_goes_on,
+    sequences_go_on_at_zero_after_the_largest,
 }
 
 async fn a_batch_that_is_sent_twice_is_written_once(scene: Scene) -> Shown {
@@ -77,5 +78,25 @@ async fn a_producer_whose_records_are_all_deleted_goes_on(scene: Scene) -> Shown
     let delivered = write_with(&producer, &topic, 0, 5..8).await;
     assert_eq!(delivered[0].offset, Some(5));
     assert_eq!(numbers(&scene.read_topic(&topic, 1).await), [5, 6, 7]);
+    Ok(())
+}
+
+async fn sequences_go_on_at_zero_after_the_largest(scene: Scene) -> Shown {
+    scene.needs(ApiKey::InitProducerId, 3)?;
+    let topic = scene.topic(1).await;
+    let mut producer = RawProducer::begin(&scene, &topic).await;
+    // A broker takes any sequence of a producer that it does not know.
+    let largest = i32::MAX;
+    assert_eq!(producer.produce(largest - 3, &[0, 1]).await, (ErrorCode::NONE, 0));
+    assert_eq!(producer.produce(largest - 1, &[2, 3, 4, 5]).await, (ErrorCode::NONE, 2));
+    let (again, _) = producer.produce(largest - 1, &[2, 3, 4, 5]).await;
+    assert!(
+        again.is_ok() || again == ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
+        "{again}"
+    );
+    let (refused, _) = producer.produce(4, &[8]).await;
+    assert_eq!(refused, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(producer.produce(2, &[6]).await, (ErrorCode::NONE, 6));
+    assert_eq!(numbers(&scene.read_topic(&topic, 1).await), (0..7).collect::<Vec<_>>());
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) struct PartitionQueue<T> {
     pub(super) batches: VecDeque<Batch<T>>,
     identity: Option<ProducerIdentity>,
     is_transactional: bool,
-    next_sequence: i32,
+    pub(super) next_sequence: i32,
     next_ordinal: u64,
     /// A batch was acknowledged since the sequences began. Until then batches go one by one: a broker takes
     /// any sequence of a producer that it does not know (KIP-360), so it could take a second batch and

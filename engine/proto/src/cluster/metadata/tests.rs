@@ -60,6 +60,7 @@ fn a_stale_leader_epoch_does_not_move_a_partition_back() {
     assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
 }
 
+/// Pitfall 13: epochs count within one topic, not within its name.
 #[test]
 fn a_recreated_topic_starts_again_at_its_low_epochs() {
     let mut cluster = ClusterMetadata::default();
@@ -104,6 +105,7 @@ fn a_hint_about_the_old_topic_does_not_raise_the_new_ones_epoch() {
     assert_eq!(cluster.leader_for("orders", 0), leader(2, 6));
 }
 
+/// Pitfall 6: a broker that restarts does not know its topics yet.
 #[test]
 fn a_topic_that_is_missing_for_a_moment_keeps_its_partitions() {
     let mut cluster = ClusterMetadata::default();

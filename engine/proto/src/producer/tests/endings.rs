@@ -8,6 +8,7 @@ use crate::producer::ProducerOptions;
 use crate::producer::append::{AppendError, TopicRecord};
 use crate::producer::delivery::DeliveryError;
 use crate::producer::outcome::RequestOutcome;
+use crate::producer::request::RequestPlan;
 
 #[test]
 fn a_batch_that_is_too_large_is_halved_and_keeps_its_place() {
@@ -196,4 +197,73 @@ fn an_answer_without_an_offset_gives_none() {
     bench.refuse(&plan, ErrorCode::NONE); // With base offset -1.
     let outcome = bench.machine.poll_outcome().unwrap();
     assert_eq!(outcome.result.unwrap().base_offset, None);
+}
+
+#[test]
+fn what_expires_says_whether_it_may_have_been_written() {
+    let silent = |bench: &mut Bench, _: &RequestPlan| bench.now += 100 * MS;
+    let lost = |bench: &mut Bench, plan: &RequestPlan| bench.finish(plan, RequestOutcome::Lost("reset".into()));
+    let left_out = |bench: &mut Bench, plan: &RequestPlan| bench.finish(plan, RequestOutcome::Answered(Vec::new()));
+    let cannot_be_asked =
+        |bench: &mut Bench, plan: &RequestPlan| bench.finish(plan, RequestOutcome::Impossible("too old".into()));
+    type Ending = dyn Fn(&mut Bench, &RequestPlan);
+    for (what, ending, may_be_written) in [
+        ("silence", &silent as &Ending, true),
+        ("a cut connection", &lost, true),
+        ("an answer about others", &left_out, true),
+        ("a broker that cannot be asked", &cannot_be_asked, false),
+    ] {
+        told(what, ending, may_be_written);
+    }
+    for (code, may_be_written) in [
+        (ErrorCode::REQUEST_TIMED_OUT, true),
+        (ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, true),
+        (ErrorCode::NOT_LEADER_OR_FOLLOWER, true), // It may have led when it appended.
+        (ErrorCode::KAFKA_STORAGE_ERROR, true),
+        (ErrorCode::UNKNOWN_SERVER_ERROR, true),
+        (ErrorCode::from(i16::MAX), true),
+        (ErrorCode::NOT_ENOUGH_REPLICAS, false),
+        (ErrorCode::UNKNOWN_TOPIC_ID, false),
+        (ErrorCode::TOPIC_AUTHORIZATION_FAILED, false),
+        (ErrorCode::INVALID_RECORD, false),
+        (ErrorCode::MESSAGE_TOO_LARGE, false),
+    ] {
+        let refused = |bench: &mut Bench, plan: &RequestPlan| bench.refuse(plan, code);
+        told(code.name(), &refused, may_be_written);
+    }
+}
+
+/// One attempt that ends so, and then nothing until the delivery timeout.
+fn told(what: &str, ending: &dyn Fn(&mut Bench, &RequestPlan), may_be_written: bool) {
+    let options = ProducerOptions {
+        delivery_timeout: 100 * MS,
+        ..options()
+    };
+    let mut bench = Bench::new(options, 1);
+    let plan = bench.in_flight(0, 1);
+    ending(&mut bench, &plan);
+    bench.now += 100 * MS;
+    bench.machine.handle_timeout(bench.now);
+    let failures = bench.failures();
+    let told: Vec<bool> = failures.iter().map(DeliveryError::may_be_written).collect();
+    assert_eq!(told, [may_be_written], "{what}: {failures:?}");
+    let text = failures[0].to_string();
+    assert_eq!(
+        text.contains("the records may have been written"),
+        may_be_written,
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_aborted_says_whether_it_may_have_been_written() {
+    let mut bench = Bench::new(options(), 2);
+    let lost = bench.in_flight(0, 1);
+    bench.finish(&lost, RequestOutcome::Lost("reset".into()));
+    let _in_flight = bench.in_flight(1, 2);
+    bench.append(1, 3).unwrap();
+    bench.machine.abort(&"closed after 0 ms".into());
+    let mut told: Vec<bool> = bench.failures().iter().map(DeliveryError::may_be_written).collect();
+    told.sort_unstable();
+    assert_eq!(told, [false, true, true]);
 }

@@ -1,11 +1,12 @@
 //! Sequences through retries, new leaders and brokers that forget.
 
 use engine_wire::error_code::ErrorCode;
-use engine_wire::record_batch::RawBatch;
+use engine_wire::record_batch::{RawBatch, sequence_after};
 
 use super::bench::{Bench, MS, epoch_of, metadata, options};
 use crate::cluster::ClusterMetadata;
 use crate::producer::outcome::RequestOutcome;
+use crate::producer::request::RequestPlan;
 use crate::producer::{ProducerMachine, ProducerOptions};
 use crate::sequence::ProducerIdentity;
 
@@ -58,6 +59,7 @@ fn sequence_survives_a_retry_on_a_new_leader() {
     assert!(bench.failures().is_empty());
 }
 
+/// Pitfall 7: the broker has it, whatever its answer is called.
 #[test]
 fn a_duplicate_is_success() {
     let mut bench = Bench::new(options(), 1);
@@ -68,6 +70,7 @@ fn a_duplicate_is_success() {
     assert!(bench.machine.is_idle());
 }
 
+/// Pitfall 9: retention or DeleteRecords took the producer's last batch, and the broker forgot its place (KIP-360).
 #[test]
 fn an_unknown_producer_starts_again_under_the_next_epoch() {
     let mut bench = Bench::new(options(), 1);
@@ -83,6 +86,7 @@ fn an_unknown_producer_starts_again_under_the_next_epoch() {
     assert!(bench.failures().is_empty());
 }
 
+/// Pitfall 8: another partition's batches in flight keep their epoch.
 #[test]
 fn out_of_order_on_one_partition_leaves_the_epoch_of_the_others_alone() {
     let mut bench = Bench::new(options(), 2);
@@ -189,6 +193,7 @@ fn the_first_batch_goes_alone_because_a_broker_takes_any_sequence_of_a_stranger(
     assert_eq!(bench.logs[0].values, [1, 2, 3, 4], "now the broker knows the producer");
 }
 
+/// Pitfall 6: a broker that restarts does not know its topics yet.
 #[test]
 fn a_topic_that_is_missing_for_a_moment_costs_neither_the_sequence_nor_a_record() {
     let mut bench = Bench::new(options(), 1);
@@ -209,6 +214,7 @@ fn a_topic_that_is_missing_for_a_moment_costs_neither_the_sequence_nor_a_record(
     assert_eq!(bench.machine.stats().sequence_restarts, 0);
 }
 
+/// Pitfall 7: the answer was lost, and the log has it already.
 #[test]
 fn a_possibly_written_batch_is_sent_again_with_its_sequence_and_written_once() {
     let mut bench = Bench::new(options(), 1);
@@ -221,4 +227,72 @@ fn a_possibly_written_batch_is_sent_again_with_its_sequence_and_written_once() {
     bench.deliver(&again);
     assert_eq!(bench.logs[0].values, [1]);
     assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn sequences_go_on_at_zero_after_the_largest_whatever_is_lost_on_the_way() {
+    for distance in 0..8 {
+        let mut bench = Bench::new(options(), 1);
+        bench.machine.partitions[0].next_sequence = i32::MAX - distance;
+        let plans: Vec<_> = [0, 2, 3, 5, 6]
+            .into_iter()
+            .zip([2, 1, 2, 1, 2])
+            .map(|(first, count)| {
+                for value in first..first + count {
+                    bench.append(0, value).unwrap();
+                }
+                bench.machine.flush();
+                bench.request().expect("five may be in flight")
+            })
+            .collect();
+        let mut expected = i32::MAX - distance;
+        for plan in &plans {
+            let header = RawBatch::parse(plan.batches[0].records.clone()).unwrap().header;
+            assert_eq!(header.base_sequence, expected);
+            expected = sequence_after(expected, header.record_count);
+            assert!(expected >= 0);
+        }
+        bench.deliver(&plans[0]);
+        let _ = bench.apply(&plans[1]);
+        bench.finish(
+            &plans[1],
+            RequestOutcome::Lost("written, but nobody hears of it".into()),
+        );
+        bench.finish(&plans[2], RequestOutcome::Lost("not even written".into()));
+        bench.refuse(&plans[3], ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        bench.refuse(&plans[4], ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        bench.settle();
+        bench.append(0, 8).unwrap();
+        bench.settle();
+        assert_eq!(
+            bench.logs[0].values,
+            (0..9).collect::<Vec<_>>(),
+            "{distance} before the end"
+        );
+        assert_eq!(bench.machine.stats().sequence_restarts, 0);
+        assert!(bench.failures().is_empty());
+    }
+}
+
+#[test]
+fn the_halves_of_a_batch_have_its_sequences_also_across_the_largest() {
+    for distance in 0..5 {
+        let mut bench = Bench::new(options(), 1);
+        bench.machine.partitions[0].next_sequence = i32::MAX - distance;
+        for value in 0..4 {
+            bench.append(0, value).unwrap();
+        }
+        bench.machine.flush();
+        let large = bench.request().unwrap();
+        bench.refuse(&large, ErrorCode::MESSAGE_TOO_LARGE);
+        let halves = [bench.request().unwrap(), bench.request().unwrap()];
+        let header = |plan: &RequestPlan| RawBatch::parse(plan.batches[0].records.clone()).unwrap().header;
+        let sequences = halves.each_ref().map(|half| header(half).base_sequence);
+        let first = i32::MAX - distance;
+        assert_eq!(sequences, [first, sequence_after(first, 2)]);
+        for half in &halves {
+            bench.deliver(half);
+        }
+        assert_eq!(bench.logs[0].values, [0, 1, 2, 3]);
+    }
 }

@@ -204,6 +204,7 @@ fn a_lost_batch_that_is_aborted_costs_an_epoch_so_that_no_sequence_is_missing() 
     assert_eq!(bench.logs[0].values, [2]);
 }
 
+/// Pitfall 8: inside a transaction, whose epoch is all partitions' own, a gap aborts.
 #[test]
 fn a_gap_in_one_partition_aborts_the_transaction_and_raises_no_epoch_under_it() {
     let (mut bench, mut epoch) = transactional(0, options());
