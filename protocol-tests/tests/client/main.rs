@@ -17,6 +17,7 @@ mod recovery;
 mod recreated;
 mod replicas;
 mod scene;
+mod sticky_groups;
 mod transactional_faults;
 mod transactional_producer;
 mod transactional_writer;

@@ -53,6 +53,11 @@ pub enum AssignmentStrategy {
     Range,
     /// All partitions of all topics in turn.
     RoundRobin,
+    /// As even as can be, and each member keeps what it had as far as that allows.
+    Sticky,
+    /// The same, and members go on reading what they keep while the group rebalances (KIP-429). Only if all strategies
+    /// of a member are cooperative.
+    CooperativeSticky,
     /// Everything to the member that started first, the others stand by: for applications whose state spans
     /// partitions. Ours, not Kafka's, and not to be chosen by `partition.assignment.strategy`.
     SingleOwner {
@@ -67,6 +72,8 @@ impl AssignmentStrategy {
         match self {
             AssignmentStrategy::Range => "range",
             AssignmentStrategy::RoundRobin => "roundrobin",
+            AssignmentStrategy::Sticky => "sticky",
+            AssignmentStrategy::CooperativeSticky => "cooperative-sticky",
             AssignmentStrategy::SingleOwner { .. } => SingleOwnerAssignor::NAME,
         }
     }
@@ -328,15 +335,20 @@ fn strategies(value: &str) -> Result<Vec<AssignmentStrategy>, String> {
     let choices = [
         ("range", AssignmentStrategy::Range),
         ("roundrobin", AssignmentStrategy::RoundRobin),
+        ("sticky", AssignmentStrategy::Sticky),
+        ("cooperative-sticky", AssignmentStrategy::CooperativeSticky),
         ("RangeAssignor", AssignmentStrategy::Range),
         ("RoundRobinAssignor", AssignmentStrategy::RoundRobin),
+        ("StickyAssignor", AssignmentStrategy::Sticky),
+        ("CooperativeStickyAssignor", AssignmentStrategy::CooperativeSticky),
     ];
     value
         .split(',')
         .map(|name| {
             let name = name.trim();
-            one_of(name.strip_prefix(PACKAGE).unwrap_or(name), &choices)
-                .map_err(|_| format!("`{name}` is not there; expected `range` or `roundrobin`, or both"))
+            one_of(name.strip_prefix(PACKAGE).unwrap_or(name), &choices).map_err(|_| {
+                format!("`{name}` is not there; expected some of `range`, `roundrobin`, `sticky`, `cooperative-sticky`")
+            })
         })
         .collect()
 }

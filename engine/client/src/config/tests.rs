@@ -200,3 +200,26 @@ fn recovery_is_named_as_in_java() {
     let mistakes = crate::ClientConfig::from_properties([SERVERS, ("metadata.recovery.strategy", "some")]);
     assert_eq!(mistakes.expect_err("no such strategy").len(), 1);
 }
+
+#[test]
+fn strategies_have_the_names_of_the_protocol_and_of_java() {
+    use crate::AssignmentStrategy::{CooperativeSticky, Range, RoundRobin, Sticky};
+    for (value, expected) in [
+        ("cooperative-sticky", Some(vec![CooperativeSticky])),
+        ("sticky, range", Some(vec![Sticky, Range])),
+        (
+            "org.apache.kafka.clients.consumer.StickyAssignor,org.apache.kafka.clients.consumer.RoundRobinAssignor",
+            Some(vec![Sticky, RoundRobin]),
+        ),
+        (
+            "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+            Some(vec![CooperativeSticky]),
+        ),
+        ("engine-single-owner", None),
+        ("", None),
+    ] {
+        let read = crate::ConsumerConfig::from_properties([SERVERS, ("partition.assignment.strategy", value)]);
+        let read = read.ok().map(|config| config.partition_assignment_strategy);
+        assert_eq!(read, expected, "{value}");
+    }
+}

@@ -15,7 +15,8 @@ use engine_proto::{
     },
     group::{
         assignor::{
-            Assignor, range::RangeAssignor, round_robin::RoundRobinAssignor, single_owner::SingleOwnerAssignor,
+            Assignor, cooperative_sticky::CooperativeStickyAssignor, range::RangeAssignor,
+            round_robin::RoundRobinAssignor, single_owner::SingleOwnerAssignor, sticky::StickyAssignor,
         },
         member_state::MembershipConfig,
         membership::Membership,
@@ -144,6 +145,8 @@ fn membership_config(config: &ConsumerConfig) -> MembershipConfig {
         match *strategy {
             AssignmentStrategy::Range => Arc::new(RangeAssignor),
             AssignmentStrategy::RoundRobin => Arc::new(RoundRobinAssignor),
+            AssignmentStrategy::Sticky => Arc::new(StickyAssignor),
+            AssignmentStrategy::CooperativeSticky => Arc::new(CooperativeStickyAssignor),
             AssignmentStrategy::SingleOwner { started_ms } => Arc::new(SingleOwnerAssignor { started_ms }),
         }
     });

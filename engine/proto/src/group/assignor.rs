@@ -7,9 +7,13 @@
 
 #[cfg(test)]
 mod agreement;
+mod balance;
+mod claims;
+pub mod cooperative_sticky;
 pub mod range;
 pub mod round_robin;
 pub mod single_owner;
+pub mod sticky;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -34,6 +38,16 @@ pub struct GroupMember {
     pub subscription: Subscription,
 }
 
+/// What a member was given last. It outlives the membership: a member that comes back tells what it had, and the
+/// generation tells the others how old that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastAssignment {
+    /// The generation in which it was given.
+    pub generation_id: i32,
+    /// The partitions, in order.
+    pub partitions: Vec<TopicPartition>,
+}
+
 /// What members give up before they rejoin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebalanceProtocol {
@@ -56,8 +70,9 @@ pub trait Assignor: fmt::Debug + Send + Sync {
         RebalanceProtocol::Eager
     }
 
-    /// Bytes to send along with our subscription.
-    fn user_data(&self) -> Option<Bytes> {
+    /// Bytes to send along with our subscription; `last` is `None` before the first assignment.
+    fn user_data(&self, last: Option<&LastAssignment>) -> Option<Bytes> {
+        let _ = last;
         None
     }
 

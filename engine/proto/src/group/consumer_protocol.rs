@@ -87,7 +87,7 @@ impl Subscription {
 
     /// Reads any version from 0.
     pub fn decode(bytes: Bytes) -> Result<Subscription, ConsumerProtocolError> {
-        let mut reader = Reader { bytes };
+        let mut reader = Reader::new(bytes);
         let version = reader.version()?;
         let mut subscription = Subscription::default();
         for _ in 0..reader.count("topics", 2)? {
@@ -123,7 +123,7 @@ impl Assignment {
         if bytes.is_empty() {
             return Ok(Assignment::default());
         }
-        let mut reader = Reader { bytes };
+        let mut reader = Reader::new(bytes);
         reader.version()?;
         Ok(Assignment {
             partitions: reader.partitions("assigned partitions")?,
@@ -152,7 +152,7 @@ fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
 }
 
 /// Partitions are grouped by topic; neighbours of one topic share its entry.
-fn put_partitions(out: &mut BytesMut, partitions: &[TopicPartition]) {
+pub(crate) fn put_partitions(out: &mut BytesMut, partitions: &[TopicPartition]) {
     let groups = || partitions.chunk_by(|a, b| a.topic == b.topic);
     out.put_i32(count(groups().count()));
     for group in groups() {
@@ -164,11 +164,20 @@ fn put_partitions(out: &mut BytesMut, partitions: &[TopicPartition]) {
     }
 }
 
-struct Reader {
+/// Reads what other members wrote, field by field.
+pub(crate) struct Reader {
     bytes: Bytes,
 }
 
 impl Reader {
+    pub(crate) fn new(bytes: Bytes) -> Reader {
+        Reader { bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     fn need(&self, what: &'static str, needed: usize) -> Result<(), ConsumerProtocolError> {
         let left = self.bytes.len();
         if left < needed {
@@ -182,7 +191,7 @@ impl Reader {
         Ok(self.bytes.get_i16())
     }
 
-    fn i32(&mut self, what: &'static str) -> Result<i32, ConsumerProtocolError> {
+    pub(crate) fn i32(&mut self, what: &'static str) -> Result<i32, ConsumerProtocolError> {
         self.need(what, 4)?;
         Ok(self.bytes.get_i32())
     }
@@ -237,7 +246,7 @@ impl Reader {
         self.nullable_string(what)?.ok_or(null)
     }
 
-    fn partitions(&mut self, what: &'static str) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
+    pub(crate) fn partitions(&mut self, what: &'static str) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
         let mut partitions = Vec::new();
         for _ in 0..self.count(what, 6)? {
             let topic: std::sync::Arc<str> = self.string(what)?.into();

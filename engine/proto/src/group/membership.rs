@@ -32,7 +32,7 @@ use crate::{
     backoff::Backoff,
     group::{
         action::{GroupAction, GroupError, Identity},
-        assignor::{GroupMember, PartitionCounts},
+        assignor::{GroupMember, LastAssignment, PartitionCounts},
         member_state::{MemberState, MembershipConfig, MembershipStats},
         ownership::{GroupEvent, Ownership},
     },
@@ -49,6 +49,7 @@ pub struct Membership {
     member_id: String,
     /// The last generation in which we were stable; for the `owned_partitions` of a rejoin.
     generation_id: Option<i32>,
+    last_assignment: Option<LastAssignment>,
     coordinator: Option<i32>,
     finding: bool,
     backoff: Backoff,
@@ -99,6 +100,7 @@ impl Membership {
             joined_topics: BTreeSet::new(),
             member_id: String::new(),
             generation_id: None,
+            last_assignment: None,
             coordinator: None,
             finding: false,
             retry_at: None,
@@ -148,6 +150,12 @@ impl Membership {
             MemberState::Stable { generation_id } | MemberState::Revoking { generation_id, .. } => Some(generation_id),
             _ => None,
         }
+    }
+
+    /// Whether partitions stay ours through a rebalance that is under way (KIP-429), or one whose end the application has
+    /// not heard of: nothing of them is lost, and they can be committed when it has.
+    pub fn keeps_partitions(&self) -> bool {
+        !self.ownership.owned().is_empty() && !self.ownership.has_lost()
     }
 
     /// Counts since the start.
@@ -333,4 +341,4 @@ impl Membership {
 const REJOINS_AT_ONCE_MAX: u32 = 3;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::group) mod tests;

@@ -57,6 +57,11 @@ impl Ownership {
         !self.events.is_empty()
     }
 
+    /// Whether the application still has to be told that it lost something.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, GroupEvent::Lost { .. }))
+    }
+
     /// Adds `added` and tells the application of the new generation.
     pub(crate) fn assign(&mut self, generation_id: i32, added: BTreeSet<TopicPartition>) {
         self.owned.extend(added.iter().cloned());

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Assignor, GroupAssignment, GroupMember, PartitionCounts, is_subscribed, nothing_assigned};
+use super::{Assignor, GroupAssignment, GroupMember, LastAssignment, PartitionCounts, is_subscribed, nothing_assigned};
 use crate::topic_partition::TopicPartition;
 
 /// One owner, any number of standbys.
@@ -25,7 +25,7 @@ impl Assignor for SingleOwnerAssignor {
         Self::NAME
     }
 
-    fn user_data(&self) -> Option<Bytes> {
+    fn user_data(&self, _: Option<&LastAssignment>) -> Option<Bytes> {
         Some(Bytes::copy_from_slice(&self.started_ms.to_be_bytes()))
     }
 
@@ -60,7 +60,7 @@ mod tests {
 
     fn started(member_id: &str, started_ms: i64, topics: &[&str]) -> GroupMember {
         let mut member = member(member_id, topics);
-        member.subscription.user_data = SingleOwnerAssignor { started_ms }.user_data();
+        member.subscription.user_data = SingleOwnerAssignor { started_ms }.user_data(None);
         member
     }
 

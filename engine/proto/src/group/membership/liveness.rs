@@ -100,8 +100,10 @@ impl Membership {
         if !self.finding && (self.wants_in() || self.coordinator.is_none()) {
             timers.extend(self.retry_at);
         }
-        if self.generation_in_hand().is_some() {
+        if self.has_something_to_lose() {
             timers.push(self.heartbeat.session_until);
+        }
+        if self.generation_in_hand().is_some() {
             if self.heartbeat.sent.is_none() && self.coordinator.is_some() {
                 timers.push(self.heartbeat.next);
             }
@@ -125,7 +127,7 @@ impl Membership {
             }
             return self.lose(now);
         }
-        if self.generation_in_hand().is_some() && now >= self.heartbeat.session_until {
+        if self.has_something_to_lose() && now >= self.heartbeat.session_until {
             // The coordinator was silent or gone for a whole session; others own our partitions.
             self.coordinator = None;
             return self.lose(now);
@@ -135,6 +137,13 @@ impl Membership {
         {
             self.lose(now);
         }
+    }
+
+    /// A parked JoinGroup keeps a member alive. One that waits to send it is not kept, but may own partitions
+    /// under a cooperative assignor.
+    fn has_something_to_lose(&self) -> bool {
+        let rejoins_with_partitions = self.state == MemberState::Unjoined && !self.ownership.owned().is_empty();
+        self.generation_in_hand().is_some() || rejoins_with_partitions
     }
 
     fn is_watching_the_application(&self) -> bool {

@@ -11,7 +11,7 @@ use super::{Heartbeats, Membership};
 use crate::{
     group::{
         action::{GroupAction, GroupError, Join, Joined, Sync, encoded},
-        assignor::{PartitionCounts, RebalanceProtocol},
+        assignor::{LastAssignment, PartitionCounts, RebalanceProtocol},
         consumer_protocol::{Assignment, Subscription},
         member_state::MemberState,
     },
@@ -130,6 +130,10 @@ impl Membership {
             .into_iter()
             .filter(|tp| tp.partition >= 0)
             .collect();
+        self.last_assignment = Some(LastAssignment {
+            generation_id,
+            partitions: partitions.iter().cloned().collect(),
+        });
         let owned = self.ownership.owned().clone();
         self.ownership
             .assign(generation_id, partitions.difference(&owned).cloned().collect());
@@ -144,6 +148,9 @@ impl Membership {
 
     fn handle_rebalance_error(&mut self, now: Instant, error: GroupError) {
         self.state = MemberState::Unjoined;
+        if error != GroupError::CoordinatorUnavailable {
+            self.heartbeat.session_until = now + self.config.session_timeout; // It has heard of us.
+        }
         match error {
             GroupError::MemberIdRequired { member_id } => {
                 self.member_id = member_id;
@@ -174,7 +181,7 @@ impl Membership {
         let protocols = self.config.assignors.iter().map(|assignor| {
             let subscription = Subscription {
                 topics: self.topics.iter().map(|topic| topic.to_string()).collect(),
-                user_data: assignor.user_data(),
+                user_data: assignor.user_data(self.last_assignment.as_ref()),
                 owned_partitions: self.ownership.owned().iter().cloned().collect(),
                 generation_id: self.generation_id,
                 rack_id: self.config.rack_id.clone(),

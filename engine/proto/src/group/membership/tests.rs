@@ -5,3 +5,5 @@ mod joining;
 mod liveness;
 mod scene;
 mod simulation;
+
+pub(in crate::group) use scene::start_of_time;

@@ -161,3 +161,44 @@ fn a_member_that_also_offers_an_eager_assignor_gives_everything_back() {
     scene.heartbeat(1, Err(GroupError::RebalanceInProgress));
     assert_eq!(scene.event(), revoked(&[0, 1]));
 }
+
+#[test]
+fn a_cooperative_member_that_cannot_rejoin_for_a_whole_session_loses_its_partitions() {
+    let assignors: Vec<Arc<dyn Assignor>> = vec![Arc::new(CooperativeRange)];
+    let mut scene = Scene::stable_with(MembershipConfig { assignors, ..config() });
+    scene.heartbeat(1, Err(GroupError::RebalanceInProgress));
+    let session_ends = scene.now + SESSION;
+    while scene.member.keeps_partitions() {
+        match scene.action() {
+            Some(GroupAction::FindCoordinator) => scene.member.handle_coordinator(scene.now, Ok(9)),
+            Some(GroupAction::Join(join)) => {
+                let unavailable = Err(GroupError::CoordinatorUnavailable);
+                scene.member.handle_join(scene.now, join.attempt, unavailable);
+            }
+            Some(other) => panic!("{other:?}"),
+            None => scene.now = scene.member.poll_timeout().expect("a timer runs"),
+        }
+        assert!(scene.now <= session_ends, "it would never stop");
+    }
+    assert_eq!(scene.now, session_ends);
+    assert_eq!(scene.event(), lost(&[0, 1]));
+}
+
+#[test]
+fn a_member_tells_what_it_was_given_last_also_after_it_lost_it() {
+    use crate::group::assignor::LastAssignment;
+    use crate::group::assignor::sticky::StickyAssignor;
+    let assignors: Vec<Arc<dyn Assignor>> = vec![Arc::new(StickyAssignor)];
+    let mut scene = Scene::with(MembershipConfig { assignors, ..config() });
+    scene.find();
+    scene.join(1, &[0, 1]);
+    scene.heartbeat(1, Err(GroupError::UnknownMemberId));
+    let join = scene.expect_join();
+    let subscription = Subscription::decode(join.protocols[0].1.clone()).expect("our own bytes");
+    let last = LastAssignment {
+        generation_id: 1,
+        partitions: partitions(&[0, 1]),
+    };
+    assert_eq!(subscription.user_data, StickyAssignor.user_data(Some(&last)));
+    assert_eq!(subscription.owned_partitions, [], "it gave everything back");
+}

@@ -154,6 +154,6 @@ pub(super) fn revoked(list: &[i32]) -> Option<GroupEvent> {
     clippy::disallowed_methods,
     reason = "an origin for the virtual clock; only differences matter"
 )]
-pub(super) fn start_of_time() -> Instant {
+pub(in crate::group) fn start_of_time() -> Instant {
     Instant::now()
 }

@@ -8,8 +8,12 @@ use bytes::Bytes;
 
 use super::scene::{config, joined, start_of_time};
 use crate::group::action::{GroupAction, GroupError, Joined};
-use crate::group::assignor::{GroupMember, PartitionCounts};
+use crate::group::assignor::cooperative_sticky::CooperativeStickyAssignor;
+use crate::group::assignor::range::RangeAssignor;
+use crate::group::assignor::sticky::StickyAssignor;
+use crate::group::assignor::{Assignor, GroupMember, PartitionCounts};
 use crate::group::consumer_protocol::Subscription;
+use crate::group::member_state::MembershipConfig;
 use crate::group::membership::Membership;
 use crate::group::ownership::GroupEvent;
 use crate::topic_partition::TopicPartition;
@@ -17,6 +21,7 @@ use crate::topic_partition::TopicPartition;
 /// A coordinator as simple as a model can be: members, a generation, who must still join.
 #[derive(Default)]
 struct Coordinator {
+    protocol_name: String,
     generation_id: i32,
     next_member: u32,
     members: BTreeSet<String>,
@@ -30,7 +35,7 @@ struct Coordinator {
 struct Player {
     member: Membership,
     held: BTreeSet<TopicPartition>,
-    revoking: bool,
+    revoking: Option<Vec<TopicPartition>>,
 }
 
 /// Three members, a coordinator that kicks members out, and a network that breaks. Whenever all
@@ -39,14 +44,36 @@ struct Player {
 #[test]
 fn simulated_groups_settle_with_each_partition_held_once() {
     for seed in 0..200 {
-        simulate(seed);
+        simulate(seed, Arc::new(RangeAssignor));
     }
 }
 
-fn simulate(seed: u64) {
+#[test]
+fn simulated_sticky_groups_settle_with_each_partition_held_once() {
+    for seed in 0..200 {
+        simulate(seed, Arc::new(StickyAssignor));
+    }
+}
+
+/// The same for members that keep partitions through a rebalance.
+#[test]
+fn simulated_cooperative_groups_settle_with_each_partition_held_once() {
+    for seed in 0..200 {
+        simulate(seed, Arc::new(CooperativeStickyAssignor));
+    }
+}
+
+fn simulate(seed: u64, assignor: Arc<dyn Assignor>) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut now = start_of_time();
-    let mut coordinator = Coordinator::default();
+    let mut coordinator = Coordinator {
+        protocol_name: assignor.name().to_owned(),
+        ..Coordinator::default()
+    };
+    let config = || MembershipConfig {
+        assignors: vec![assignor.clone()],
+        ..config()
+    };
     let mut players: Vec<Player> = (0..3)
         .map(|n| {
             let mut member = Membership::new(now, config(), seed + n);
@@ -55,7 +82,7 @@ fn simulate(seed: u64) {
             Player {
                 member,
                 held: BTreeSet::new(),
-                revoking: false,
+                revoking: None,
             }
         })
         .collect();
@@ -68,16 +95,17 @@ fn simulate(seed: u64) {
                 coordinator.take(index, &mut players, now, action, is_broken);
             }
             let player = &mut players[index];
-            if player.revoking && rng.u32(0..3) == 0 {
-                player.revoking = false;
-                player.held.clear();
+            if rng.u32(0..3) == 0
+                && let Some(revoked) = player.revoking.take()
+            {
+                player.held.retain(|tp| !revoked.contains(tp));
                 player.member.handle_revoked(now);
             }
             match player.member.poll_event() {
                 Some(GroupEvent::Assigned { partitions, .. }) => player.held.extend(partitions),
-                Some(GroupEvent::Revoked { .. }) => player.revoking = true,
+                Some(GroupEvent::Revoked { partitions, .. }) => player.revoking = Some(partitions),
                 Some(GroupEvent::Lost { partitions }) => {
-                    player.revoking = false;
+                    player.revoking = None;
                     player.held.retain(|tp| !partitions.contains(tp));
                     assert!(!is_calm || step < 420, "seed {seed}: lost in calm");
                 }
@@ -213,6 +241,7 @@ impl Coordinator {
                     Vec::new()
                 },
                 member_id,
+                protocol_name: self.protocol_name.clone(),
                 ..joined(self.generation_id, &leader)
             };
             players[index].member.handle_join(now, attempt, Ok(answer));
