@@ -340,7 +340,12 @@ impl Consumer {
                 driver::refresh_leaders(state, &self.cluster.metadata());
                 Event::Assigned(partitions)
             }
-            GroupEvent::Revoked { partitions, .. } => {
+            GroupEvent::Revoked {
+                generation_id,
+                partitions,
+            } => {
+                // An assignment of this generation may have been taken back before it was told.
+                state.delivered_generation = Some(generation_id);
                 state.fetcher.remove(&partitions);
                 state.revoking = partitions.clone();
                 Event::Revoked(partitions)

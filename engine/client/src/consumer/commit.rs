@@ -84,6 +84,7 @@ fn committer(shared: &Shared, offsets: &[(TopicPartition, CommittedOffset)]) -> 
             group_instance_id: shared.config.group_instance_id.clone(),
             generation_id: current,
         }),
+        (_, Some(_)) if membership.keeps_partitions() => Err(CommitError::RebalanceInProgress),
         _ => Err(CommitError::MembershipLost {
             code: ErrorCode::ILLEGAL_GENERATION,
         }),
@@ -109,13 +110,18 @@ fn check_commit(
         ErrorCode::REBALANCE_IN_PROGRESS,
     ];
     if is_membership.contains(&code) {
+        let mut is_kept = false;
         if let Some(membership) = &mut state.membership {
+            // The group may have moved on with us while the commit was under way.
+            let has_moved_on = membership.commit_generation() != Some(committer.generation_id);
+            is_kept = code == ErrorCode::ILLEGAL_GENERATION && has_moved_on && membership.keeps_partitions();
             membership.handle_commit_refused(now(), committer.generation_id, error);
         }
         drop(state);
         shared.wake_driver.notify_one();
         return Err(match code {
             ErrorCode::REBALANCE_IN_PROGRESS => CommitError::RebalanceInProgress,
+            _ if is_kept => CommitError::RebalanceInProgress,
             code => CommitError::MembershipLost { code },
         });
     }
