@@ -119,3 +119,14 @@ fn a_stalled_application_costs_a_consumer_its_prefetch_limit() {
         stall("prefetched", None),
     );
 }
+
+#[test]
+fn what_an_answer_holds_beside_the_records_that_were_asked_for_is_not_kept() {
+    // A partition that nobody asked for, much larger than those that somebody did.
+    let noise = PartitionData::default().with_partition_index(PARTITIONS + 7);
+    let noise = noise.with_records(Some(Bytes::from(vec![0; FETCH_BYTES_MAX])));
+    in_its_own_process(
+        "consumer::what_an_answer_holds_beside_the_records_that_were_asked_for_is_not_kept",
+        stall("with noise beside", Some(noise)),
+    );
+}

@@ -254,8 +254,8 @@ impl Fetcher {
         let state = self.partitions.get_mut(&tp).expect("ready partitions are assigned");
         let fetched = state.queue.pop_front().expect("ready partitions have something queued");
         state.handed_out = Some(fetched.next_position());
-        state.queued_bytes -= fetched.bytes;
-        self.queued_bytes -= fetched.bytes;
+        state.queued_bytes -= fetched.charged_bytes();
+        self.queued_bytes -= fetched.charged_bytes();
         if !state.queue.is_empty() {
             self.ready.push_back(tp);
         }

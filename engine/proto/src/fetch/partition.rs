@@ -53,6 +53,12 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// What it is charged to the prefetch budget: its bytes, and the handles of its batches, which matters where batches
+    /// hold a record or two.
+    pub(crate) fn charged_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes + self.batches.capacity() * size_of::<RawBatch>()
+    }
+
     /// The position behind these batches.
     pub fn next_position(&self) -> Position {
         Position {

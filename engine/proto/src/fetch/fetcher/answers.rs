@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use engine_wire::{
     error_code::{ErrorClass, ErrorCode},
-    messages::{FetchResponse, fetch_response::PartitionData},
+    messages::{Encodable, FetchResponse, fetch_response::PartitionData},
     record_batch::split_batches,
 };
 
@@ -49,6 +50,8 @@ impl Fetcher {
         }
         self.finish(now, plan);
         self.stats.fetches += 1;
+        let answer_bytes = response.compute_size(version).unwrap_or(usize::MAX);
+        let mut taken_bytes = 0;
         let mut place = 0;
         let mut is_complete = true;
         for topic in response.responses {
@@ -58,7 +61,10 @@ impl Fetcher {
                 let planned = plan.find(version, &topic.topic, topic.topic_id, index, &mut place);
                 let waiting = planned.filter(|planned| waiting_for(&mut self.partitions, planned, plan).is_some());
                 match waiting {
-                    Some(planned) => self.handle_partition(now, plan.ticket, planned, data),
+                    Some(planned) => {
+                        taken_bytes += data.records.as_ref().map_or(0, Bytes::len);
+                        self.handle_partition(now, plan.ticket, planned, data);
+                    }
                     // Late after a seek, a revocation or a new leader; sent twice; or not asked for.
                     None => {
                         self.stats.late_answers += 1;
@@ -67,6 +73,9 @@ impl Fetcher {
                     }
                 }
             }
+        }
+        if answer_bytes > 2 * taken_bytes + ANSWER_BESIDE_RECORDS_BYTES {
+            self.leave_answer(plan);
         }
         let is_incremental = plan.is_incremental(version);
         for planned in &plan.partitions {
@@ -89,6 +98,20 @@ impl Fetcher {
         }
         let session = self.session(plan);
         session.handle_answer(&plan.session, &plan.partitions, response.session_id, is_complete);
+    }
+
+    /// Copies what was taken of an answer that is mostly something else: a slice would keep all of it alive.
+    fn leave_answer(&mut self, plan: &FetchPlan) {
+        for planned in &plan.partitions {
+            let state = self.partitions.get_mut(&planned.tp);
+            let state = state.filter(|state| state.served == plan.ticket);
+            let Some(fetched) = state.and_then(|state| state.queue.back_mut()) else {
+                continue;
+            };
+            for batch in &mut fetched.batches {
+                batch.bytes = Bytes::copy_from_slice(&batch.bytes);
+            }
+        }
     }
 
     /// The answer is an error as a whole. A session that the broker does not know any more costs nothing but to
@@ -173,8 +196,8 @@ impl Fetcher {
             state.phase = Phase::Fetching {
                 position: fetched.next_position(),
             };
-            state.queued_bytes += fetched.bytes;
-            self.queued_bytes += fetched.bytes;
+            state.queued_bytes += fetched.charged_bytes();
+            self.queued_bytes += fetched.charged_bytes();
             state.queue.push_back(fetched);
             if state.paused {
                 self.pause(tp); // It was paused meanwhile: the bound on paused ones holds here, too.
@@ -244,6 +267,7 @@ impl Fetcher {
                 kept.push(batch);
             }
         }
+        kept.shrink_to_fit();
         let state = self.partitions.get_mut(&planned.tp).expect("it waits for this answer");
         let moved = next.offset > position.offset;
         let bytes_needed = match batches.truncated_tail() {
@@ -320,6 +344,9 @@ fn waiting_for<'a>(
 
 /// From this version on the client keeps the pause that the broker asks for.
 const FIRST_CLIENT_THROTTLED: i16 = 8;
+
+/// What an honest answer holds besides records, generously: a few hundred partitions, some aborted transactions.
+const ANSWER_BESIDE_RECORDS_BYTES: usize = 64 << 10;
 
 /// Kafka's quotas pause for at most their window, 11 s by default; a number beyond all reason must not stop a
 /// consumer for days.

@@ -90,7 +90,7 @@ fn with_a_second_partition(config: FetchConfig, node_id: i32) -> Scene {
 #[test]
 fn a_broker_with_much_to_say_does_not_starve_the_others() {
     let config = FetchConfig {
-        prefetch_bytes_max: 1000,
+        prefetch_bytes_max: 1600,
         ..config()
     };
     let mut scene = with_a_second_partition(config, 2);
