@@ -8,13 +8,11 @@
 //! `--group` it joins the group instead, prints the group's events and runs until it is stopped
 //! or `--seconds` pass.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use engine_bench::client_run::{Checksum, ConsumeRun, Stopwatch, split_property};
 use engine_client::{
     CommittedOffset, Consumer, ConsumerConfig, ConsumerError, Event, Fetched, StartAt, TopicPartition,
 };
@@ -22,35 +20,28 @@ use engine_wire::compression::{DecodeLimits, Decompressor};
 
 #[derive(Parser)]
 struct Arguments {
-    /// `host:port` of a broker.
-    #[arg(long)]
-    bootstrap: String,
-    /// The topic.
-    #[arg(long)]
-    topic: String,
+    #[command(flatten)]
+    run: ConsumeRun,
     /// Join this group instead of reading everything once.
     #[arg(long)]
     group: Option<String>,
     /// Stop after this time (with `--group`).
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// More consumer properties, `name=value`.
-    #[arg(long)]
-    property: Vec<String>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut properties = vec![
-        ("bootstrap.servers", arguments.bootstrap.as_str()),
+        ("bootstrap.servers", arguments.run.bootstrap.as_str()),
         ("auto.offset.reset", "earliest"),
     ];
     if let Some(group) = &arguments.group {
         properties.push(("group.id", group));
     }
-    for property in &arguments.property {
-        properties.push(property.split_once('=').context("a property is name=value")?);
+    for property in &arguments.run.properties {
+        properties.push(split_property(property)?);
     }
     let config = ConsumerConfig::from_properties(properties).map_err(|errors| {
         anyhow::anyhow!(
@@ -61,85 +52,56 @@ async fn main() -> Result<()> {
     let consumer = Consumer::connect(config).await?;
     match arguments.group {
         Some(_) => follow_group(consumer, &arguments).await,
-        None => read_once(consumer, &arguments.topic).await,
+        None => read_once(consumer, &arguments.run).await,
     }
 }
 
-#[derive(Default)]
-struct Totals {
-    records: u64,
-    value_bytes: u64,
-    wire_bytes: u64,
-    fetched: u64,
-    checksum: u64,
-}
-
-impl Totals {
-    fn add(&mut self, fetched: &Fetched, decompressor: &mut Decompressor) -> Result<()> {
-        self.fetched += 1;
-        self.wire_bytes += fetched.bytes as u64;
-        for batch in &fetched.batches {
-            batch.verify_crc()?;
-            for record in batch.records(decompressor)? {
-                let record = record?;
-                if record.offset < fetched.first_offset {
-                    continue;
-                }
-                let value = record.value.unwrap_or_default();
-                self.records += 1;
-                self.value_bytes += value.len() as u64;
-                self.checksum = self.checksum.wrapping_add(value.last().copied().unwrap_or(0).into());
+fn read_values(fetched: &Fetched, decompressor: &mut Decompressor, values: &mut Checksum) -> Result<()> {
+    for batch in &fetched.batches {
+        batch.verify_crc()?;
+        for record in batch.records(decompressor)? {
+            let record = record?;
+            if record.offset >= fetched.first_offset {
+                values.add(record.value.unwrap_or_default());
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
-async fn read_once(mut consumer: Consumer, topic: &str) -> Result<()> {
+async fn read_once(mut consumer: Consumer, run: &ConsumeRun) -> Result<()> {
     let count = consumer
-        .partition_count(topic)
+        .partition_count(&run.topic)
         .await?
         .context("the topic does not exist")?;
     let partitions: Vec<_> = (0..count)
-        .map(|partition| TopicPartition::new(topic, partition))
+        .map(|partition| TopicPartition::new(run.topic.as_str(), partition))
         .collect();
     let mut open: BTreeMap<TopicPartition, i64> = consumer.end_offsets(&partitions).await?.into_iter().collect();
     open.retain(|_, end| *end > 0);
     let mut decompressor = Decompressor::new(DecodeLimits::default());
-    let mut totals = Totals::default();
-    let (started, cpu_before) = (Instant::now(), cpu_seconds()?);
+    let mut values = Checksum::default();
+    let stopwatch = Stopwatch::start();
     consumer.assign(partitions.iter().cloned());
     consumer.start(partitions.iter().map(|tp| (tp.clone(), StartAt::Earliest)))?;
     while !open.is_empty() {
         if let Event::Fetched(fetched) = consumer.poll().await? {
-            totals.add(&fetched, &mut decompressor)?;
+            read_values(&fetched, &mut decompressor, &mut values)?;
             if open.get(&fetched.tp).is_some_and(|end| fetched.next_offset >= *end) {
                 open.remove(&fetched.tp);
             }
         }
     }
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu_before);
-    let millions = totals.records as f64 / 1e6;
-    println!(
-        "{} records, {} MB of values, {} MB on the wire, {} answers' partitions: {wall:.2} s, {:.2} M records/s, \
-         {cpu:.2} CPU-s, {:.3} CPU-s per M records, checksum {}",
-        totals.records,
-        totals.value_bytes / 1_000_000,
-        totals.wire_bytes / 1_000_000,
-        totals.fetched,
-        millions / wall,
-        cpu / millions,
-        totals.checksum,
-    );
-    println!("{:?}", consumer.stats());
+    let result = stopwatch.stop(concat!("engine ", env!("CARGO_PKG_VERSION")).to_owned(), values)?;
+    eprintln!("{:?}", consumer.stats());
     consumer.close().await;
-    Ok(())
+    result.print(run.json)
 }
 
 async fn follow_group(mut consumer: Consumer, arguments: &Arguments) -> Result<()> {
-    consumer.subscribe([arguments.topic.as_str()])?;
+    consumer.subscribe([arguments.run.topic.as_str()])?;
     let mut decompressor = Decompressor::new(DecodeLimits::default());
-    let mut totals = Totals::default();
+    let mut values = Checksum::default();
     let mut positions: BTreeMap<TopicPartition, CommittedOffset> = BTreeMap::new();
     let until = tokio::time::sleep(Duration::from_secs(arguments.seconds));
     tokio::pin!(until);
@@ -164,7 +126,7 @@ async fn follow_group(mut consumer: Consumer, arguments: &Arguments) -> Result<(
                 positions.clear();
             }
             Ok(Event::Fetched(fetched)) => {
-                totals.add(&fetched, &mut decompressor)?;
+                read_values(&fetched, &mut decompressor, &mut values)?;
                 let position = CommittedOffset {
                     offset: fetched.next_offset,
                     leader_epoch: fetched.leader_epoch,
@@ -178,7 +140,7 @@ async fn follow_group(mut consumer: Consumer, arguments: &Arguments) -> Result<(
         }
     }
     commit(&consumer, &positions).await;
-    println!("{} records", totals.records);
+    println!("{} records", values.records);
     println!("{:?}", consumer.stats());
     consumer.close().await;
     Ok(())
@@ -195,18 +157,4 @@ async fn commit(consumer: &Consumer, positions: &BTreeMap<TopicPartition, Commit
 fn printed(partitions: &[TopicPartition]) -> String {
     let list: Vec<_> = partitions.iter().map(ToString::to_string).collect();
     format!("[{}]", list.join(" "))
-}
-
-/// User and system time of this process, from `/proc`.
-fn cpu_seconds() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").context("CPU time needs /proc (Linux)")?;
-    // The name in parentheses may hold spaces; user and system ticks are the 12th and 13th after it.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields
-        .get(11..13)
-        .context("short /proc/self/stat")?
-        .iter()
-        .filter_map(|f| f.parse::<u64>().ok())
-        .sum();
-    Ok(ticks as f64 / 100.0)
 }

@@ -4,69 +4,48 @@
 //! With `--numbered`, each value starts with its number within its partition, so that a reader can
 //! check for exactly once, in order.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
-use engine_client::{Producer, ProducerConfig, TopicRecord};
+use engine_bench::client_run::{Checksum, ProduceRun, Stopwatch, ad_events, split_property, value_sum};
+use engine_client::{ProduceRecord, Producer, ProducerConfig, TopicRecord};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Brokers to start from.
-    #[arg(long)]
-    bootstrap: String,
-    /// The topic; must exist or be created by the broker.
-    #[arg(long)]
-    topic: String,
-    /// How many records.
-    #[arg(long, default_value_t = 5_000_000)]
-    records: u64,
-    /// Bytes of each value.
-    #[arg(long, default_value_t = 257)]
-    value_bytes: usize,
+    #[command(flatten)]
+    run: ProduceRun,
     /// Records per call of `append_all`; 1 sends each with `send`.
     #[arg(long, default_value_t = 10_000)]
-    chunk: usize,
+    chunk: u64,
     /// Fixed partitions in turn, each value starting with its number there.
     #[arg(long)]
     numbered: bool,
     /// Pause between chunks, for runs that a broker is killed in.
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
-    /// Further properties, `name=value`.
-    #[arg(short = 'X')]
-    properties: Vec<String>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let config = config(&arguments)?;
-    let producer = Producer::connect(config).await?;
-    let partitions = producer.partitions_for(&arguments.topic).await?;
-    let events = events(arguments.value_bytes);
-    // The first idempotent batch costs a fresh broker more than a second.
-    producer.append_all(&arguments.topic, std::iter::empty()).await?;
+    let run = &arguments.run;
+    let producer = Producer::connect(config(run)?).await?;
+    let partitions = producer.partitions_for(&run.topic).await?;
+    let events = ad_events(run.value_bytes);
+    let sums: Vec<u64> = events.iter().map(|event| value_sum(event)).collect();
 
-    let (started, cpu_before) = (Instant::now(), cpu_seconds()?);
-    if arguments.numbered {
-        produce_numbered(&producer, &arguments, partitions).await?;
+    let stopwatch = Stopwatch::start();
+    let produced = if arguments.numbered {
+        produce_numbered(&producer, &arguments, partitions).await?
     } else {
-        produce_events(&producer, &arguments, &events).await?;
-    }
+        produce_events(&producer, &arguments, &events, &sums).await?
+    };
     let flushed = producer.flush().await;
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu_before);
+    let result = stopwatch.stop(concat!("engine ", env!("CARGO_PKG_VERSION")).to_owned(), produced)?;
     let stats = producer.stats();
     let closed = producer.close(Duration::from_secs(10)).await;
-    let millions = stats.records as f64 / 1e6;
-    println!(
-        "{:.2} M records of {} B in {wall:.2} s: {:.2} M/s, {:.3} CPU-s per M records",
-        millions,
-        arguments.value_bytes,
-        millions / wall,
-        cpu / millions
-    );
-    println!(
+    eprintln!(
         "{} requests, {} batches, {:.1} MB sent, latency mean {:.1} ms max {:.1} ms, {} retries, {} buffer full, errors {:?}",
         stats.requests,
         stats.batches_sent,
@@ -77,122 +56,89 @@ async fn main() -> anyhow::Result<()> {
         stats.buffer_full,
         stats.errors
     );
-    println!("delivered {}, failed {}", stats.records_delivered, stats.records_failed);
-    flushed.and(closed).context("records were lost")
+    flushed.and(closed).context("records were lost")?;
+    ensure!(
+        stats.records_delivered == produced.records && stats.records_failed == 0,
+        "{} of {} records were delivered, {} failed",
+        stats.records_delivered,
+        produced.records,
+        stats.records_failed
+    );
+    result.print(run.json)
 }
 
-async fn produce_events(producer: &Producer, arguments: &Arguments, events: &[Vec<u8>]) -> anyhow::Result<()> {
-    let mut at = 0;
-    let mut left = arguments.records;
+async fn produce_events(
+    producer: &Producer,
+    arguments: &Arguments,
+    events: &[Vec<u8>],
+    sums: &[u64],
+) -> Result<Checksum> {
+    let topic = arguments.run.topic.as_str();
+    let mut produced = Checksum::default();
+    let mut ring = events.iter().zip(sums).cycle();
+    let mut next_value = || {
+        let (event, sum) = ring.next().expect("a ring has no end");
+        produced.add_sum(event.len(), *sum);
+        Some(event.as_slice())
+    };
+    let mut left = arguments.run.records;
     while left > 0 {
-        let count = left.min(arguments.chunk as u64) as usize;
+        let count = left.min(arguments.chunk);
         if arguments.chunk == 1 {
-            let value = Some(events[at % events.len()].as_slice());
-            let topic = arguments.topic.as_str();
-            producer
-                .send(engine_client::ProduceRecord {
-                    topic,
-                    value,
-                    ..Default::default()
-                })
-                .await?;
+            let value = next_value();
+            let record = ProduceRecord {
+                topic,
+                value,
+                ..ProduceRecord::default()
+            };
+            producer.send(record).await?;
         } else {
-            let records = (at..at + count).map(|index| TopicRecord {
-                value: Some(&events[index % events.len()]),
+            let records = (0..count).map(|_| TopicRecord {
+                value: next_value(),
                 ..TopicRecord::default()
             });
-            producer.append_all(&arguments.topic, records).await?;
+            producer.append_all(topic, records).await?;
         }
-        at += count;
-        left -= count as u64;
+        left -= count;
         if arguments.pause_ms > 0 {
             tokio::time::sleep(Duration::from_millis(arguments.pause_ms)).await;
         }
     }
-    Ok(())
+    Ok(produced)
 }
 
-async fn produce_numbered(producer: &Producer, arguments: &Arguments, partitions: i32) -> anyhow::Result<()> {
-    let per_partition = arguments.records / partitions as u64;
+async fn produce_numbered(producer: &Producer, arguments: &Arguments, partitions: i32) -> Result<Checksum> {
+    let run = &arguments.run;
+    let per_partition = run.records / partitions as u64;
+    let mut produced = Checksum::default();
     let mut next = 0;
     while next < per_partition {
-        let until = per_partition.min(next + arguments.chunk as u64);
+        let until = per_partition.min(next + arguments.chunk);
         for partition in 0..partitions {
             let values: Vec<String> = (next..until)
-                .map(|number| format!("{number:<width$}", width = arguments.value_bytes))
+                .map(|number| format!("{number:<width$}", width = run.value_bytes))
                 .collect();
+            values.iter().for_each(|value| produced.add(value.as_bytes()));
             let records = values.iter().map(|value| TopicRecord {
                 partition: Some(partition),
                 value: Some(value.as_bytes()),
                 ..TopicRecord::default()
             });
-            producer.append_all(&arguments.topic, records).await?;
+            producer.append_all(&run.topic, records).await?;
         }
         next = until;
         tokio::time::sleep(Duration::from_millis(arguments.pause_ms)).await;
     }
-    Ok(())
+    Ok(produced)
 }
 
-fn config(arguments: &Arguments) -> anyhow::Result<ProducerConfig> {
-    let mut properties = vec![("bootstrap.servers", arguments.bootstrap.as_str())];
-    for property in &arguments.properties {
-        properties.push(
-            property
-                .split_once('=')
-                .with_context(|| format!("{property} is not name=value"))?,
-        );
+fn config(run: &ProduceRun) -> Result<ProducerConfig> {
+    let mut properties = vec![("bootstrap.servers", run.bootstrap.as_str())];
+    for property in &run.properties {
+        properties.push(split_property(property)?);
     }
     ProducerConfig::from_properties(properties).map_err(|mistakes| {
         let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         anyhow!(mistakes.join("\n"))
     })
-}
-
-/// Different events in a ring, large enough that a codec does not see one twice in a block.
-fn events(value_bytes: usize) -> Vec<Vec<u8>> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    (0..8192)
-        .map(|_| {
-            let mut event = format!(
-                "{{\"user_id\":\"{:08x}-{:012x}\",\"page_id\":\"{:08x}-{:012x}\",\"ad_id\":\"{:08x}\",\"ad_type\":\"{}\",\
-                 \"event_type\":\"{}\",\"event_time_ns\":{},\"ip_address\":\"10.{}.{}.{}\",\"campaign_id\":{}",
-                next() as u32,
-                next() >> 16,
-                next() as u32,
-                next() >> 16,
-                next() % 1000,
-                ["image", "video", "carousel", "text"][(next() % 4) as usize],
-                ["view", "click", "purchase"][(next() % 3) as usize],
-                1_700_000_000_000_000_000 + next() % 1_000_000_000_000,
-                next() % 256,
-                next() % 256,
-                next() % 256,
-                next() % 10
-            )
-            .into_bytes();
-            event.resize(value_bytes.max(2) - 1, b' ');
-            event.push(b'}');
-            event
-        })
-        .collect()
-}
-
-/// User and system time of this process.
-fn cpu_seconds() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(") ")
-        .next()
-        .context("/proc/self/stat")?
-        .split(' ')
-        .collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(ticks / 100.0)
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use engine_bench::machine::{cpu_seconds, peak_resident_bytes};
 use engine_runtime::RunOptions;
 use engine_runtime::config::{Surroundings, parse};
 use engine_runtime::progress::progress;
 use serde::{Deserialize, Serialize};
 
 use crate::BenchArguments;
-use crate::machine::{cpu_seconds, peak_resident_bytes};
 
 /// What the engine's process is told.
 #[derive(Args)]

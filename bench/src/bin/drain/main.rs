@@ -11,7 +11,6 @@
 
 mod engine_process;
 mod events;
-mod machine;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -19,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use engine_bench::machine::Fingerprint;
 use serde::Serialize;
 
 use engine_process::{EngineArguments, Measured};
@@ -76,7 +76,7 @@ struct BenchArguments {
 
 #[derive(Serialize)]
 struct Report {
-    machine: machine::Fingerprint,
+    machine: Fingerprint,
     command: String,
     broker: String,
     events: u64,
@@ -159,7 +159,7 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
     let network = tokio::runtime::Runtime::new()?;
     let event_bytes = network.block_on(events::fill(&bootstrap, &topic, arguments))?;
     let expected = network.block_on(events::count(&bootstrap, &topic))?;
-    let machine = machine::Fingerprint::read()?;
+    let machine = Fingerprint::read()?;
     let mut runs = Vec::new();
     for number in 0..arguments.runs {
         let name = format!("{topic}-run{number}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The machine, and how busy it was before the first run.
 #[derive(Debug, Serialize)]
-pub(crate) struct Fingerprint {
+pub struct Fingerprint {
     cores: usize,
     model: String,
     kernel: String,
@@ -17,7 +17,7 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     /// Reads it from `/proc` (Linux).
-    pub(crate) fn read() -> Result<Fingerprint> {
+    pub fn read() -> Result<Fingerprint> {
         let read = |path: &str| std::fs::read_to_string(path);
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
@@ -33,6 +33,12 @@ impl Fingerprint {
             memory: value(&read("/proc/meminfo")?, "MemTotal"),
         })
     }
+
+    /// Of the last minute, five and fifteen.
+    #[must_use]
+    pub fn load_average(&self) -> &str {
+        &self.load_average
+    }
 }
 
 impl fmt::Display for Fingerprint {
@@ -46,7 +52,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// User and system time of this process so far, ended threads included, in seconds.
-pub(crate) fn cpu_seconds() -> Result<f64> {
+pub fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name in parentheses may hold spaces; user and system ticks are the 12th and 13th after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
@@ -59,7 +65,7 @@ pub(crate) fn cpu_seconds() -> Result<f64> {
 }
 
 /// The most memory that this process has had resident, in bytes.
-pub(crate) fn peak_resident_bytes() -> Result<u64> {
+pub fn peak_resident_bytes() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
