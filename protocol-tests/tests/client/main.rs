@@ -13,6 +13,8 @@ mod fetch_sessions;
 mod fetching;
 mod groups;
 mod producing;
+mod producing_given_up;
+mod producing_order;
 mod recovery;
 mod recreated;
 mod replicas;
