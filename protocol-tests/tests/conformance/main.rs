@@ -14,6 +14,7 @@
 mod arguments;
 mod behaviour;
 mod broker_facts;
+mod group_member;
 mod raw_connection;
 mod raw_producer;
 mod reading;
@@ -23,14 +24,20 @@ mod scene;
 mod table;
 
 mod acknowledgement;
+mod assignors;
 mod codecs;
+mod committed_offsets;
 mod fetching;
+mod group_membership;
 mod idempotence;
+mod isolation;
 mod out_of_range;
 mod partitioning;
 mod positions;
 mod record_content;
 mod record_sizes;
+mod transactional_offsets;
+mod transactions;
 
 use std::process::ExitCode;
 
@@ -50,6 +57,12 @@ const BEHAVIOURS: &[&[Behaviour]] = &[
     positions::BEHAVIOURS,
     out_of_range::BEHAVIOURS,
     fetching::BEHAVIOURS,
+    transactions::BEHAVIOURS,
+    isolation::BEHAVIOURS,
+    transactional_offsets::BEHAVIOURS,
+    group_membership::BEHAVIOURS,
+    assignors::BEHAVIOURS,
+    committed_offsets::BEHAVIOURS,
 ];
 
 fn main() -> ExitCode {

@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine_client::{Header, ProduceRecord};
+use engine_client::{Header, ProduceRecord, TimestampType};
 use protocol_tests::owned_record::OwnedRecord;
 
-use crate::behaviour::{Shown, behaviours};
+use crate::behaviour::{Shown, behaviours, cannot};
 use crate::scene::{CREATE_TIME, Scene};
 
 behaviours! { "Records":
@@ -149,9 +149,17 @@ async fn log_append_time_replaces_the_timestamps_and_is_told_to_the_producer(sce
     let before = now_ms();
     let producer = scene.producer(|_| {}).await;
     let delivered = crate::scene::write_with(&producer, &topic, 0, 0..3).await;
-    let told = delivered[0]
-        .log_append_time_ms
-        .expect("the broker tells the time of the append");
+    let headers = scene.batch_headers(&topic).await;
+    if headers[0].timestamp_type() == TimestampType::CreateTime {
+        assert_eq!(
+            headers[0].max_timestamp,
+            CREATE_TIME + 2,
+            "neither the producer's time nor the broker's"
+        );
+        return cannot("keeps the producer's timestamps, whatever the topic's message.timestamp.type says");
+    }
+    let told = delivered[0].log_append_time_ms;
+    let told = told.expect("the broker tells the time of the append");
     assert!((before - 1_000..=now_ms() + 1_000).contains(&told), "{told} is not now");
     let read = scene.read_topic(&topic, 1).await;
     let times: Vec<i64> = read.iter().map(|read| read.record.timestamp).collect();
