@@ -6,7 +6,7 @@ use engine_broker::FaultAction;
 use engine_client::{CommitError, CommittedOffset};
 use engine_wire::error_code::ErrorCode;
 
-use crate::scene::{HEARTBEAT, OFFSET_COMMIT, Scene, run};
+use crate::scene::{HEARTBEAT, OFFSET_COMMIT, OFFSET_FETCH, Scene, run};
 
 #[tokio::test]
 async fn commits_keep_metadata_and_leader_epoch() {
@@ -27,6 +27,15 @@ async fn commits_keep_metadata_and_leader_epoch() {
     );
     assert_eq!(committed[1].1, None);
     member.consumer.close().await;
+}
+
+#[tokio::test]
+async fn a_group_that_the_coordinator_does_not_know_has_committed_nothing() {
+    let scene = Scene::embedded(1).await;
+    let consumer = scene.reader(scene.config()).await.consumer;
+    scene.inject(OFFSET_FETCH, FaultAction::Error(ErrorCode::GROUP_ID_NOT_FOUND));
+    let committed = consumer.committed(&[scene.tp(0)]).await.expect("answers");
+    assert_eq!(committed, [(scene.tp(0), None)]);
 }
 
 #[tokio::test]
