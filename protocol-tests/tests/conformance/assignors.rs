@@ -6,8 +6,7 @@ use engine_client::{AssignmentStrategy, ConsumerError, TopicPartition};
 
 use crate::behaviour::{Shown, behaviours};
 use crate::group_member::{Member, run};
-use crate::record_content::now_ms;
-use crate::scene::{Scene, tp};
+use crate::scene::{Scene, now_ms, tp};
 
 behaviours! { "Assignors":
     range_gives_each_member_a_run_of_every_topic,

@@ -89,6 +89,20 @@ impl Member {
         self.consumer.commit(&positions).await
     }
 
+    /// For the message of a wait that was in vain.
+    fn state(&self) -> String {
+        let stats = self.consumer.stats();
+        format!(
+            "owns {}, read {}, lost {}, {:?}, errors {:?} {:?}",
+            self.owned.len(),
+            self.read.len(),
+            self.lost,
+            stats.membership,
+            stats.errors,
+            self.errors
+        )
+    }
+
     fn forget(&mut self, partitions: &[TopicPartition]) {
         for tp in partitions {
             self.owned.remove(tp);
@@ -101,7 +115,10 @@ impl Member {
 pub(crate) async fn run(members: &mut [&mut Member], what: &str, done: impl Fn(&[&mut Member]) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done(members) {
-        assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+        if Instant::now() >= deadline {
+            let states: Vec<String> = members.iter().map(|member| member.state()).collect();
+            panic!("not within {} s: {what}: {}", PATIENCE.as_secs(), states.join("; "));
+        }
         for member in members.iter_mut() {
             member.step().await;
         }

@@ -6,8 +6,7 @@ use engine_client::{AutoOffsetReset, Consumer, FetchError, StartAt};
 
 use crate::behaviour::{Shown, behaviours};
 use crate::reading::{numbers, read_count, read_error};
-use crate::record_content::now_ms;
-use crate::scene::{Scene, tp};
+use crate::scene::{Scene, now_ms, tp};
 
 behaviours! { "Out of range":
     beyond_the_end_without_a_policy_is_an_error_and_the_consumer_goes_on_when_told_where,
@@ -97,7 +96,7 @@ async fn out_of_range_with_latest_starts_at_the_end(scene: Scene) -> Shown {
 
 async fn out_of_range_by_duration_starts_with_the_youngest_records(scene: Scene) -> Shown {
     let topic = scene.topic(1).await;
-    scene.write(&topic, 0, 0..5).await; // Of 2023.
+    scene.write(&topic, 0, 0..5).await; // A day old.
     let producer = scene.producer(|_| {}).await;
     let record = engine_client::ProduceRecord {
         topic: &topic,

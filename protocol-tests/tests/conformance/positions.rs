@@ -6,7 +6,7 @@ use engine_client::{Consumer, StartAt};
 
 use crate::behaviour::{Shown, behaviours};
 use crate::reading::{numbers, numbers_of, read_count, read_to_end, read_within, reader_at};
-use crate::scene::{CREATE_TIME, Scene, partitions, tp};
+use crate::scene::{Scene, create_time, partitions, tp};
 
 behaviours! { "Positions":
     a_partition_is_read_from_its_oldest_record,
@@ -64,7 +64,7 @@ async fn a_partition_is_read_from_a_time(scene: Scene) -> Shown {
     let topic = scene.topic(1).await;
     scene.write(&topic, 0, 0..10).await;
     scene.write(&topic, 0, 100..110).await;
-    let start = StartAt::Timestamp(CREATE_TIME + 50);
+    let start = StartAt::Timestamp(create_time() + 50);
     let mut consumer = reader_at(&scene, &tp(&topic, 0), start).await;
     assert_eq!(
         numbers(&read_count(&mut consumer, 10).await),
@@ -76,7 +76,7 @@ async fn a_partition_is_read_from_a_time(scene: Scene) -> Shown {
 async fn a_time_after_the_last_record_means_the_end(scene: Scene) -> Shown {
     let topic = scene.topic(1).await;
     scene.write(&topic, 0, 0..10).await;
-    let start = StartAt::Timestamp(CREATE_TIME + 1_000_000);
+    let start = StartAt::Timestamp(create_time() + 1_000_000);
     let mut consumer = reader_at(&scene, &tp(&topic, 0), start).await;
     wait_for_position(&mut consumer, &topic, 10).await;
     scene.write(&topic, 0, 10..12).await;
@@ -192,16 +192,16 @@ async fn offsets_are_found_by_time(scene: Scene) -> Shown {
     let consumer = scene.consumer(|_| {}).await;
     for (time, expected) in [
         (0, Some((0, 0))),
-        (CREATE_TIME + 3, Some((3, 3))),
-        (CREATE_TIME + 10, Some((10, 100))),
-        (CREATE_TIME + 109, Some((19, 109))),
-        (CREATE_TIME + 110, None),
+        (create_time() + 3, Some((3, 3))),
+        (create_time() + 10, Some((10, 100))),
+        (create_time() + 109, Some((19, 109))),
+        (create_time() + 110, None),
     ] {
         let found = consumer
             .offsets_for_times(&[(partition.clone(), time)])
             .await
             .expect("answers");
-        let found = found[0].1.map(|found| (found.offset, found.timestamp - CREATE_TIME));
+        let found = found[0].1.map(|found| (found.offset, found.timestamp - create_time()));
         assert_eq!(found, expected, "{time}");
     }
     Ok(())

@@ -10,7 +10,7 @@ use engine_wire::record_batch::{BatchBuilder, ProducerStamp};
 use engine_wire::response::decode_body;
 
 use crate::raw_connection::RawConnection;
-use crate::scene::{CREATE_TIME, Scene};
+use crate::scene::{Scene, create_time};
 
 /// Names the topic by name, and every broker of the suite has it.
 const PRODUCE_VERSION: i16 = 9;
@@ -78,7 +78,7 @@ impl RawProducer {
         let mut builder = BatchBuilder::with_capacity(1_000);
         for number in numbers {
             let value = number.to_string();
-            let appended = builder.append(CREATE_TIME, None, Some(value.as_bytes()), []);
+            let appended = builder.append(create_time(), None, Some(value.as_bytes()), []);
             appended.expect("room");
         }
         let compression = Compression {

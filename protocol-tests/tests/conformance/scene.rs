@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,8 +18,18 @@ use engine_wire::messages::ApiKey;
 use crate::behaviour::Cannot;
 use crate::broker_facts::BrokerFacts;
 
-/// 2023, so that it is not the time of the append.
-pub(crate) const CREATE_TIME: i64 = 1_700_000_000_000;
+/// The timestamp of what is written, in ms: a day before this program began. Not the time of the append, and not so long
+/// ago that retention takes it: brokers keep a week, by the records' own time.
+pub(crate) fn create_time() -> i64 {
+    static STARTED: LazyLock<i64> = LazyLock::new(now_ms);
+    *STARTED - 86_400_000
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    since.as_millis() as i64
+}
 
 /// One behaviour's part of the broker. Names in it are new in every run, because a broker may be tested twice.
 #[derive(Debug, Clone)]
@@ -31,10 +41,9 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(facts: Arc<BrokerFacts>, number: usize) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         Self {
             facts,
-            prefix: format!("conformance-{}-{number}", since.as_millis()).into(),
+            prefix: format!("conformance-{}-{number}", now_ms()).into(),
             topics: Arc::default(),
         }
     }
@@ -135,7 +144,7 @@ pub(crate) async fn write_with(
         let record = ProduceRecord {
             topic,
             partition: Some(partition),
-            timestamp: Some(CREATE_TIME + i64::from(number)),
+            timestamp: Some(create_time() + i64::from(number)),
             value: Some(value.as_bytes()),
             ..ProduceRecord::default()
         };

@@ -117,6 +117,13 @@ async fn offsets_that_a_transaction_holds_are_waited_for(scene: Scene) -> Shown 
     scene.needs_transactions()?;
     scene.needs(ApiKey::OffsetFetch, 7)?;
     let topic = scene.topic(1).await;
+    let before = [(tp(&topic, 0), at(1))];
+    let altered = scene
+        .admin()
+        .await
+        .alter_group_offsets(&scene.name("group"), &before)
+        .await;
+    assert_eq!(altered.expect("answers")[0].1, Ok(()));
     let producer = scene.initialized("producer").await;
     producer.begin_transaction().expect("none is open");
     let sent = producer
