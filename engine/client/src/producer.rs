@@ -23,7 +23,7 @@ use std::{
 
 use engine_proto::{
     backoff::BackoffPolicy,
-    producer::{DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
+    producer::{AppendError, DeliveryError, ProducerMachine, ProducerOptions, ProducerStats, TopicRecord},
 };
 use engine_wire::record_batch::Header;
 use tokio::sync::{Notify, watch};
@@ -118,14 +118,25 @@ impl Producer {
     }
 
     /// Appends a record to its batch; waits while the buffer is full or the topic's metadata is on its way,
-    /// at most `max.block.ms`. The receipt tells when the batch is acknowledged; it may be dropped.
+    /// at most `max.block.ms`. The receipt tells when the batch is acknowledged; it may be dropped. A partition that is
+    /// not there may have been added a moment ago: the cluster is asked once before it is refused.
+    ///
+    /// Dropped before it is done, it appends nothing.
     pub async fn send(&self, record: ProduceRecord<'_>) -> Result<Receipt, SendError> {
         let (topic, record) = record.split();
         let deadline = now() + self.shared.config.block_max;
         let topic_index = self.topic_index(topic, deadline).await?;
+        let mut has_asked = false;
         loop {
-            if let Some(receipt) = self.shared.append(topic_index, &record)? {
-                return Ok(receipt);
+            match self.shared.append(topic_index, &record) {
+                Ok(Some(receipt)) => return Ok(receipt),
+                Err(AppendError::UnknownPartition { .. }) if !has_asked => {
+                    has_asked = true;
+                    self.shared.ask_again(deadline).await;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => return Err(error.into()),
             }
             let resolved = self.shared.resolved.notified();
             tokio::pin!(resolved);
@@ -139,6 +150,9 @@ impl Producer {
 
     /// Appends many records of one topic under one lock (let go now and then, so that sending goes on), without
     /// receipts: [`Producer::flush`] tells of failures. Waits as [`Producer::send`] does. Gives the number of records.
+    ///
+    /// Dropped before it is done, it keeps what it has appended: all that the iterator gave, but for one record that may
+    /// have waited for room.
     pub async fn append_all<'r>(
         &self,
         topic: &str,
@@ -189,13 +203,14 @@ impl Producer {
     }
 
     /// Sends what is buffered without lingering and waits until all of it is acknowledged or given up.
-    /// Fails with the first failure since the last flush, of any record.
+    /// Fails with the first failure since the last flush, of any record. Dropped, it tells no failure, and the next one does.
     pub async fn flush(&self) -> Result<(), DeliveryError> {
         self.shared.flush().await
     }
 
     /// Flushes within `timeout`, then gives up what is left, and closes the connections. Later sends fail. A transaction that
-    /// is open is aborted, so its records fail.
+    /// is open is aborted, so its records fail. Dropped before it is done, it leaves a producer that takes no more records
+    /// and goes on in the background, as if it had been dropped itself; closing again waits for that.
     pub async fn close(&self, timeout: Duration) -> Result<(), DeliveryError> {
         self.shared.machine().close();
         let mut ended = self.shared.ended.subscribe();

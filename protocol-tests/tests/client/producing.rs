@@ -268,3 +268,25 @@ async fn sending_without_waiting_asks_again_for_a_topic_that_was_missing() {
     receipt.expect("soon").delivered().await.unwrap();
     broker.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_partition_that_was_added_a_moment_ago_is_found_and_one_that_was_not_is_refused() {
+    let broker = broker().await;
+    let producer = producer(&broker).await;
+    let count = producer.partitions_for("numbers").await.unwrap();
+    let admin = Admin::connect(config(&broker).client).await.unwrap();
+    let grown = admin.create_partitions(&[("numbers", count + 1)]).await.unwrap();
+    assert!(grown[0].1.is_ok(), "{grown:?}");
+    let record = |partition| ProduceRecord {
+        topic: "numbers",
+        partition: Some(partition),
+        value: Some(b"v"),
+        ..ProduceRecord::default()
+    };
+    let receipt = producer.send(record(count)).await.unwrap();
+    assert_eq!(receipt.delivered().await.unwrap().offset, Some(0));
+    let refused = producer.send(record(count + 1)).await.unwrap_err();
+    let expected = format!("numbers has partitions 0 to {count}, not {}", count + 1);
+    assert_eq!(refused.to_string(), expected);
+    broker.shutdown().await;
+}

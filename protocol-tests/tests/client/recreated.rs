@@ -37,6 +37,14 @@ async fn on_4_4_0_a_recreated_topic_is_written_and_read() {
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_brokers_a_recreated_topic_is_written_and_read() {
+    let Some(cluster) = Cluster::start("recreated-three", "4.4.0", 3) else {
+        return;
+    };
+    a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
+}
+
 /// Pitfall 13: a topic that had many leaders is created anew, and its epochs begin again.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_the_embedded_broker_a_recreated_topic_is_written_and_read() {

@@ -166,6 +166,13 @@ impl Shared {
         self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Asks for metadata once more; whether it came, the machine's next answer says.
+    pub(super) async fn ask_again(&self, deadline: Instant) {
+        let ticket = self.cluster.refresh_metadata();
+        let _ = self.cluster.wait_refreshed(ticket, deadline).await;
+        self.machine().handle_metadata(&self.cluster.metadata());
+    }
+
     /// Asks for the topic until it is there, cannot be there, or the deadline passes.
     pub(super) async fn find_topic(&self, topic: &str, deadline: Instant) -> Result<usize, SendError> {
         let started = now();
