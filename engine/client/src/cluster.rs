@@ -8,6 +8,7 @@
 
 mod coordinator;
 mod metadata_task;
+mod outage;
 mod pool;
 mod slot;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use engine_proto::cluster::{RefreshRequest, RefreshSource};
@@ -16,6 +16,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::{debug, info, warn};
 
 use super::{
+    outage::Outage,
     pool::{Endpoint, Inner, Lane},
     slot::lock,
 };
@@ -23,7 +24,7 @@ use crate::connection::{RequestError, SILENT_ANSWER, describe, now};
 
 /// Runs until the last handle on the cluster is gone.
 pub(super) async fn run(cluster: Weak<Inner>) {
-    let mut outage = Outage::default();
+    let mut told = Told::default();
     loop {
         let Some(inner) = cluster.upgrade() else {
             return;
@@ -34,9 +35,9 @@ pub(super) async fn run(cluster: Weak<Inner>) {
             (refresh.poll_request(now), refresh.poll_deadline(now))
         };
         if let Some(request) = request {
-            outage.note_request(&request);
+            told.note_request(&request);
             let outcome = ask(&inner, &request).await.and_then(accepted);
-            outage.note_outcome(outcome.as_ref().err());
+            told.note_outcome(outcome.as_ref().err());
             publish(&inner, &request, outcome);
             continue;
         }
@@ -149,46 +150,40 @@ fn publish(inner: &Inner, request: &RefreshRequest, outcome: Result<MetadataResp
     });
 }
 
-/// The time without an answer. It is told of once when it gets long, once when the brokers are given up, and once
-/// when it is over. Before the first answer the caller of `connect` waits, and is told there.
+/// What the log is told of the talk about metadata. Before the first answer the caller of `connect` waits, and is told
+/// there.
 #[derive(Debug, Default)]
-struct Outage {
+struct Told {
     has_answered: bool,
-    since: Option<Instant>,
-    is_told: bool,
+    outage: Outage,
     has_given_up: bool,
 }
 
-impl Outage {
+impl Told {
     fn note_request(&mut self, request: &RefreshRequest) {
         let gives_up = request.source == RefreshSource::Bootstrap;
         if gives_up && !self.has_given_up {
             warn!("The known brokers are given up; starting again from bootstrap.servers.");
-            self.is_told = true;
+            self.outage.note_told(now());
         }
         self.has_given_up = gives_up;
     }
 
     fn note_outcome(&mut self, error: Option<&RequestError>) {
-        let Some(error) = error else {
-            if self.is_told {
-                info!("Brokers answer again.");
+        match error {
+            None => {
+                self.has_answered = true;
+                if self.outage.note_success() {
+                    info!("Brokers answer again.");
+                }
             }
-            *self = Outage {
-                has_answered: true,
-                ..Outage::default()
-            };
-            return;
-        };
-        let since = *self.since.get_or_insert_with(now);
-        if self.has_answered && !self.is_told && now().saturating_duration_since(since) >= LONG_OUTAGE {
-            warn!(error = describe(error), "No broker answers; trying on.");
-            self.is_told = true;
+            Some(error) if self.has_answered && self.outage.note_failure(now()) => {
+                warn!(error = describe(error), "No broker answers; trying on.");
+            }
+            Some(_) => {}
         }
     }
 }
 
 /// How many brokers are asked at the same time while all of them are silent.
 const ATTEMPTS_AT_ONCE: usize = 3;
-/// A restart is over by then; whoever waits for longer is told why.
-const LONG_OUTAGE: Duration = Duration::from_secs(5);

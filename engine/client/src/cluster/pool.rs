@@ -253,14 +253,18 @@ impl Inner {
 
     fn slot(&self, endpoint: Endpoint, lane: Lane) -> Arc<Slot> {
         let mut slots = lock(&self.slots);
-        let slot = slots.entry((endpoint, lane)).or_insert_with(|| {
-            let policy = BackoffPolicy {
-                initial: self.config.reconnect_backoff,
-                max: self.config.reconnect_backoff_max,
-            };
-            Arc::new(Slot::new(policy, lock(&self.rng).u64(..)))
-        });
-        Arc::clone(slot)
+        if let Some(slot) = slots.get(&(endpoint, lane)) {
+            return Arc::clone(slot);
+        }
+        let policy = BackoffPolicy {
+            initial: self.config.reconnect_backoff,
+            max: self.config.reconnect_backoff_max,
+        };
+        let beside = slots.iter().find(|((other, _), _)| *other == endpoint);
+        let beside = beside.map(|(_, slot)| &**slot);
+        let slot = Arc::new(Slot::new(policy, lock(&self.rng).u64(..), beside));
+        slots.insert((endpoint, lane), Arc::clone(&slot));
+        slot
     }
 
     pub(super) fn close(&self) {

@@ -7,13 +7,18 @@ use std::{
 
 use engine_proto::backoff::{Backoff, BackoffPolicy};
 
-use crate::connection::{Connection, DialOptions, RequestError, dial, now};
+use tracing::{info, warn};
+
+use super::outage::Outage;
+use crate::connection::{Connection, DialOptions, RequestError, describe, dial, now};
 
 #[derive(Debug)]
 pub(super) struct Slot {
     current: Mutex<Option<Arc<Connection>>>,
     /// Held over the dialling, so that one opens and the others wait for the outcome.
     dialling: tokio::sync::Mutex<Dialling>,
+    /// Of the endpoint: its lanes are told of together.
+    outage: Arc<Mutex<Outage>>,
 }
 
 #[derive(Debug)]
@@ -25,8 +30,10 @@ struct Dialling {
 }
 
 impl Slot {
-    pub(super) fn new(policy: BackoffPolicy, seed: u64) -> Self {
+    /// `beside` is another slot of the same endpoint, if there is one.
+    pub(super) fn new(policy: BackoffPolicy, seed: u64, beside: Option<&Slot>) -> Self {
         Self {
+            outage: beside.map(|slot| Arc::clone(&slot.outage)).unwrap_or_default(),
             current: Mutex::default(),
             dialling: tokio::sync::Mutex::new(Dialling {
                 backoff: Backoff::new(policy, seed),
@@ -82,6 +89,9 @@ impl Slot {
                 dialling.backoff.reset();
                 dialling.not_before = None;
                 dialling.failure = None;
+                if lock(&self.outage).note_success() {
+                    info!(%address, "Connected again.");
+                }
                 Ok(connection)
             }
             Err(failed) => {
@@ -89,6 +99,9 @@ impl Slot {
                 dialling.greet_oldest = false;
                 dialling.not_before = Some(now + dialling.backoff.fail());
                 dialling.failure = Some((now, failed.error.clone()));
+                if lock(&self.outage).note_failure(now) {
+                    warn!(%address, error = describe(&failed.error), "Cannot connect; trying on.");
+                }
                 Err(failed.error)
             }
         }

@@ -13,6 +13,7 @@ use tokio::{
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::mpsc,
 };
+use tracing::warn;
 
 use super::{Answer, DisconnectReason, Outgoing, Shared, now};
 
@@ -42,7 +43,10 @@ pub(super) async fn read(shared: Arc<Shared>, mut socket: OwnedReadHalf, decoder
                     state.pipeline.handle_timeout(now())
                 };
                 match timeout {
-                    Some(PipelineTimeout::RequestTimedOut) => return shared.close(DisconnectReason::RequestTimedOut),
+                    Some(PipelineTimeout::RequestTimedOut) => {
+                        warn!(address = %shared.address, "No answer in time; the connection is given up.");
+                        return shared.close(DisconnectReason::RequestTimedOut);
+                    }
                     Some(PipelineTimeout::Idle) => return shared.close(DisconnectReason::Idle),
                     None => {}
                 }
