@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use engine_broker::{Broker, BrokerConfig};
 use engine_client::StartAt;
 
 use crate::cluster::Cluster;
@@ -19,13 +20,17 @@ async fn readers_with_and_without_a_session_read_everything_once() {
         return;
     };
     let scene = Scene::on(None, cluster.bootstrap_servers.clone(), PARTITIONS).await;
+    readers_read_everything_once(&scene).await;
+    // No session that was used within two minutes is evicted: there is room because the first readers ended theirs.
+    let scene = Scene::on(None, cluster.bootstrap_servers.clone(), PARTITIONS).await;
+    readers_read_everything_once(&scene).await;
+}
+
+/// More readers than there is room for. Some have a session, others have none.
+async fn readers_read_everything_once(scene: &Scene) {
     let mut readers = Vec::new();
     for _ in 0..ROOM + 2 {
-        let mut reader = scene.reader(scene.config()).await;
-        let partitions: Vec<_> = (0..PARTITIONS).map(|partition| scene.tp(partition)).collect();
-        reader.consumer.assign(partitions.clone());
-        let starts = partitions.into_iter().map(|tp| (tp, StartAt::Earliest));
-        reader.consumer.start(starts).expect("assigned");
+        let reader = reader(scene).await;
         readers.push(reader);
     }
     let mut sent = 0;
@@ -56,4 +61,43 @@ async fn readers_with_and_without_a_session_read_everything_once() {
         reader.consumer.close().await;
     }
     assert!((1..=ROOM).contains(&in_session), "{in_session} readers had a session");
+}
+
+/// An evicted session costs a fetch and no record.
+#[tokio::test]
+async fn readers_that_take_each_others_sessions_read_everything_once() {
+    let config = BrokerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        fetch_sessions_max: 1,
+        ..BrokerConfig::default()
+    };
+    let broker = Broker::start(config).await.expect("the embedded broker starts");
+    let bootstrap = broker.address().to_string();
+    let scene = Scene::on(Some(broker), bootstrap, PARTITIONS).await;
+    let mut readers = [reader(&scene).await, reader(&scene).await];
+    let mut sent = 0;
+    for _ in 0..20 {
+        scene.produce(PARTITIONS, sent, 15).await;
+        sent += 15;
+        let mut members: Vec<&mut Member> = readers.iter_mut().collect();
+        let is_done = |m: &[&mut Member]| m.iter().all(|member| member.seen.len() >= sent as usize);
+        run(&mut members, "a round of records", is_done).await;
+    }
+    let mut lost_sessions = 0;
+    for reader in readers {
+        assert!(reader.errors.is_empty(), "{:?}", reader.errors);
+        assert_eq!(sorted(reader.seen), numbers(0..sent));
+        lost_sessions += reader.consumer.stats().fetch.lost_sessions;
+        reader.consumer.close().await;
+    }
+    assert!(lost_sessions > 0, "there was room for one");
+}
+
+async fn reader(scene: &Scene) -> Member {
+    let mut reader = scene.reader(scene.config()).await;
+    let partitions: Vec<_> = (0..PARTITIONS).map(|partition| scene.tp(partition)).collect();
+    reader.consumer.assign(partitions.clone());
+    let starts = partitions.into_iter().map(|tp| (tp, StartAt::Earliest));
+    reader.consumer.start(starts).expect("assigned");
+    reader
 }

@@ -85,17 +85,27 @@ pub(super) async fn run(shared: Arc<Shared>, cluster: Cluster) {
         }
     }
     requests.abort_all();
-    let leave = {
+    let (leave, ends) = {
         let mut state = shared.lock();
         let membership = state.membership.as_mut();
-        membership.and_then(|membership| {
+        let leave = membership.and_then(|membership| {
             membership.handle_close();
             membership.poll_action(now())
-        })
+        });
+        (leave, state.fetcher.end_sessions())
     };
-    if let Some(leave) = leave {
-        let _ = tokio::time::timeout(super::CLOSE_TIMEOUT, perform(&cluster, &shared.config, leave)).await;
-    }
+    let leaving = async {
+        if let Some(leave) = leave {
+            perform(&cluster, &shared.config, leave).await;
+        }
+    };
+    // Not behind the fetch that waits at the broker, and not for long: the broker gets over it.
+    let ending = async {
+        let ends = ends.iter().map(|plan| fetch(&cluster, plan, Lane::Control));
+        let _ = tokio::time::timeout(END_SESSIONS_TIMEOUT, futures::future::join_all(ends)).await;
+    };
+    let both = async { tokio::join!(leaving, ending) };
+    let _ = tokio::time::timeout(super::CLOSE_TIMEOUT, both).await;
     cluster.close();
 }
 
@@ -126,7 +136,7 @@ fn start_requests(
     while let Some(plan) = state.fetcher.poll_fetch(now) {
         let cluster = cluster.clone();
         requests.spawn(async move {
-            let answer = fetch(&cluster, &plan).await;
+            let answer = fetch(&cluster, &plan, Lane::Fetch).await;
             Outcome::Fetched { plan, answer }
         });
     }
@@ -248,13 +258,13 @@ pub(super) fn refresh_leaders(state: &mut State, metadata: &ClusterMetadata) {
     });
 }
 
-async fn fetch(cluster: &Cluster, plan: &FetchPlan) -> Result<(i16, FetchResponse), RequestError> {
+async fn fetch(cluster: &Cluster, plan: &FetchPlan, lane: Lane) -> Result<(i16, FetchResponse), RequestError> {
     let max = plan.version_within(FETCH_VERSION_MAX);
     let ours = Some(ApiRange { min: 4, max });
     let target = NodeTarget::Broker(plan.node_id);
     let wait = std::time::Duration::from_millis(u64::try_from(plan.wait_max_ms).unwrap_or(0));
     let timeout = cluster.config().request_timeout + wait;
-    let connection = cluster.connection(target, Lane::Fetch).await?;
+    let connection = cluster.connection(target, lane).await?;
     let version = connection.version(ApiKey::Fetch, ours)?;
     let answer = connection.submit(version, &plan.request(version), timeout)?;
     Ok((version, answer.await?.decode(ApiKey::Fetch)?))
@@ -368,3 +378,5 @@ fn time_before(duration: Duration) -> i64 {
 
 /// 18 adds what only replicas send.
 const FETCH_VERSION_MAX: i16 = 17;
+/// A broker that answers at all answers within a moment.
+const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@
 //! Never here: sockets, decoding of records, CRCs (the decoder's, on its own thread).
 
 mod answers;
+mod closing;
 mod leaders;
 mod lookups;
 

@@ -99,6 +99,7 @@ impl FetchPlan {
         let request = match &self.session {
             _ if version < FIRST_IN_SESSION => request,
             SessionFetch::Full { id } => request.with_session_id(*id).with_session_epoch(0),
+            SessionFetch::End { id } => request.with_session_id(*id).with_session_epoch(-1),
             SessionFetch::Incremental {
                 id, epoch, forgotten, ..
             } => request

@@ -9,8 +9,8 @@
 //!  Full { id } ◀── anything else ────┘   (a full fetch in its place ends the old session)
 //! ```
 //!
-//! After a fetch without an answer nobody knows what the broker heard, so everything is said anew. An idle
-//! session is the broker's to evict; none is ended when a consumer closes.
+//! After a fetch without an answer nobody knows what the broker heard, so everything is said anew. A consumer that
+//! closes ends its sessions: brokers have room for few, and evict none that was used within two minutes.
 //! Never here: positions, tickets, when to fetch (see `fetch::fetcher`).
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,11 @@ use crate::{fetch::planned::PlannedPartition, topic_partition::TopicPartition};
 pub enum SessionFetch {
     /// It names all partitions and asks for a new session, in place of session `id` unless that is 0.
     Full {
+        /// The session that ends.
+        id: i32,
+    },
+    /// It names nothing, and asks for the end of the session.
+    End {
         /// The session that ends.
         id: i32,
     },
@@ -85,6 +90,13 @@ impl FetchSession {
             epoch,
             changed,
             forgotten,
+        }
+    }
+
+    /// The session that the broker keeps for us, as far as we know.
+    pub(crate) fn id(&self) -> Option<i32> {
+        match self {
+            FetchSession::Full { id } | FetchSession::Incremental { id, .. } => Some(*id).filter(|id| *id > 0),
         }
     }
 

@@ -183,6 +183,20 @@ fn each_broker_has_a_session_of_its_own() {
 }
 
 #[test]
+fn a_consumer_that_closes_ends_the_sessions_that_it_has() {
+    let mut scene = scene();
+    scene.fetcher.handle_leaders(|tp| Some(leader(1 + tp.partition, 4)));
+    scene.plan(); // The other broker has not answered with a session yet.
+    let ends = scene.fetcher.end_sessions();
+    assert_eq!(ends.len(), 1);
+    assert_eq!((ends[0].node_id, &ends[0].session), (1, &SessionFetch::End { id: ID }));
+    let request = ends[0].request(VERSION);
+    assert_eq!((request.session_id, request.session_epoch), (ID, -1));
+    assert_eq!((request.topics.len(), request.max_wait_ms), (0, 0));
+    assert!(scene.fetcher.end_sessions().is_empty());
+}
+
+#[test]
 fn a_topic_that_is_created_anew_ends_the_session_that_knows_the_old_one() {
     let mut scene = scene();
     let recreated = PartitionLeader {
