@@ -25,11 +25,18 @@ pub(crate) const NODES: i32 = 3;
 /// What happens by itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
-    Replicate { partition: usize },
-    Marker { coordinator: usize, marker: Marker },
+    Replicate {
+        partition: usize,
+    },
+    Marker {
+        coordinator: usize,
+        marker: Marker,
+    },
     MoveLeader,
     Restart,
-    Return { node_id: i32 },
+    Return {
+        node_id: i32,
+    },
     Lag,
     Unclean,
     Compact,
@@ -151,7 +158,8 @@ impl Cluster {
 
     /// Nothing bad happens any more, and everybody comes back.
     pub(crate) fn calm_down(&mut self) {
-        self.network.weather = Weather::CALM;
+        self.network.weather.cut = 0.0;
+        self.network.weather.silent = 0.0;
         self.trouble = Trouble {
             message_bytes_max: self.trouble.message_bytes_max,
             ..Trouble::default()
@@ -289,7 +297,9 @@ impl Cluster {
                 self.again(happening);
             }
             Happening::Unclean if trouble.unclean => {
-                if let Some(node_id) = self.partitions[partition].lagging {
+                if let Some(node_id) = self.partitions[partition].lagging
+                    && self.partitions[partition].is_behind(node_id)
+                {
                     self.remember_metadata();
                     self.partitions[partition].elect(&[node_id], true, &mut self.network.rng);
                     self.settle();

@@ -66,7 +66,11 @@ impl FetchSessions {
             };
             (planned.tp.clone(), asked)
         });
-        assert_eq!(asked.partitions, planned.collect(), "what the node believes: {request:?}");
+        assert_eq!(
+            asked.partitions,
+            planned.collect(),
+            "what the node believes: {request:?}"
+        );
         Ok(asked)
     }
 
@@ -133,7 +137,9 @@ impl FetchSessions {
         for topic in &request.forgotten_topics_data {
             let topic_name = topic_name(topic.topic.0.as_str(), topic.topic_id);
             for partition in &topic.partitions {
-                session.partitions.remove(&TopicPartition::new(topic_name.clone(), *partition));
+                session
+                    .partitions
+                    .remove(&TopicPartition::new(topic_name.clone(), *partition));
             }
         }
         let partitions = session.partitions.iter().map(|(tp, cached)| (tp.clone(), cached.asked));

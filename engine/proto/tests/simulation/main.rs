@@ -7,12 +7,17 @@
 //! - [`producer_client`], [`fetch_client`]: a machine and what its driver does for it.
 
 mod cluster;
+mod fetch_client;
 mod fetch_sessions;
+mod fetching;
+mod log_writer;
 mod network;
 mod partition;
 mod producer_client;
 mod producing;
+mod reader;
 mod replica_log;
 mod requests;
 mod seeds;
 mod transaction_coordinator;
+mod transactions;

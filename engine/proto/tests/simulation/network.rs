@@ -30,12 +30,6 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    pub(crate) const CALM: Self = Self {
-        cut: 0.0,
-        silent: 0.0,
-        reorders: false,
-    };
-
     /// One of several kinds of bad.
     pub(crate) fn of(rng: &mut Rng) -> Self {
         Self {
@@ -171,7 +165,12 @@ impl<Q, A, T> Network<Q, A, T> {
     /// Breaks one connection: all its requests are lost to the client, and a part of those on their way never arrives.
     pub(crate) fn cut(&mut self, line: Line) {
         self.lines.remove(&line);
-        let lost: Vec<u64> = self.trips.iter().filter(|(_, trip)| trip.line == line).map(|(id, _)| *id).collect();
+        let lost: Vec<u64> = self
+            .trips
+            .iter()
+            .filter(|(_, trip)| trip.line == line)
+            .map(|(id, _)| *id)
+            .collect();
         // What overtakes may arrive alone; else only a beginning of what was written arrives.
         let mut arrives = self.rng.bool();
         for id in lost {
@@ -192,7 +191,12 @@ impl<Q, A, T> Network<Q, A, T> {
     pub(crate) fn cut_all(&mut self, node_id: i32) {
         self.events
             .retain(|_, event| !matches!(event, Event::Arrive { line, .. } if line.node_id == node_id));
-        let lines: Vec<Line> = self.lines.keys().copied().filter(|line| line.node_id == node_id).collect();
+        let lines: Vec<Line> = self
+            .lines
+            .keys()
+            .copied()
+            .filter(|line| line.node_id == node_id)
+            .collect();
         for line in lines {
             self.cut(line);
         }

@@ -65,8 +65,8 @@ impl Partition {
     }
 
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        let first_open = self.log().first_open_offset();
-        first_open.map_or(self.high_watermark, |first| first.min(self.high_watermark))
+        let first_unstable = self.log().first_unstable_offset(self.high_watermark);
+        first_unstable.min(self.high_watermark)
     }
 
     pub(crate) fn append(&mut self, records: &Bytes) -> (ErrorCode, i64) {
@@ -126,6 +126,14 @@ impl Partition {
         }
     }
 
+    /// Whether the node has a part of the leader's log and nothing else. One that has something else, from an election before,
+    /// could not be told from the leader by the ends of epochs alone: KIP-320 sees one election back, not two.
+    pub(crate) fn is_behind(&self, node_id: i32) -> bool {
+        let log = &self.replicas[node_id as usize];
+        self.leader_log()
+            .is_some_and(|leader| log.end_offset_within(leader) == log.end_offset())
+    }
+
     /// Whether an election of this node is clean.
     fn has_all(&self, node_id: i32) -> bool {
         let log = &self.replicas[node_id as usize];
@@ -148,7 +156,9 @@ impl Partition {
         let stable = self.last_stable_offset();
         let log = self.log();
         let count = log.batches.len().saturating_sub(1);
-        let clean = log.batches[..count].iter().filter(|batch| batch.header.next_offset() <= stable);
+        let clean = log.batches[..count]
+            .iter()
+            .filter(|batch| batch.header.next_offset() <= stable);
         let (mut compacted, mut emptied) = (Vec::new(), Vec::new());
         for batch in clean.filter(|batch| batch.marker.is_none()) {
             let offsets = batch.header.base_offset..batch.header.next_offset();
@@ -175,9 +185,11 @@ impl Partition {
     /// Batches from the one that holds `offset` on, a few at a time.
     pub(crate) fn read(&self, node_id: i32, offset: i64, read_committed: bool, rng: &mut Rng) -> ReadRecords {
         let log = &self.replicas[node_id as usize];
-        let first_open = log.first_open_offset().unwrap_or(i64::MAX);
         let end = self.high_watermark.min(log.end_offset());
-        let end = if read_committed { end.min(first_open) } else { end };
+        let end = match read_committed {
+            true => end.min(log.first_unstable_offset(end)),
+            false => end,
+        };
         let mut batches = Vec::new();
         let mut next_offset = offset;
         let wanted = rng.usize(1..4);
@@ -192,7 +204,8 @@ impl Partition {
             batches.extend(self.compacted_batch(batch));
             next_offset = header.next_offset();
         }
-        let overlaps = |aborted: &&AbortedTransaction| aborted.last_offset >= offset && aborted.first_offset < next_offset;
+        let overlaps =
+            |aborted: &&AbortedTransaction| aborted.last_offset >= offset && aborted.first_offset < next_offset;
         let mut aborted: Vec<_> = match read_committed {
             true => log.aborted.iter().filter(overlaps).copied().collect(),
             false => Vec::new(),
@@ -227,7 +240,11 @@ impl Partition {
         let Some(leader) = self.leader_log() else {
             return;
         };
-        let in_sync = self.replicas.iter().enumerate().filter(|(node_id, _)| self.lagging != Some(*node_id as i32));
+        let in_sync = self
+            .replicas
+            .iter()
+            .enumerate()
+            .filter(|(node_id, _)| self.lagging != Some(*node_id as i32));
         let copied = in_sync.map(|(_, log)| log.end_offset_within(leader)).min();
         self.high_watermark = self.high_watermark.max(copied.unwrap_or(0));
     }
@@ -236,7 +253,10 @@ impl Partition {
     fn compacted_batch(&self, batch: &StoredBatch) -> Option<Bytes> {
         let header = &batch.header;
         let offsets = header.base_offset..header.next_offset();
-        let kept: Vec<i64> = offsets.clone().filter(|offset| !self.compacted.contains(offset)).collect();
+        let kept: Vec<i64> = offsets
+            .clone()
+            .filter(|offset| !self.compacted.contains(offset))
+            .collect();
         if kept.len() as i64 == header.next_offset() - header.base_offset {
             return Some(batch.bytes.clone());
         }

@@ -92,7 +92,13 @@ impl ProducerClient {
     }
 
     /// Appends a record that carries `value`. False if there is no room, or the topic is not known yet.
-    pub(crate) fn append(&mut self, cluster: &mut Cluster, topic: &str, partition: usize, value: u64) -> Result<bool, AppendError> {
+    pub(crate) fn append(
+        &mut self,
+        cluster: &mut Cluster,
+        topic: &str,
+        partition: usize,
+        value: u64,
+    ) -> Result<bool, AppendError> {
         let Some(index) = self.machine.topic_index(topic) else {
             return Ok(false);
         };
@@ -187,7 +193,8 @@ impl ProducerClient {
             }
             (Answer::Produced { answers, throttle }, Sent::Produce { request_id }) => {
                 let outcome = RequestOutcome::Answered(answers);
-                self.machine.handle_outcome(cluster.now(), request_id, outcome, throttle);
+                self.machine
+                    .handle_outcome(cluster.now(), request_id, outcome, throttle);
             }
             (Answer::Coordinated(answer), Sent::Coordinate) => {
                 let outcome = TransactionOutcome::Answered(answer);

@@ -30,7 +30,12 @@ fn producing_delivers_every_record_exactly_once_and_in_order() {
     for_each_seed("producing_delivers", 150, |seed| {
         let Produced { cluster, producer } = produce(seed, NEVER);
         for partition in &cluster.partitions {
-            let values: Vec<u64> = partition.log().batches.iter().flat_map(|batch| batch.values.clone()).collect();
+            let values: Vec<u64> = partition
+                .log()
+                .batches
+                .iter()
+                .flat_map(|batch| batch.values.clone())
+                .collect();
             assert_eq!(values, (0..RECORDS).collect::<Vec<_>>());
         }
         assert!(producer.told.values().all(|record| record.is_delivered == Some(true)));
@@ -47,7 +52,12 @@ fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
     let is_whole = for_each_seed("producing_under_time_pressure", 150, |seed| {
         let Produced { cluster, producer } = produce(seed, 150 * MS);
         for (number, partition) in cluster.partitions.iter().enumerate() {
-            let values: Vec<u64> = partition.log().batches.iter().flat_map(|batch| batch.values.clone()).collect();
+            let values: Vec<u64> = partition
+                .log()
+                .batches
+                .iter()
+                .flat_map(|batch| batch.values.clone())
+                .collect();
             assert!(values.is_sorted_by(|a, b| a < b), "partition {number}: {values:?}");
             let mut of_partition = producer.told.values().filter(|record| record.partition == number);
             let is_lost = |value| values.binary_search(&value).is_err();
@@ -56,11 +66,18 @@ fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
         }
         assert!(producer.told.values().all(|record| record.is_delivered.is_some()));
         assert_eq!(producer.machine.stats().buffered_bytes, 0);
-        let ok = producer.told.values().filter(|record| record.is_delivered == Some(true)).count();
+        let ok = producer
+            .told
+            .values()
+            .filter(|record| record.is_delivered == Some(true))
+            .count();
         delivered += ok;
         expired += producer.told.len() - ok;
     });
-    assert!(!is_whole || expired > 1_000 && delivered > 1_000, "{expired} expired, {delivered} did not");
+    assert!(
+        !is_whole || expired > 1_000 && delivered > 1_000,
+        "{expired} expired, {delivered} did not"
+    );
 }
 
 fn produce(seed: u64, delivery_timeout: Duration) -> Produced {

@@ -35,6 +35,8 @@ pub(crate) struct ReplicaLog {
     producers: HashMap<i64, ProducerEntry>,
     /// Where the open transaction of each producer began.
     open: BTreeMap<i64, i64>,
+    /// Where each transaction that has ended began, and its marker.
+    ended: Vec<(i64, i64)>,
     /// Producers whose last batch lies below this are forgotten.
     forgotten_below: i64,
 }
@@ -42,8 +44,8 @@ pub(crate) struct ReplicaLog {
 #[derive(Clone, Debug)]
 struct ProducerEntry {
     epoch: i16,
-    /// -1 after the marker of a newer epoch: any batch may come first.
-    last_sequence: i32,
+    /// 0 again after the marker of a newer epoch.
+    next_sequence: i32,
     /// First sequence, last sequence and base offset of the last five batches.
     batches: VecDeque<(i32, i32, i64)>,
 }
@@ -53,13 +55,18 @@ impl ReplicaLog {
         self.batches.last().map_or(0, |batch| batch.header.next_offset())
     }
 
-    /// The first offset of a transaction that is open.
-    pub(crate) fn first_open_offset(&self) -> Option<i64> {
-        self.open.values().min().copied()
+    /// Where the first transaction begins that is open, or whose marker not all replicas have yet.
+    pub(crate) fn first_unstable_offset(&self, high_watermark: i64) -> i64 {
+        let unreplicated = self.ended.iter().filter(|(_, marker)| *marker >= high_watermark);
+        let first = self.open.values().chain(unreplicated.map(|(first, _)| first)).min();
+        first.copied().unwrap_or(i64::MAX)
     }
 
-    pub(crate) fn has_open_transaction(&self, producer_id: i64) -> bool {
-        self.open.contains_key(&producer_id)
+    /// The number in the first record of the producer's open transaction.
+    pub(crate) fn open_transaction(&self, producer_id: i64) -> Option<u64> {
+        let first = self.open.get(&producer_id)?;
+        let batch = self.batches.iter().find(|batch| batch.header.base_offset == *first)?;
+        batch.values.first().copied()
     }
 
     /// The leader's check and append (`ProducerAppendInfo`, `ProducerStateManager`). `refuses_unknown`: as brokers before
@@ -68,8 +75,8 @@ impl ReplicaLog {
         let batch = RawBatch::parse(records.clone()).expect("the producer writes whole batches");
         batch.verify_crc().expect("the producer stamps batches");
         let header = batch.header;
-        let (first, last) = sequences(&header);
         if header.producer_id >= 0 {
+            let (first, last) = sequences(&header);
             match self.producers.get(&header.producer_id) {
                 None if first != 0 && refuses_unknown => return (ErrorCode::UNKNOWN_PRODUCER_ID, -1),
                 None => {}
@@ -83,7 +90,7 @@ impl ReplicaLog {
                     if let Some(known) = entry.batches.iter().find(|known| (known.0, known.1) == (first, last)) {
                         return (ErrorCode::NONE, known.2);
                     }
-                    if first != sequence_after(entry.last_sequence, 1) {
+                    if first != entry.next_sequence {
                         return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
                     }
                 }
@@ -168,6 +175,7 @@ impl ReplicaLog {
         let header = &batch.header;
         if let Some(marker) = batch.marker {
             let first = self.open.remove(&header.producer_id);
+            self.ended.extend(first.map(|first| (first, header.base_offset)));
             if let (ControlRecord::Abort { .. }, Some(first_offset)) = (marker, first) {
                 self.aborted.push(AbortedTransaction {
                     producer_id: header.producer_id,
@@ -179,21 +187,21 @@ impl ReplicaLog {
                 && header.producer_epoch > entry.epoch
             {
                 entry.epoch = header.producer_epoch;
-                entry.last_sequence = -1;
+                entry.next_sequence = 0;
                 entry.batches.clear();
             }
         } else if header.producer_id >= 0 {
             let (first, last) = sequences(header);
             let entry = self.producers.entry(header.producer_id).or_insert(ProducerEntry {
                 epoch: header.producer_epoch,
-                last_sequence: -1,
+                next_sequence: 0,
                 batches: VecDeque::new(),
             });
             if header.producer_epoch > entry.epoch {
                 entry.epoch = header.producer_epoch;
                 entry.batches.clear();
             }
-            entry.last_sequence = last;
+            entry.next_sequence = sequence_after(last, 1);
             entry.batches.push_back((first, last, header.base_offset));
             if entry.batches.len() > 5 {
                 entry.batches.pop_front();

@@ -9,7 +9,9 @@ use engine_proto::TopicPartition;
 use engine_proto::fetch::lookup::{Found, Lookup, Question};
 use engine_proto::fetch::plan::FetchPlan;
 use engine_proto::fetch::position::Position;
-use engine_proto::producer::{PartitionAnswer, RequestPlan, TransactionAnswer, TransactionProtocol, TransactionRequest};
+use engine_proto::producer::{
+    PartitionAnswer, RequestPlan, TransactionAnswer, TransactionProtocol, TransactionRequest,
+};
 use engine_proto::sequence::ProducerIdentity;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::fetch_response::{
@@ -348,16 +350,20 @@ impl Cluster {
                 return refused(ErrorCode::NONE).with_diverging_epoch(diverging);
             }
         }
-        let end = if is_leader { log.end_offset() } else { partition.high_watermark.min(log.end_offset()) };
+        let end = if is_leader {
+            log.end_offset()
+        } else {
+            partition.high_watermark.min(log.end_offset())
+        };
         if offset < partition.log_start || offset > end {
             self.count("out of range");
             return refused(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let high_watermark = partition.high_watermark.min(log.end_offset());
-        let first_open = log.first_open_offset().unwrap_or(i64::MAX);
+        let first_unstable = log.first_unstable_offset(high_watermark);
         let data = PartitionData::default()
             .with_high_watermark(high_watermark)
-            .with_last_stable_offset(first_open.min(high_watermark))
+            .with_last_stable_offset(first_unstable.min(high_watermark))
             .with_log_start_offset(partition.log_start);
         let wants_replica = is_leader && !plan.rack_id.is_empty();
         if wants_replica && self.network.rng.u32(0..4) > 0 {
@@ -419,5 +425,7 @@ impl Cluster {
 }
 
 fn header(records: &Bytes) -> BatchHeader {
-    RawBatch::parse(records.clone()).expect("the producer writes whole batches").header
+    RawBatch::parse(records.clone())
+        .expect("the producer writes whole batches")
+        .header
 }

@@ -27,7 +27,10 @@ pub(crate) fn for_each_seed(simulation: &'static str, count: u64, mut run: impl 
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+    )
 }
 
 /// Tells of the seed if its run panics.
