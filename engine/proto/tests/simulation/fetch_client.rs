@@ -98,6 +98,11 @@ impl FetchClient {
         }
     }
 
+    /// Whether the request is one of its own.
+    pub(crate) fn awaits(&self, id: u64) -> bool {
+        self.in_flight.contains_key(&id)
+    }
+
     /// When to drive it again if nothing is heard before.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let deadline = self.fetcher.poll_timeout();

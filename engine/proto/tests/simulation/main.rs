@@ -13,6 +13,7 @@ mod fetching;
 mod log_writer;
 mod network;
 mod partition;
+mod pipe;
 mod producer_client;
 mod producing;
 mod reader;

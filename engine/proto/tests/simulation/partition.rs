@@ -143,9 +143,12 @@ impl Partition {
         }
     }
 
-    /// DeleteRecords, or retention: the log begins here. Producers of whom nothing is left are forgotten.
+    /// DeleteRecords, or retention: the log begins here. Before KIP-360 producers of whom nothing is left are forgotten.
     pub(crate) fn delete_below(&mut self, offset: i64) {
         self.log_start = self.log_start.max(offset.min(self.high_watermark));
+        if !self.refuses_unknown_producers {
+            return;
+        }
         for replica in &mut self.replicas {
             replica.forget_producers_below(self.log_start);
         }
@@ -179,7 +182,12 @@ impl Partition {
 
     /// Whether the record is not to be seen any more.
     pub(crate) fn is_deleted(&self, offset: i64) -> bool {
-        offset < self.log_start || self.compacted.contains(&offset)
+        offset < self.log_start || self.is_compacted(offset)
+    }
+
+    /// Whether compaction removed the record.
+    pub(crate) fn is_compacted(&self, offset: i64) -> bool {
+        self.compacted.contains(&offset)
     }
 
     /// Batches from the one that holds `offset` on, a few at a time.
@@ -214,8 +222,15 @@ impl Partition {
         ReadRecords { batches, aborted }
     }
 
-    /// What `read_committed` sees when everything has ended, or without it all there is: offsets and numbers.
+    /// What there is to see: offsets and numbers.
     pub(crate) fn visible(&self, read_committed: bool) -> Vec<(i64, u64)> {
+        let mut records = self.records(read_committed);
+        records.retain(|(offset, _)| !self.is_deleted(*offset));
+        records
+    }
+
+    /// The same, together with what compaction and retention removed.
+    pub(crate) fn records(&self, read_committed: bool) -> Vec<(i64, u64)> {
         let log = self.log();
         let end = match read_committed {
             true => self.last_stable_offset(),
@@ -233,7 +248,7 @@ impl Partition {
         let batches = log.batches.iter().filter(|batch| batch.header.next_offset() <= end);
         let batches = batches.filter(|batch| batch.marker.is_none() && !(read_committed && is_aborted(batch)));
         let records = batches.flat_map(|batch| (batch.header.base_offset..).zip(batch.values.iter().copied()));
-        records.filter(|(offset, _)| !self.is_deleted(*offset)).collect()
+        records.collect()
     }
 
     fn raise_high_watermark(&mut self) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine_proto::TopicPartition;
 use engine_proto::backoff::BackoffPolicy;
 use engine_proto::cluster::ClusterMetadata;
 use engine_proto::producer::{
@@ -55,6 +56,7 @@ pub(crate) struct ProducerClient {
 /// One record's way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
+    /// Among those of all topics.
     pub(crate) partition: usize,
     pub(crate) value: u64,
     pub(crate) is_delivered: Option<bool>,
@@ -118,7 +120,7 @@ impl ProducerClient {
             Ok(appended) => {
                 let key = (*appended.token, appended.record);
                 let record = Record {
-                    partition,
+                    partition: cluster.place(&TopicPartition::new(topic, partition as i32)),
                     value,
                     is_delivered: None,
                 };
