@@ -154,11 +154,16 @@ impl<T> PartitionQueue<T> {
         sent.filter(|batch| batch.is_in_flight()).count()
     }
 
+    /// Whether the batch to send next would not be one too many in doubt. A split moves batches up that were sent before: as
+    /// long as one of them lies out of reach, only the oldest is sent.
     fn has_ordinal_room(&self, in_flight_max: usize) -> bool {
         let Some(index) = self.first_waiting() else {
             return true;
         };
-        self.batches[index].ordinal < self.batches[0].ordinal + in_flight_max as u64
+        let sent = self.batches.iter().take_while(|batch| batch.attempts > 0);
+        let youngest = sent.map(|batch| batch.ordinal).max().unwrap_or(0);
+        let ordinal = youngest.max(self.batches[index].ordinal);
+        index == 0 || ordinal < self.batches[0].ordinal + in_flight_max as u64
     }
 
     /// Takes a producer's identity; only a partition that has none, or whose epochs are used up, needs it.

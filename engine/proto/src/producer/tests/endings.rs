@@ -267,3 +267,32 @@ fn what_is_aborted_says_whether_it_may_have_been_written() {
     told.sort_unstable();
     assert_eq!(told, [false, true, true]);
 }
+
+/// A split makes six batches of five. Were all of them in doubt at once, the broker would not know the oldest any more when
+/// it comes again, and take the refusal for a lost sequence: its records would be written twice.
+#[test]
+fn a_split_leaves_no_more_batches_in_doubt_than_the_broker_remembers() {
+    let mut bench = Bench::new(options(), 1);
+    let first = bench.in_flight(0, 0);
+    bench.append(0, 1).unwrap();
+    let large = bench.in_flight(0, 2);
+    let behind: Vec<_> = (3..6).map(|value| bench.in_flight(0, value)).collect();
+    bench.apply(&first);
+    bench.finish(&first, RequestOutcome::Lost("connection reset".into()));
+    bench.refuse(&large, ErrorCode::MESSAGE_TOO_LARGE);
+    for plan in &behind {
+        bench.finish(plan, RequestOutcome::Lost("connection reset".into()));
+    }
+    bench.now += 1_000 * MS; // Beyond any backoff.
+    let again: Vec<_> = std::iter::from_fn(|| bench.request()).collect();
+    for plan in &again {
+        bench.apply(plan);
+    }
+    bench.apply(&behind[2]); // What was given up arrives late.
+    for plan in &again {
+        bench.finish(plan, RequestOutcome::Lost("connection reset".into()));
+    }
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(bench.machine.stats().sequence_restarts, 0);
+}
