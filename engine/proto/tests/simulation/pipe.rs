@@ -110,7 +110,9 @@ impl Pipe {
         cluster.next_producer_id = 100;
         for producer_id in [7, 8] {
             let version = [0, 2][rng.usize(0..2)];
-            cluster.coordinators.push(TransactionCoordinator::new(version, producer_id));
+            cluster
+                .coordinators
+                .push(TransactionCoordinator::new(version, producer_id));
         }
         let mut source = ProducerClient::transactional(0, options(), seed, 0);
         source.machine.init_transactions().expect("the first thing asked for");
@@ -155,12 +157,19 @@ impl Pipe {
             }
         }
         for partition in 0..PARTITIONS {
-            let (input, output) = (&self.cluster.partitions[partition], &self.cluster.partitions[PARTITIONS + partition]);
+            let (input, output) = (
+                &self.cluster.partitions[partition],
+                &self.cluster.partitions[PARTITIONS + partition],
+            );
             let out: Vec<u64> = output.records(true).iter().map(|(_, value)| *value).collect();
             assert!(out.is_sorted_by(|a, b| a < b), "partition {partition}: {out:?}");
             let input_records = input.records(true);
             let values: Vec<u64> = input_records.iter().map(|(_, value)| *value).collect();
-            assert_eq!(values, (0..RECORDS).collect::<Vec<_>>(), "partition {partition} of the input");
+            assert_eq!(
+                values,
+                (0..RECORDS).collect::<Vec<_>>(),
+                "partition {partition} of the input"
+            );
             let lost = input_records
                 .iter()
                 .find(|(offset, value)| out.binary_search(value).is_err() && !input.is_compacted(*offset));
@@ -172,7 +181,8 @@ impl Pipe {
     /// Whether all of the input was read, its outcome committed, and that read.
     fn is_through(&self) -> bool {
         let process = &self.process;
-        let is_idle = matches!(process.state, ProcessState::Reading) && process.backlog.is_empty() && process.appended == 0;
+        let is_idle =
+            matches!(process.state, ProcessState::Reading) && process.backlog.is_empty() && process.appended == 0;
         let has_read = |partition: usize| {
             let tp = TopicPartition::new("in", partition as i32);
             let position = process.input.fetcher.position(&tp);
@@ -184,7 +194,11 @@ impl Pipe {
             && is_settled
             && (0..PARTITIONS).all(has_read)
             && self.readers.iter().all(|reader| reader.is_done(&self.cluster))
-            && self.cluster.partitions.iter().all(|log| log.high_watermark == log.log().end_offset())
+            && self
+                .cluster
+                .partitions
+                .iter()
+                .all(|log| log.high_watermark == log.log().end_offset())
     }
 
     /// The source writes in transactions, of which it aborts some and does them again.
@@ -404,7 +418,9 @@ impl Process {
                 Ok(fetched) => {
                     let partition = fetched.tp.partition as usize;
                     let records = records(&fetched);
-                    let records = records.into_iter().map(|(offset, value, _)| (partition, offset + 1, value));
+                    let records = records
+                        .into_iter()
+                        .map(|(offset, value, _)| (partition, offset + 1, value));
                     self.backlog.extend(records);
                 }
                 Err(error) => panic!("{error}"), // Only what was processed is deleted.
@@ -434,18 +450,24 @@ impl Process {
             panic!("{error}");
         };
         let machine: &mut ProducerMachine<u64> = &mut self.output.machine;
-        let number = machine.end_transaction(TransactionEnd::Abort).expect("an abort leads on");
+        let number = machine
+            .end_transaction(TransactionEnd::Abort)
+            .expect("an abort leads on");
         self.state = ProcessState::Ending(number, TransactionEnd::Abort);
         Ok(())
     }
 
     fn offsets(&self) -> Arc<OffsetsToCommit> {
-        let offsets = self.positions.iter().enumerate().map(|(partition, offset)| TransactionOffset {
-            tp: TopicPartition::new("in", partition as i32),
-            offset: *offset,
-            leader_epoch: None,
-            metadata: String::new(),
-        });
+        let offsets = self
+            .positions
+            .iter()
+            .enumerate()
+            .map(|(partition, offset)| TransactionOffset {
+                tp: TopicPartition::new("in", partition as i32),
+                offset: *offset,
+                leader_epoch: None,
+                metadata: String::new(),
+            });
         Arc::new(OffsetsToCommit {
             group: ConsumerGroupMetadata {
                 group_id: "g".into(),
