@@ -34,6 +34,7 @@ pub(crate) fn options() -> ProducerOptions {
         },
         ignores_keys: false,
         is_adaptive: true,
+        availability_timeout: Duration::ZERO,
     }
 }
 

@@ -103,9 +103,12 @@ impl Reader {
             }
             FetchError::LogTruncated { end_offset, .. } => {
                 assert!(partition.unclean_elections > 0, "{error}");
-                let offset = end_offset.unwrap_or(0).min(self.position);
-                self.cut(offset);
+                self.cut(end_offset.unwrap_or(0).min(self.position));
                 let leader_epoch = self.epochs.last().map(|(_, epoch)| *epoch);
+                if leader_epoch.is_none() {
+                    self.cut(self.from); // Without an epoch the next cut would go unnoticed.
+                }
+                let offset = self.position;
                 fetcher.start(&self.tp, StartAt::Offset { offset, leader_epoch });
             }
             error => panic!("{error}"),

@@ -400,7 +400,7 @@ impl Cluster {
         match lookup.question {
             Question::Committed => Found::Nothing,
             Question::Timestamp(-1) => at(partition.high_watermark),
-            Question::Timestamp(_) => at(partition.log_start),
+            Question::Timestamp(_) | Question::Ago(_) => at(partition.log_start),
             Question::EndOfEpoch {
                 leader_epoch,
                 current_leader_epoch,
