@@ -245,10 +245,11 @@ impl PartitionState {
     }
 
     /// Lets the time of follower and backoff run out. A timer that ran out must not wake the caller again while
-    /// something else holds the partition back.
+    /// something else holds the partition back. A follower that is being asked stays one until it has answered.
     pub(crate) fn pass_time(&mut self, now: Instant) {
+        let is_asked = self.ticket.is_some();
         self.retry_at = self.retry_at.filter(|retry_at| *retry_at > now);
-        self.read_replica = self.read_replica.filter(|(_, until)| *until > now);
+        self.read_replica = self.read_replica.filter(|(_, until)| is_asked || *until > now);
         self.leader_only_until = self.leader_only_until.filter(|until| *until > now);
     }
 

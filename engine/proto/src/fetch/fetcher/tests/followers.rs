@@ -64,6 +64,22 @@ fn a_follower_that_is_behind_is_left_for_the_leader_at_once() {
     assert!(!scene.fetcher.is_ready(), "out of range is the leader's to say");
 }
 
+/// Or its word would be taken for the leader's, and a position that is fine would be reset.
+#[test]
+fn a_follower_whose_time_runs_out_while_it_is_asked_still_answers_as_a_follower() {
+    let mut scene = scene();
+    let plan = scene.plan();
+    assert_eq!(plan.node_id, 2);
+    scene.now += 300 * SECOND;
+    assert_eq!(scene.fetcher.poll_fetch(scene.now), None, "one question at a time");
+    scene.answer(
+        &plan,
+        data(0, &[]).with_error_code(ErrorCode::OFFSET_OUT_OF_RANGE.code()),
+    );
+    assert_leader_only(&scene.plan());
+    assert!(!scene.fetcher.is_ready(), "out of range is the leader's to say");
+}
+
 #[test]
 fn a_follower_that_refuses_is_left_for_the_leader() {
     for code in [
