@@ -13,6 +13,7 @@ mod fetch_sessions;
 mod fetching;
 mod groups;
 mod growing_topics;
+mod hardships;
 mod producing;
 mod producing_given_up;
 mod producing_order;
