@@ -146,6 +146,7 @@ fn a_producer_without_idempotence_has_no_sequence() {
     assert_eq!(records(&batches), fill(40, 0));
 }
 
+/// Pitfall 3: deltas are varlongs, beyond 2^31 ms.
 #[test]
 fn timestamps_more_than_24_days_apart_are_read() {
     let read = records(&golden("java-far-timestamps"));
@@ -153,6 +154,7 @@ fn timestamps_more_than_24_days_apart_are_read() {
     assert_eq!(deltas, [0, 1 << 31, -(1 << 32), 40 * 86_400_000, -BASE_TIMESTAMP]);
 }
 
+/// Pitfall 2: the records still carry what the producer wrote.
 #[test]
 fn log_append_time_gives_every_record_the_batches_max_timestamp() {
     let batches = golden("java-logappend");

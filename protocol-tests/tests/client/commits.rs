@@ -49,6 +49,7 @@ async fn a_partition_that_is_not_ours_cannot_be_committed() {
     member.consumer.close().await;
 }
 
+/// Pitfall 17: the owner has not heard yet, and must not overwrite what the next one commits.
 #[tokio::test]
 async fn a_lost_membership_is_told_and_the_stale_owner_cannot_commit() {
     let scene = Scene::embedded(1).await;
@@ -80,6 +81,7 @@ async fn a_lost_membership_is_told_and_the_stale_owner_cannot_commit() {
     member.consumer.close().await;
 }
 
+/// Pitfall 17: the refusal is news of the membership, before the next heartbeat is.
 #[tokio::test]
 async fn a_commit_refused_for_the_generation_rejoins_at_once() {
     for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID] {

@@ -153,6 +153,7 @@ mod tests {
         }
     }
 
+    /// Pitfall 11: the refusal comes in version 0 and may list ApiVersions alone.
     #[test]
     fn an_unsupported_version_is_followed_by_one_the_broker_has() {
         for (offered, asked) in [
@@ -189,6 +190,7 @@ mod tests {
         assert!(!handshake.may_fall_back(), "nor after a closed socket");
     }
 
+    /// Pitfall 11: some services do not refuse, they hang up.
     #[test]
     fn a_service_that_closes_the_socket_instead_is_asked_in_version_0() {
         assert!(Handshake::new().may_fall_back());

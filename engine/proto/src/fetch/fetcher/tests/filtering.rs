@@ -19,6 +19,7 @@ fn batches_are_handed_out_whole_and_the_position_moves() {
     assert_eq!(scene.fetcher.lag(&tp(0)), Some(985));
 }
 
+/// Pitfall 1: compaction may take the last records of a batch, or all of them.
 #[test]
 fn a_tail_emptied_by_compaction_advances_the_position() {
     let mut scene = Scene::new();
@@ -32,6 +33,7 @@ fn a_tail_emptied_by_compaction_advances_the_position() {
     assert_eq!((fetched.next_offset, scene.offset()), (47, 47));
 }
 
+/// Pitfall 5: a log that ends with a marker is read to its end.
 #[test]
 fn control_batches_advance_the_position_and_the_leader_epoch() {
     let mut scene = Scene::new();
@@ -47,6 +49,7 @@ fn control_batches_advance_the_position_and_the_leader_epoch() {
     );
 }
 
+/// Pitfall 20: brokers say "nothing" in two ways.
 #[test]
 fn empty_and_null_records_change_nothing() {
     for records in [None, Some(Bytes::new())] {
@@ -58,6 +61,7 @@ fn empty_and_null_records_change_nothing() {
     }
 }
 
+/// Pitfall 4: compression does not hide whose batch it is.
 #[test]
 fn aborted_batches_are_left_out_also_compressed_ones() {
     for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4] {
@@ -81,6 +85,7 @@ fn aborted_batches_are_left_out_also_compressed_ones() {
     }
 }
 
+/// Pitfall 4: the list of aborted transactions comes in no promised order.
 #[test]
 fn an_unsorted_list_of_aborted_transactions_is_as_good() {
     let mut scene = Scene::reading_committed();
@@ -103,6 +108,7 @@ fn an_unsorted_list_of_aborted_transactions_is_as_good() {
     assert_eq!(offsets(&scene.fetched()), [(13, 14)]);
 }
 
+/// Pitfall 4: the transaction wrote to other partitions only.
 #[test]
 fn an_abort_marker_of_a_transaction_without_records_here_swallows_nothing() {
     let mut scene = Scene::reading_committed();

@@ -48,6 +48,7 @@ fn an_answer_after_a_revocation_is_late() {
     assert!(!scene.fetcher.is_ready());
 }
 
+/// Pitfall 15: the fetch was under way when the leader changed.
 #[test]
 fn an_answer_during_validation_neither_duplicates_nor_skips() {
     let mut scene = Scene::new();
@@ -72,6 +73,7 @@ fn an_answer_during_validation_neither_duplicates_nor_skips() {
     assert!(!scene.fetcher.is_ready());
 }
 
+/// Pitfall 14: a broker that is behind still names the old leader.
 #[test]
 fn a_stale_leader_epoch_does_not_move_a_partition_back() {
     let mut scene = Scene::new();

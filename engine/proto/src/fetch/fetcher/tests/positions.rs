@@ -50,6 +50,7 @@ fn truncation_goes_on_where_the_application_is_if_that_is_earlier() {
     assert_eq!(scene.offset(), 10, "records 10 and 11 were never handed out");
 }
 
+/// Pitfall 21: retention passed the position, and the application decides what that means.
 #[test]
 fn out_of_range_is_an_error_by_default_and_never_a_silent_reset() {
     let mut scene = Scene::new();

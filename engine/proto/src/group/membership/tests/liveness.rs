@@ -6,6 +6,7 @@ use super::scene::{HEARTBEAT, SESSION, Scene, config, joined, lost};
 use crate::group::action::{GroupAction, GroupError};
 use crate::group::member_state::{MemberState, MembershipConfig};
 
+/// Pitfall 16: so does the last commit before a rebalance.
 #[test]
 fn heartbeats_go_on_while_the_application_revokes() {
     let mut scene = Scene::stable();
@@ -17,6 +18,7 @@ fn heartbeats_go_on_while_the_application_revokes() {
     assert!(matches!(scene.member.state(), MemberState::Revoking { .. }));
 }
 
+/// Pitfall 16: processing takes longer than a session.
 #[test]
 fn heartbeats_go_on_while_records_are_processed() {
     let mut scene = Scene::stable();
@@ -27,6 +29,7 @@ fn heartbeats_go_on_while_records_are_processed() {
     assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 1 });
 }
 
+/// Pitfall 16: the group rebalances, and its leader takes its time.
 #[test]
 fn heartbeats_go_on_between_join_and_sync() {
     let mut scene = Scene::new();
