@@ -16,6 +16,14 @@ pub struct ProducerIdentity {
 }
 
 impl ProducerIdentity {
+    /// What an answer says, if it names somebody: a negative number stands for nobody.
+    pub fn named(producer_id: i64, producer_epoch: i16) -> Option<Self> {
+        (producer_id >= 0 && producer_epoch >= 0).then_some(Self {
+            producer_id,
+            producer_epoch,
+        })
+    }
+
     /// The same producer with the next epoch, or `None` when a new producer id is needed.
     pub fn next_epoch(self) -> Option<Self> {
         let producer_epoch = self.producer_epoch.checked_add(1).filter(|epoch| *epoch < i16::MAX)?;

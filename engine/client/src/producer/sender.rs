@@ -380,10 +380,9 @@ async fn obtain_identity(cluster: Cluster) -> Result<ProducerIdentity, String> {
         match answer {
             Ok(answer) => match ErrorCode::from(answer.error_code) {
                 ErrorCode::NONE => {
-                    return Ok(ProducerIdentity {
-                        producer_id: answer.producer_id.0,
-                        producer_epoch: answer.producer_epoch,
-                    });
+                    let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
+                    let named = ProducerIdentity::named(id, epoch);
+                    return named.ok_or_else(|| format!("InitProducerId gave the producer id {id}, epoch {epoch}"));
                 }
                 code if code.is_retriable() => debug!(%code, "InitProducerId was refused for now."),
                 code => return Err(format!("InitProducerId was refused: {code}")),

@@ -105,7 +105,7 @@ impl Call<'_> {
         let answer = self.ask(self.coordinator(), INIT_PRODUCER_ID, request).await?;
         Ok(TransactionAnswer {
             codes: vec![(None, ErrorCode::from(answer.error_code))],
-            identity: known(answer.producer_id, answer.producer_epoch),
+            identity: ProducerIdentity::named(answer.producer_id.0, answer.producer_epoch),
             transaction_version,
         })
     }
@@ -221,7 +221,7 @@ impl Call<'_> {
         let answer = self.ask(self.coordinator(), ours, request).await?;
         let identity = match protocol {
             TransactionProtocol::Explicit => None,
-            TransactionProtocol::Implicit => known(answer.producer_id, answer.producer_epoch),
+            TransactionProtocol::Implicit => ProducerIdentity::named(answer.producer_id.0, answer.producer_epoch),
         };
         Ok(TransactionAnswer {
             identity,
@@ -266,14 +266,6 @@ fn answered(codes: Codes) -> TransactionAnswer {
         codes,
         ..TransactionAnswer::default()
     }
-}
-
-/// An answer that is an error names nobody.
-fn known(producer_id: ProducerId, producer_epoch: i16) -> Option<ProducerIdentity> {
-    (producer_id.0 >= 0 && producer_epoch >= 0).then_some(ProducerIdentity {
-        producer_id: producer_id.0,
-        producer_epoch,
-    })
 }
 
 fn topic_name(topic: &str) -> TopicName {

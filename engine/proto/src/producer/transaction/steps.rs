@@ -90,6 +90,10 @@ impl Transaction {
             && self.scope.begun == Begun::Maybe;
         match verdict(step, code) {
             _ if nothing_to_end => self.finish(),
+            Verdict::Done if step == Step::InitProducerId && answer.identity.is_none() => {
+                let reason = "InitProducerId: the coordinator gave neither a producer id nor an error";
+                self.fail(Verdict::Fatal, reason.into());
+            }
             Verdict::Done => self.succeed(step, answer),
             Verdict::Retry => self.retry(now, step, Some(code)),
             grave => {

@@ -204,3 +204,15 @@ fn a_request_that_cannot_be_sent_ends_the_producer_with_its_reason() {
     );
     assert!(matches!(bench.transaction.batches_fate(), BatchesFate::Drop(_)));
 }
+
+#[test]
+fn an_answer_that_names_nobody_ends_the_producer_instead_of_opening_transactions() {
+    let mut bench = Bench::in_state("initializing");
+    bench.expect(Step::InitProducerId);
+    bench.answer(answer(ErrorCode::NONE));
+    let told = bench.transaction.poll_initialized().unwrap().unwrap_err();
+    assert!(
+        told.to_string().contains("neither a producer id nor an error"),
+        "{told}"
+    );
+}
