@@ -4,6 +4,7 @@
 //! The tests are in `tests/`, what several of them need is here; `golden/README.md` says where the golden
 //! bytes come from.
 
+pub mod fuzzing;
 pub mod golden;
 pub mod hostility;
 pub mod owned_record;

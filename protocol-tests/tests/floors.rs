@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What only tests may import in addition.
-const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("protocol-tests", &["engine-client"])];
+const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("protocol-tests", &["engine-client", "engine-proto"])];
 
 /// Outside crates that belong to some rooms only: (crate, the rooms).
 const OUTSIDE: &[(&str, &[&str])] = &[
