@@ -12,6 +12,7 @@ use engine_wire::{
     compression::{DecodeLimits, Decompressor},
     record_batch::{BatchBuilder, ProducerStamp, RawBatch, SealedBatch},
 };
+use uuid::Uuid;
 
 use crate::sequence::ProducerIdentity;
 
@@ -34,8 +35,8 @@ pub(crate) struct Batch<T> {
     pub(crate) state: BatchState,
     /// Times sent so far.
     pub(crate) attempts: u32,
-    /// An attempt ended without the broker's word that it was not written.
-    pub(crate) is_in_doubt: bool,
+    /// Where it may be although no broker said so.
+    pub(crate) doubt: Doubt,
     pub(crate) sequence: Option<AssignedSequence>,
     /// Counts the partition's batches: at most five in a row may be unresolved, because brokers
     /// remember five.
@@ -43,6 +44,37 @@ pub(crate) struct Batch<T> {
     /// Its token was told already (expired in flight); the answer still matters for what follows.
     pub(crate) is_reported: bool,
     pub(crate) last_error: Option<Arc<str>>,
+}
+
+/// Where the attempts may have left a batch that ended without the broker's word that it was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Nowhere.
+    None,
+    /// In the topic with this id, by which they went.
+    In(Uuid),
+    /// In whichever topic has, or had, the name.
+    Anywhere,
+}
+
+impl Doubt {
+    /// Another such attempt, by this id if it went by one.
+    pub(crate) fn with(self, topic_id: Option<Uuid>) -> Self {
+        match (self, topic_id) {
+            (Doubt::None, Some(topic_id)) => Doubt::In(topic_id),
+            (Doubt::In(known), Some(topic_id)) if known == topic_id => self,
+            _ => Doubt::Anywhere,
+        }
+    }
+
+    /// Whether the topic with this id may have the batch.
+    pub(crate) fn includes(self, topic_id: Uuid) -> bool {
+        match self {
+            Doubt::None => false,
+            Doubt::In(known) => known == topic_id,
+            Doubt::Anywhere => true,
+        }
+    }
 }
 
 /// Names a batch within one producer.
@@ -110,7 +142,7 @@ impl<T> Batch<T> {
 
     /// Whether the broker may have it although it never said so.
     pub(crate) fn may_be_written(&self) -> bool {
-        self.is_in_doubt || self.is_in_flight()
+        self.doubt != Doubt::None || self.is_in_flight()
     }
 
     pub(crate) fn is_in_flight(&self) -> bool {

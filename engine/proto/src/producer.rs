@@ -139,7 +139,9 @@ struct NodeState {
 struct SentRequest {
     node_id: i32,
     sent: Instant,
-    batches: Vec<(usize, BatchId)>,
+    /// Topics go by their ids, not by their names.
+    is_by_topic_id: bool,
+    batches: Vec<(usize, BatchId, Option<Uuid>)>,
 }
 
 impl<T: Clone> ProducerMachine<T> {
@@ -194,7 +196,9 @@ impl<T: Clone> ProducerMachine<T> {
                 }
             };
             let state = &mut self.topics[topic_index];
-            let is_another = matches!((state.topic_id, topic.topic_id), (Some(known), Some(heard)) if known != heard);
+            let another = topic
+                .topic_id
+                .filter(|heard| state.topic_id.is_some_and(|known| known != *heard));
             state.topic_id = topic.topic_id;
             state.partition_count = count as i32;
             if state.sticky.current().is_some_and(|current| current >= count as i32) {
@@ -219,9 +223,9 @@ impl<T: Clone> ProducerMachine<T> {
                 }
                 queue.leader_id = node_id;
             }
-            if is_another {
+            if let Some(topic_id) = another {
                 for partition in state.partitions.clone() {
-                    self.partitions[partition].begin_log();
+                    self.partitions[partition].begin_log(topic_id);
                     self.try_restart(partition);
                 }
             }

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::{
     cluster::Cluster,
     scene::{FETCH, Member, Scene, run},
+    transactional_producer::{read_committed, send, transactional_config},
 };
 
 const PARTITIONS: i32 = 2;
@@ -27,6 +28,7 @@ async fn on_3_9_2_a_recreated_topic_is_written_and_read() {
         return;
     };
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
+    a_transaction_goes_on_in_the_recreated_topic(&cluster.bootstrap_servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +37,7 @@ async fn on_4_4_0_a_recreated_topic_is_written_and_read() {
         return;
     };
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
+    a_transaction_goes_on_in_the_recreated_topic(&cluster.bootstrap_servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +46,7 @@ async fn on_three_brokers_a_recreated_topic_is_written_and_read() {
         return;
     };
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
+    a_transaction_goes_on_in_the_recreated_topic(&cluster.bootstrap_servers).await;
 }
 
 /// Pitfall 13: a topic that had many leaders is created anew, and its epochs begin again.
@@ -60,6 +64,7 @@ async fn on_the_embedded_broker_a_recreated_topic_is_written_and_read() {
         });
     };
     a_recreated_topic_is_written_and_read(&broker.address().to_string(), move_leaders).await;
+    a_transaction_goes_on_in_the_recreated_topic(&broker.address().to_string()).await;
     broker.shutdown().await;
 }
 
@@ -112,6 +117,36 @@ async fn a_recreated_topic_is_written_and_read(bootstrap_servers: &str, age: imp
     assert_eq!(twice, 1);
     strict.consumer.close().await;
     lenient.consumer.close().await;
+}
+
+/// What of the transaction was in the old topic is gone; what comes after that is committed with it, and so are those
+/// that follow.
+async fn a_transaction_goes_on_in_the_recreated_topic(bootstrap_servers: &str) {
+    let scene = Scene::on(None, bootstrap_servers.to_owned(), PARTITIONS).await;
+    let mut config = transactional_config(&scene);
+    config.client.allow_auto_create_topics = false;
+    let producer = Producer::connect(config).await.expect("connects");
+    producer.init_transactions().await.expect("initializes");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, &scene, 0..20).await;
+    producer.commit_transaction().await.expect("commits");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, &scene, 20..40).await;
+    producer.flush().await.expect("is delivered");
+    let admin = scene.admin().await;
+    admin.delete_topics(&[&scene.topic]).await.expect("answers");
+    create(&scene).await;
+    send(&producer, &scene, 40..60).await;
+    producer.commit_transaction().await.expect("commits");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, &scene, 60..80).await;
+    producer.abort_transaction().await.expect("aborts");
+    producer.begin_transaction().expect("none is open");
+    send(&producer, &scene, 80..100).await;
+    producer.commit_transaction().await.expect("commits");
+    producer.close(Duration::from_secs(10)).await.expect("closes");
+    let expected: Vec<u32> = (40..60).chain(80..100).collect();
+    assert_eq!(read_committed(&scene, expected.len()).await, expected);
 }
 
 async fn reader(scene: &Scene, auto_offset_reset: AutoOffsetReset) -> Member {

@@ -96,6 +96,10 @@ impl NamedById {
         });
         Self(topics.collect())
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What the broker said about each partition, and which newer leaders it named. Topics that were not asked about
@@ -204,6 +208,6 @@ mod tests {
         assert_eq!(names, ["topic-1", "topic-0"]);
         let ids: Vec<_> = hints.iter().map(|hint| hint.topic_id).collect();
         assert_eq!(ids, [Some(Uuid::from_u128(8)), Some(Uuid::from_u128(7))]);
-        assert!(NamedById::of(&plan, 12).0.is_empty());
+        assert!(NamedById::of(&plan, 12).is_empty());
     }
 }

@@ -249,6 +249,9 @@ impl Sender {
         )?;
         let request_id = plan.request_id;
         let named_by_id = NamedById::of(&plan, version);
+        if !named_by_id.is_empty() {
+            self.shared.machine().handle_sent_by_topic_id(request_id);
+        }
         Ok(Box::pin(async move {
             Answered {
                 request_id,

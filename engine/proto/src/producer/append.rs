@@ -12,7 +12,7 @@ use engine_wire::record_batch::{
 
 use super::{ProducerMachine, ProducerOptions, ProducerStats, transaction::error::TransactionError};
 use crate::{
-    accumulator::{Batch, BatchState},
+    accumulator::{Batch, BatchState, Doubt},
     partitioner::{Candidate, partition_for_key},
 };
 
@@ -233,7 +233,7 @@ impl<T: Clone> ProducerMachine<T> {
             deadline: now + self.options.delivery_timeout,
             state: BatchState::Open(builder),
             attempts: 0,
-            is_in_doubt: false,
+            doubt: Doubt::None,
             sequence: None,
             ordinal: 0,
             is_reported: false,

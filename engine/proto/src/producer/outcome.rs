@@ -10,6 +10,7 @@ use std::{
 };
 
 use engine_wire::error_code::ErrorCode;
+use uuid::Uuid;
 
 use super::{
     ProducerMachine,
@@ -50,6 +51,13 @@ pub enum RequestOutcome {
 }
 
 impl<T: Clone> ProducerMachine<T> {
+    /// The request goes out in a version that names topics by id: it cannot reach a topic that is created anew.
+    pub fn handle_sent_by_topic_id(&mut self, request_id: u64) {
+        if let Some(request) = self.requests.get_mut(&request_id) {
+            request.is_by_topic_id = true;
+        }
+    }
+
     /// Takes the end of a request. `throttle` mutes the broker for that long (KIP-219).
     pub fn handle_outcome(&mut self, now: Instant, request_id: u64, outcome: RequestOutcome, throttle: Duration) {
         let Some(request) = self.requests.remove(&request_id) else {
@@ -73,10 +81,11 @@ impl<T: Clone> ProducerMachine<T> {
             RequestOutcome::Lost(_) => self.wants_metadata = true,
             RequestOutcome::Written | RequestOutcome::Impossible(_) => {}
         }
-        for (partition, batch_id) in request.batches {
+        for (partition, batch_id, topic_id) in request.batches {
             let queue = &self.partitions[partition];
             let answer = answers.get(&(&*queue.topic, queue.partition)).copied();
-            self.handle_batch_outcome(now, partition, batch_id, &outcome, answer);
+            let topic_id = topic_id.filter(|_| request.is_by_topic_id);
+            self.handle_batch_outcome(now, (partition, batch_id, topic_id), &outcome, answer);
         }
         self.settle_transaction();
     }
@@ -84,8 +93,7 @@ impl<T: Clone> ProducerMachine<T> {
     fn handle_batch_outcome(
         &mut self,
         now: Instant,
-        partition: usize,
-        batch_id: BatchId,
+        (partition, batch_id, topic_id): (usize, BatchId, Option<Uuid>),
         outcome: &RequestOutcome,
         answer: Option<&PartitionAnswer>,
     ) {
@@ -133,16 +141,19 @@ impl<T: Clone> ProducerMachine<T> {
                 )
             }
         };
-        batch.is_in_doubt |= match (outcome, code) {
-            (RequestOutcome::Impossible(_), None) => false,
-            (_, code) => !code.is_some_and(is_not_written),
+        let is_not_written = match (outcome, code) {
+            (RequestOutcome::Impossible(_), None) => true,
+            (_, code) => code.is_some_and(is_not_written),
         };
+        if !is_not_written {
+            batch.doubt = batch.doubt.with(topic_id);
+        }
         if verdict != Verdict::Delivered {
             let class = code.map_or("Disconnected", ErrorCode::name);
             *self.stats.errors.entry(class).or_default() += 1;
             batch.last_error = Some(Arc::clone(&reason));
         }
-        let may_be_written = batch.is_in_doubt;
+        let may_be_written = batch.may_be_written();
         let refused = |queue: &PartitionQueue<T>| DeliveryError::Refused {
             topic: Arc::clone(&queue.topic),
             partition: queue.partition,

@@ -11,6 +11,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use engine_wire::record_batch::sequence_after;
+use uuid::Uuid;
 
 use super::delivery::DeliveryError;
 use crate::{
@@ -26,7 +27,7 @@ pub(super) struct PartitionQueue<T> {
     pub(super) leader_id: Option<i32>,
     pub(super) batches: VecDeque<Batch<T>>,
     identity: Option<ProducerIdentity>,
-    is_transactional: bool,
+    pub(super) is_transactional: bool,
     pub(super) next_sequence: i32,
     next_ordinal: u64,
     /// A batch was acknowledged since the sequences began. Until then batches go one by one: a broker takes
@@ -35,8 +36,8 @@ pub(super) struct PartitionQueue<T> {
     pub(super) is_established: bool,
     /// Sequences start again as soon as nothing is in flight.
     pub(super) is_restarting: bool,
-    /// The topic was deleted and created anew, and what was in flight then is not all back yet.
-    is_another_log: bool,
+    /// The topic was deleted and created anew, with this id, and what was in flight then is not all back yet.
+    another_log: Option<Uuid>,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     /// Size of the batch that was closed last: the next one is likely to need as much memory.
@@ -68,7 +69,7 @@ impl<T> PartitionQueue<T> {
             next_ordinal: 0,
             is_established: false,
             is_restarting: false,
-            is_another_log: false,
+            another_log: None,
             failures: 0,
             retry_at: None,
             last_batch_bytes: 0,
@@ -125,7 +126,7 @@ impl<T> PartitionQueue<T> {
         let waits = self.retry_at.is_some_and(|retry_at| retry_at > now);
         let goes_alone = self.identity.is_some() && !self.is_established;
         let in_flight_max = if goes_alone { 1 } else { in_flight_max };
-        let is_between = self.is_restarting || self.is_another_log;
+        let is_between = self.is_restarting || self.another_log.is_some();
         !is_between && !waits && self.in_flight_count() < in_flight_max && self.has_ordinal_room(in_flight_max)
     }
 
@@ -204,8 +205,26 @@ impl<T> PartitionQueue<T> {
     }
 
     /// The topic is another one by the same name now, whose log knows nothing of this producer.
-    pub(super) fn begin_log(&mut self) {
-        self.is_another_log = true;
+    pub(super) fn begin_log(&mut self, topic_id: Uuid) {
+        self.another_log = Some(topic_id);
+    }
+
+    /// Sequences start again in a log that knows nothing of this producer. What may be there already, because it went by
+    /// name, goes again with its sequence, so that the broker finds it.
+    fn adapt_to_log(&mut self, topic_id: Uuid) {
+        let was_used = self.is_established || self.batches.iter().any(|batch| batch.attempts > 0);
+        if was_used && self.is_transactional {
+            // The epoch is all partitions' own, and brokers take nothing but sequence 0 from a stranger in it (KIP-890).
+            if !self.batches.iter().any(|batch| batch.doubt.includes(topic_id)) {
+                self.restart_at_zero();
+            }
+        } else if was_used && self.identity.is_some() {
+            // A step back, to a log that has some of these under their old sequences, would write them twice: rather
+            // rely on brokers that take any sequence of a stranger (KIP-360).
+            self.is_restarting |= !self.batches.iter().any(Batch::may_be_written);
+        }
+        self.is_established = false;
+        (self.failures, self.retry_at) = (0, None); // The new log has given no reason to wait.
     }
 
     /// Starts sequences again under the next epoch, if that was asked for and can be done now.
@@ -213,32 +232,29 @@ impl<T> PartitionQueue<T> {
         if self.in_flight_count() > 0 {
             return Restart::NotNow;
         }
-        if std::mem::take(&mut self.is_another_log) {
-            let was_used = self.is_established || self.batches.iter().any(|batch| batch.attempts > 0);
-            // Requests by name may have reached the new log already. What may be there goes again with its sequence, so
-            // that the broker finds it; a log that does not know the producer takes any. And the epoch of a
-            // transactional producer is not this partition's to raise.
-            let may_be_there = self.batches.iter().any(Batch::may_be_written);
-            self.is_restarting |= was_used && !may_be_there && !self.is_transactional && self.identity.is_some();
-            self.is_established = false;
-            (self.failures, self.retry_at) = (0, None); // The new log has given no reason to wait.
+        if let Some(topic_id) = self.another_log.take() {
+            self.adapt_to_log(topic_id);
         }
         if !self.is_restarting {
             return Restart::NotNow;
         }
         let next = self.identity.and_then(ProducerIdentity::next_epoch);
         self.identity = next;
-        self.next_sequence = 0;
-        for batch in &mut self.batches {
-            batch.sequence = None;
-        }
         self.is_restarting = false;
         self.is_established = false;
-        self.assign();
+        self.restart_at_zero();
         match next {
             Some(_) => Restart::Done,
             None => Restart::NeedsNewProducerId,
         }
+    }
+
+    fn restart_at_zero(&mut self) {
+        self.next_sequence = 0;
+        for batch in &mut self.batches {
+            batch.sequence = None;
+        }
+        self.assign();
     }
 
     /// Takes a batch out. Batches behind one that was never sent move up in the sequence; behind one

@@ -123,10 +123,11 @@ impl<T: Clone> ProducerMachine<T> {
             };
             self.stats.retries += u64::from(batch.attempts > 0);
             batch.attempts += 1;
-            sent.push((partition, batch.id));
+            let topic_id = self.topics[queue.topic_index].topic_id;
+            sent.push((partition, batch.id, topic_id));
             batches.push(PlannedBatch {
                 topic: Arc::clone(&queue.topic),
-                topic_id: self.topics[queue.topic_index].topic_id,
+                topic_id,
                 partition: queue.partition,
                 records,
             });
@@ -144,6 +145,7 @@ impl<T: Clone> ProducerMachine<T> {
             SentRequest {
                 node_id,
                 sent: now,
+                is_by_topic_id: false,
                 batches: sent,
             },
         );

@@ -180,3 +180,29 @@ fn topics_without_ids_go_by_their_names() {
     assert!(plan.has_topic_ids());
     assert_eq!(header_of(&plan).producer_epoch, 0, "it is the same topic");
 }
+
+#[test]
+fn inside_a_transaction_the_new_log_gets_sequence_zero_of_the_same_epoch() {
+    let (mut bench, mut metadata) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    for queue in &mut bench.machine.partitions {
+        queue.is_transactional = true;
+    }
+    // An attempt by id is lost: it may be in the old topic, and cannot be in the new one.
+    let lost = bench.in_flight(0, 2);
+    bench.machine.handle_sent_by_topic_id(lost.request_id);
+    bench.finish(&lost, RequestOutcome::Lost("reset".into()));
+    recreate(&mut bench, &mut metadata, 1);
+    let again = bench.request().expect("the new topic gave no reason to wait");
+    let header = header_of(&again);
+    assert_eq!((header.producer_epoch, header.base_sequence), (0, 0));
+    bench.deliver(&again);
+    // By name, it may be anywhere.
+    let lost = bench.in_flight(0, 3);
+    bench.finish(&lost, RequestOutcome::Lost("reset".into()));
+    metadata.apply(&answer(Uuid::from_u128(9), 1, 0));
+    bench.machine.handle_metadata(&metadata);
+    let again = bench.request().expect("the new topic gave no reason to wait");
+    assert_eq!(header_of(&again).base_sequence, 1);
+}
