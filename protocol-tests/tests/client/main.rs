@@ -7,6 +7,7 @@ mod administration;
 #[path = "../../../engine/cli/tests/real_broker/cluster.rs"]
 mod cluster;
 mod commits;
+mod compaction;
 mod connecting;
 mod examples;
 mod fetch_sessions;
