@@ -149,6 +149,8 @@ async fn connect_one(resolved: SocketAddr, options: &DialOptions) -> io::Result<
     if let Some(bytes) = options.receive_buffer_bytes {
         let _ = socket.set_recv_buffer_size(size(bytes));
     }
+    // Also a hint: a connection whose other end is gone without a word ends some day, whatever waits on it.
+    let _ = socket.set_keepalive(true);
     let stream = socket.connect(resolved).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
