@@ -69,14 +69,28 @@ async fn clients_follow_a_cluster_whose_brokers_are_all_replaced() {
     let mut member = reader(&scene, client(&servers)).await;
     let producer = producer(client(&servers)).await;
     scene.write(&producer, 1, 0, 50).await;
-    run(&mut [&mut member], "50 records", |m| m[0].seen.len() >= 50).await;
+    // One alone, one in a group: its coordinator is replaced, too.
+    let config = ConsumerConfig {
+        client: client(&servers),
+        ..scene.config()
+    };
+    let mut in_group = scene.reader(config).await;
+    in_group
+        .consumer
+        .subscribe([scene.topic.as_str()])
+        .expect("has a group");
+    let both = |m: &[&mut Member], count| m.iter().all(|member| member.seen.len() >= count);
+    run(&mut [&mut member, &mut in_group], "50 records", |m| both(m, 50)).await;
+    in_group.commit().await.expect("is a member");
     old.shutdown().await;
     let new = broker(data.path(), 2, second).await;
     scene.write(&producer, 1, 50, 50).await;
-    run(&mut [&mut member], "50 more", |m| m[0].seen.len() >= 100).await;
-    assert_eq!(member.seen, numbers(0..100));
-    assert!(member.errors.is_empty(), "{:?}", member.errors);
-    member.consumer.close().await;
+    run(&mut [&mut member, &mut in_group], "50 more", |m| both(m, 100)).await;
+    for member in [member, in_group] {
+        assert_eq!(member.seen, numbers(0..100));
+        assert!(member.errors.is_empty(), "{:?}", member.errors);
+        member.consumer.close().await;
+    }
     new.shutdown().await;
 }
 

@@ -160,4 +160,64 @@ async fn sticky_groups_live_with_4_4_0() {
     those_who_stay_keep_theirs(&scene().await, AssignmentStrategy::CooperativeSticky).await;
     the_strategy_that_all_know_is_used(&scene().await).await;
     nobody_stops_reading_what_it_keeps(&scene().await).await;
+    for (strategy, class) in [
+        (AssignmentStrategy::Sticky, "StickyAssignor"),
+        (AssignmentStrategy::CooperativeSticky, "CooperativeStickyAssignor"),
+    ] {
+        with_a_java_member(&cluster, &scene().await, strategy, class).await;
+    }
+}
+
+/// The Java member comes first and leads: it reads what ours say they have. When it has gone, ours leads.
+async fn with_a_java_member(cluster: &Cluster, scene: &Scene, strategy: AssignmentStrategy, class: &str) {
+    let class = format!("partition.assignment.strategy=org.apache.kafka.clients.consumer.{class}");
+    let arguments = [
+        "--topic",
+        &scene.topic,
+        "--group",
+        &scene.topic,
+        "--command-property",
+        &class,
+    ];
+    // It leaves when no record came for so long.
+    let arguments = [&arguments[..], &["--timeout-ms", "10000"]].concat();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // It ends with an error, because it got no record; what it did is seen from the group.
+            cluster.try_tool("ConsoleConsumer", &arguments)
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                await_members(scene, 1).await;
+                let mut members = vec![member(scene, &[strategy]).await];
+                settle(&mut members, &[3]).await;
+                let three = owned(&members);
+                members.push(member(scene, &[strategy]).await);
+                settle(&mut members, &[2, 2]).await;
+                let two = owned(&members);
+                assert!(two[0].is_subset(&three[0]), "{three:?}, then {two:?}");
+                settle(&mut members, &[3, 3]).await;
+                let alone = owned(&members);
+                let kept = alone[0].is_superset(&two[0]) && alone[1].is_superset(&two[1]);
+                assert!(kept, "{two:?}, then {alone:?}");
+                for member in members {
+                    assert_eq!((member.lost, member.errors.len()), (0, 0));
+                    member.consumer.close().await;
+                }
+            });
+        });
+    });
+}
+
+async fn await_members(scene: &Scene, count: usize) {
+    let admin = scene.admin().await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let groups = admin.describe_groups(&[&scene.topic]).await.expect("answers");
+        match &groups[0].1 {
+            Ok(group) if group.members.len() == count && group.state == "Stable" => return,
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -84,8 +84,7 @@ impl Cluster {
     /// Runs a Kafka command-line tool and gives what it printed.
     #[track_caller]
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
-        let fixed = ["cli", class, "--bootstrap-server", &self.bootstrap_servers];
-        let output = script(&[&fixed, arguments].concat());
+        let output = self.try_tool(class, arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
@@ -93,6 +92,12 @@ impl Cluster {
             String::from_utf8_lossy(&output.stderr)
         );
         text
+    }
+
+    /// The same for a tool that may fail.
+    pub(crate) fn try_tool(&self, class: &str, arguments: &[&str]) -> Output {
+        let fixed = ["cli", class, "--bootstrap-server", &self.bootstrap_servers];
+        script(&[&fixed, arguments].concat())
     }
 }
 
