@@ -2,7 +2,7 @@
 //!
 //! [`ProducerMachine`] holds the batches of all partitions, the memory budget, sequences and
 //! retries. Answers race timers and each other here, so it does no I/O and reads no clock; a
-//! seeded simulation drops, delays and reorders what it sends and checks the broker's log for
+//! seeded simulation (`tests/simulation`) drops, delays and reorders what it sends and checks the broker's log for
 //! exactly once, in order.
 //! Never here: sockets, tokio, compression (the driver seals batches on other threads).
 

@@ -4,6 +4,5 @@ mod giving_back;
 mod joining;
 mod liveness;
 mod scene;
-mod simulation;
 
 pub(in crate::group) use scene::start_of_time;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use engine_wire::error_code::ErrorCode;
+use engine_wire::messages::FetchResponse;
 use uuid::Uuid;
 
 use super::scene::{Scene, VERSION, data, leader, response, tp};
-use super::session_broker::{refusal, silence};
 use super::stored::batch;
 use crate::fetch::partition::PartitionLeader;
 use crate::fetch::plan::FetchPlan;
@@ -219,4 +219,14 @@ fn the_epoch_of_a_session_wraps_to_one() {
     let fetch = session.fetch(&[]);
     session.handle_answer(&fetch, &[], ID, true);
     assert!(matches!(session.fetch(&[]), SessionFetch::Incremental { epoch: 1, .. }));
+}
+
+/// An answer that refuses the session.
+fn refusal(code: ErrorCode) -> FetchResponse {
+    FetchResponse::default().with_error_code(code.code())
+}
+
+/// An answer within a session that leaves everything out.
+fn silence(session_id: i32) -> FetchResponse {
+    response(Vec::new()).with_session_id(session_id)
 }
