@@ -25,17 +25,22 @@ mod table;
 
 mod acknowledgement;
 mod assignors;
+mod cluster_life;
 mod codecs;
 mod committed_offsets;
 mod fetching;
+mod group_administration;
 mod group_membership;
 mod idempotence;
 mod isolation;
+mod log_start;
 mod out_of_range;
 mod partitioning;
 mod positions;
 mod record_content;
 mod record_sizes;
+mod topic_administration;
+mod topic_life;
 mod transactional_offsets;
 mod transactions;
 
@@ -56,6 +61,7 @@ const BEHAVIOURS: &[&[Behaviour]] = &[
     partitioning::BEHAVIOURS,
     positions::BEHAVIOURS,
     out_of_range::BEHAVIOURS,
+    log_start::BEHAVIOURS,
     fetching::BEHAVIOURS,
     transactions::BEHAVIOURS,
     isolation::BEHAVIOURS,
@@ -63,6 +69,10 @@ const BEHAVIOURS: &[&[Behaviour]] = &[
     group_membership::BEHAVIOURS,
     assignors::BEHAVIOURS,
     committed_offsets::BEHAVIOURS,
+    topic_life::BEHAVIOURS,
+    cluster_life::BEHAVIOURS,
+    topic_administration::BEHAVIOURS,
+    group_administration::BEHAVIOURS,
 ];
 
 fn main() -> ExitCode {
