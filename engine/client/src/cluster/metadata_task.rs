@@ -133,7 +133,13 @@ fn publish(inner: &Inner, request: &RefreshRequest, outcome: Result<MetadataResp
                 None => metadata.apply_all(&response),
             }
             published.error = None;
-            lock(&inner.refresh).handle_answer(now);
+            let mut topics = response.topics.iter();
+            let lacks_topics = topics.any(|topic| ErrorCode::from(topic.error_code).is_retriable());
+            let mut refresh = lock(&inner.refresh);
+            match lacks_topics {
+                true => refresh.handle_incomplete_answer(now),
+                false => refresh.handle_answer(now),
+            }
         }
         Err(error) => {
             debug!(%error, "Metadata request failed.");

@@ -33,6 +33,7 @@ pub struct RefreshPolicy {
 ///
 /// ```text
 /// Idle ──demand, age──▶ InFlight ──answer──▶ Idle
+///                           ├──answer without a topic──▶ Idle, again after a growing pause
 ///                           └──failure──▶ Idle, not before the backoff
 /// ```
 ///
@@ -54,6 +55,9 @@ pub struct MetadataRefresh {
     last_answer: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Backoff,
+    /// When to ask again for topics that the last answer did not have, and the pauses between such answers.
+    again_at: Option<Instant>,
+    pauses: Backoff,
     min_distance: Duration,
     /// When the first request went out that no answer has followed yet.
     trying_since: Option<Instant>,
@@ -96,6 +100,8 @@ impl MetadataRefresh {
             last_answer: None,
             not_before: None,
             backoff: Backoff::new(policy.backoff, seed),
+            again_at: None,
+            pauses: Backoff::new(policy.backoff, seed),
             min_distance: policy.backoff.initial,
             trying_since: None,
             source: RefreshSource::AnyBroker,
@@ -178,8 +184,24 @@ impl MetadataRefresh {
 
     /// The answer to the request in flight has been applied.
     pub fn handle_answer(&mut self, now: Instant) {
+        if self.take_answer(now) {
+            self.again_at = None;
+            self.pauses.reset();
+        }
+    }
+
+    /// As [`MetadataRefresh::handle_answer`], of an answer in which a topic is missing or has no leader for now. One that is
+    /// new is not known to every broker at once, and nobody may ever demand it again: it is asked for again without a demand,
+    /// at most `retry.backoff.max.ms` later.
+    pub fn handle_incomplete_answer(&mut self, now: Instant) {
+        if self.take_answer(now) {
+            self.again_at = Some(now + self.pauses.fail());
+        }
+    }
+
+    fn take_answer(&mut self, now: Instant) -> bool {
         let Some(covered) = self.in_flight.take() else {
-            return; // A late answer after a failure was reported.
+            return false; // A late answer after a failure was reported.
         };
         self.satisfied = self.satisfied.max(covered);
         self.last_answer = Some(now);
@@ -187,6 +209,7 @@ impl MetadataRefresh {
         self.not_before = Some(now + self.min_distance);
         self.trying_since = None;
         self.source = RefreshSource::AnyBroker;
+        true
     }
 
     /// The request in flight failed, with all brokers tried.
@@ -214,6 +237,7 @@ impl MetadataRefresh {
             return Some(now);
         }
         let by_age = last_answer + self.policy.age_max;
+        let by_age = self.again_at.map_or(by_age, |again_at| by_age.min(again_at));
         let due = if self.demanded > self.satisfied {
             now.min(by_age)
         } else {

@@ -70,6 +70,30 @@ fn a_demand_during_a_request_waits_for_the_next_answer() {
 }
 
 #[test]
+fn a_topic_that_is_missing_is_asked_for_again_with_growing_pauses_until_it_is_there() {
+    let (mut refresh, mut now) = refreshed();
+    refresh.track("new");
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        refresh.poll_request(now).expect("it is time");
+        refresh.handle_incomplete_answer(now);
+        let again_at = refresh.poll_deadline(now).expect("nothing is in flight");
+        assert_eq!(refresh.poll_request(again_at - MS), None);
+        pauses.push(again_at - now);
+        now = again_at;
+    }
+    assert!(pauses[0] <= 150 * MS && pauses[7] >= 500 * MS, "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= 1_500 * MS), "{pauses:?}");
+    refresh.poll_request(now).expect("it is time");
+    refresh.handle_answer(now);
+    assert_eq!(
+        refresh.poll_deadline(now),
+        Some(now + Duration::from_secs(300)),
+        "by age alone"
+    );
+}
+
+#[test]
 fn an_answer_that_is_young_enough_is_not_asked_for_again() {
     let (mut refresh, now) = refreshed();
     let ticket = refresh.demand_within(now + 50 * MS, 50 * MS);
