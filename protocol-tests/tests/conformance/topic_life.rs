@@ -102,7 +102,8 @@ async fn a_producer_that_may_create_topics_creates_the_one_it_writes_to(scene: S
 
 async fn a_group_reads_a_topic_that_appears_after_it_subscribed(scene: Scene) -> Shown {
     let topic = scene.name("later");
-    let mut member = Member::join(&scene, &[&topic], looks_often).await;
+    let may_not_create = |config: &mut ConsumerConfig| config.client.allow_auto_create_topics = false;
+    let mut member = Member::join(&scene, &[&topic], may_not_create).await;
     let soon = Instant::now() + Duration::from_millis(1_500);
     run(&mut [&mut member], "a while", |_| Instant::now() >= soon).await;
     assert!(member.owned.is_empty());
