@@ -1,11 +1,14 @@
 //! Topics that are deleted and created anew under a running producer (KIP-516).
 
+use std::collections::BTreeSet;
+
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use engine_wire::messages::{BrokerId, MetadataResponse, StrBytes, TopicName};
 use engine_wire::record_batch::{BatchHeader, RawBatch};
+use fastrand::Rng;
 use uuid::Uuid;
 
 use super::bench::{Bench, MS, TOPIC, options};
@@ -205,4 +208,77 @@ fn inside_a_transaction_the_new_log_gets_sequence_zero_of_the_same_epoch() {
     bench.machine.handle_metadata(&metadata);
     let again = bench.request().expect("the new topic gave no reason to wait");
     assert_eq!(header_of(&again).base_sequence, 1);
+}
+
+/// Requests go by id, answers get lost before and after the append, and the topic is created anew again and again,
+/// which the producer hears of later.
+#[test]
+fn whatever_is_lost_each_log_holds_records_once_and_in_order_and_no_record_is_missing_from_all() {
+    for seed in 0..200 {
+        let mut rng = Rng::with_seed(seed);
+        let (mut bench, mut metadata) = bench(options(), 1);
+        bench.machine.partitions[0].is_established = false; // No log knows the producer yet.
+        let (mut current, mut heard) = (OLD, OLD);
+        let mut away: Vec<RequestPlan> = Vec::new();
+        let (mut written, mut first_of_last_log) = (BTreeSet::new(), 0);
+        for value in 0..120 {
+            bench.append(0, value).unwrap();
+            if rng.u8(..3) == 0 {
+                bench.machine.flush();
+            }
+            bench.now += MS * rng.u32(..4);
+            if let Some(plan) = bench.request() {
+                bench.machine.handle_sent_by_topic_id(plan.request_id);
+                away.push(plan);
+            }
+            if value % 25 == 24 {
+                take_log(&bench.logs[0], &mut written, seed);
+                bench.logs = vec![Log::default()];
+                current = Uuid::from_u128(current.as_u128() + 1);
+                first_of_last_log = value + 1;
+            }
+            // The broker works on requests in their order; their ends come in any.
+            if !away.is_empty() && rng.bool() {
+                let plan = away.remove(0);
+                let reaches = plan.batches[0].topic_id == Some(current);
+                match (rng.u8(..4), reaches) {
+                    (0, true) => {
+                        let _ = bench.apply(&plan);
+                        bench.finish(&plan, RequestOutcome::Lost("the answer is lost".into()));
+                    }
+                    (1, _) | (0, false) => bench.finish(&plan, RequestOutcome::Lost("the request is lost".into())),
+                    (_, true) => bench.deliver(&plan),
+                    (_, false) => bench.refuse(&plan, ErrorCode::UNKNOWN_TOPIC_ID),
+                }
+            }
+            if bench.machine.poll_metadata_wanted() && rng.bool() && heard != current {
+                heard = current;
+                metadata.apply(&answer(heard, 1, 0));
+                bench.machine.handle_metadata(&metadata);
+            }
+        }
+        metadata.apply(&answer(current, 1, 0));
+        bench.machine.handle_metadata(&metadata);
+        for plan in away {
+            match plan.batches[0].topic_id == Some(current) {
+                true => bench.deliver(&plan),
+                false => bench.refuse(&plan, ErrorCode::UNKNOWN_TOPIC_ID),
+            }
+        }
+        bench.settle();
+        take_log(&bench.logs[0], &mut written, seed);
+        assert!(written.into_iter().eq(0..120), "seed {seed}");
+        let last = bench.logs[0].values.iter().copied();
+        let last = last.filter(|value| *value >= first_of_last_log);
+        assert!(last.eq(first_of_last_log..120), "seed {seed}");
+        assert!(bench.failures().is_empty(), "seed {seed}");
+        assert_eq!(bench.machine.stats().buffered_bytes, 0, "seed {seed}");
+    }
+}
+
+/// Nothing twice and nothing out of order. What is left out was acknowledged by the topic before.
+fn take_log(log: &Log, written: &mut BTreeSet<u64>, seed: u64) {
+    let rises = log.values.windows(2).all(|pair| pair[1] > pair[0]);
+    assert!(rises, "seed {seed}: {:?}", log.values);
+    written.extend(&log.values);
 }
