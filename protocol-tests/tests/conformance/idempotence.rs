@@ -4,7 +4,7 @@ use engine_client::TopicPartition;
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::ApiKey;
 
-use crate::behaviour::{Shown, behaviours};
+use crate::behaviour::{Shown, behaviours, cannot};
 use crate::raw_producer::RawProducer;
 use crate::reading::numbers;
 use crate::scene::{Scene, write_with};
@@ -87,7 +87,11 @@ async fn sequences_go_on_at_zero_after_the_largest(scene: Scene) -> Shown {
     let mut producer = RawProducer::begin(&scene, &topic).await;
     // A broker takes any sequence of a producer that it does not know.
     let largest = i32::MAX;
-    assert_eq!(producer.produce(largest - 3, &[0, 1]).await, (ErrorCode::NONE, 0));
+    let first = producer.produce(largest - 3, &[0, 1]).await;
+    if first.0 == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER {
+        return cannot("takes no first sequence but 0, and 2^31 records are too many for a test");
+    }
+    assert_eq!(first, (ErrorCode::NONE, 0));
     assert_eq!(producer.produce(largest - 1, &[2, 3, 4, 5]).await, (ErrorCode::NONE, 2));
     let (again, _) = producer.produce(largest - 1, &[2, 3, 4, 5]).await;
     assert!(

@@ -34,9 +34,9 @@ async fn a_compacted_topic_with_holes_is_read_to_its_end(scene: Scene) -> Shown 
     let deadline = Instant::now() + COMPACTED_WITHIN;
     let mut next = 0_i64;
     loop {
-        // Ten keys again and again, and a key that is deleted; the last record of all closes what is before it.
+        // Ten keys again and again, one of which is deleted each time, and as much as any broker finds worth compacting.
         for _ in 0..50 {
-            let (key, value) = (format!("key-{}", next % 10), next.to_string());
+            let (key, value) = (format!("key-{}", next % 10), "v".repeat(10_000));
             let record = ProduceRecord {
                 topic: &topic,
                 partition: Some(0),

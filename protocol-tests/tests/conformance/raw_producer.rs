@@ -48,8 +48,20 @@ impl RawProducer {
         }
     }
 
-    /// These numbers as one batch that begins with this sequence. The broker's verdict and the base offset.
+    /// These numbers as one batch that begins with this sequence. The broker's verdict and the base offset. Waits until the
+    /// broker has heard that it leads the partition, as it was named by another one.
     pub(crate) async fn produce(&mut self, base_sequence: i32, numbers: &[u32]) -> (ErrorCode, i64) {
+        loop {
+            let answer = self.produce_once(base_sequence, numbers).await;
+            let is_new_to_it = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::NOT_LEADER_OR_FOLLOWER];
+            if !is_new_to_it.contains(&answer.0) {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn produce_once(&mut self, base_sequence: i32, numbers: &[u32]) -> (ErrorCode, i64) {
         let records = self.batch(base_sequence, numbers);
         let topic = self.topic.clone();
         let request = ProduceRequest {
