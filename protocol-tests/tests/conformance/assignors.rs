@@ -11,6 +11,8 @@ use crate::scene::{Scene, now_ms, tp};
 behaviours! { "Assignors":
     range_gives_each_member_a_run_of_every_topic,
     round_robin_deals_all_partitions_in_turn,
+    sticky_moves_no_more_than_it_must,
+    cooperative_sticky_takes_back_only_what_moves,
     single_owner_gives_all_to_the_member_that_started_first,
     members_agree_on_a_strategy_that_all_have,
     a_member_without_a_common_strategy_is_refused,
@@ -79,6 +81,49 @@ async fn round_robin_deals_all_partitions_in_turn(scene: Scene) -> Shown {
         ],
     );
     close(members).await
+}
+
+async fn sticky_moves_no_more_than_it_must(scene: Scene) -> Shown {
+    third_joins_two(&scene, AssignmentStrategy::Sticky).await;
+    Ok(())
+}
+
+async fn cooperative_sticky_takes_back_only_what_moves(scene: Scene) -> Shown {
+    let given_back = third_joins_two(&scene, AssignmentStrategy::CooperativeSticky).await;
+    // Three of the first one's six went to the second, then one of each one's three to the third.
+    assert_eq!(given_back, 5, "whatever stays is not interrupted");
+    Ok(())
+}
+
+/// Two members share six partitions, then three do. Tells how many partitions were given back meanwhile.
+async fn third_joins_two(scene: &Scene, strategy: AssignmentStrategy) -> usize {
+    let topic = scene.topic(6).await;
+    let [mut first, mut second] = pair(scene, &[&topic], [strategy, strategy], [3, 3]).await;
+    let before = [first.owned.clone(), second.owned.clone()];
+    let mut third = Member::join(scene, &[&topic], |config| {
+        config.partition_assignment_strategy = vec![strategy]
+    })
+    .await;
+    let shared = |m: &[&mut Member]| m.iter().all(|m| m.owned.len() == 2);
+    run(&mut [&mut first, &mut second, &mut third], "two each", shared).await;
+    assert!(
+        first.owned.is_subset(&before[0]),
+        "{:?} was {:?}",
+        first.owned,
+        before[0]
+    );
+    assert!(
+        second.owned.is_subset(&before[1]),
+        "{:?} was {:?}",
+        second.owned,
+        before[1]
+    );
+    assert_eq!((first.lost, second.lost, third.lost), (0, 0, 0));
+    let given_back = first.given_back + second.given_back + third.given_back;
+    for member in [first, second, third] {
+        member.consumer.close().await;
+    }
+    given_back
 }
 
 async fn single_owner_gives_all_to_the_member_that_started_first(scene: Scene) -> Shown {

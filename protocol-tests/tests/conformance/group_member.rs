@@ -21,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) positions: BTreeMap<TopicPartition, CommittedOffset>,
     pub(crate) read: Vec<ReadRecord>,
     pub(crate) lost: usize,
+    /// Partitions that the group asked back, moved away or not.
+    pub(crate) given_back: usize,
     pub(crate) errors: Vec<ConsumerError>,
 }
 
@@ -40,6 +42,7 @@ impl Member {
             positions: BTreeMap::new(),
             read: Vec::new(),
             lost: 0,
+            given_back: 0,
             errors: Vec::new(),
         }
     }
@@ -63,6 +66,7 @@ impl Member {
             }
             Ok(Ok(Event::Revoked(partitions))) => {
                 self.commit().await.expect("may still commit");
+                self.given_back += partitions.len();
                 self.forget(&partitions);
                 self.consumer.revoked_done();
             }
