@@ -6,6 +6,7 @@
 //! Never here: decisions about batches (see `engine_proto::producer`).
 
 mod error;
+mod identity;
 mod machine;
 mod produce_request;
 mod receipt;

@@ -183,7 +183,11 @@ async fn read(scene: &Scene) -> BTreeMap<u32, Vec<u32>> {
         };
         let mut member = scene.reader(config).await;
         member.consumer.assign([tp.clone()]);
-        let ends = member.consumer.end_offsets(&[tp.clone()]).await.expect("answers");
+        let ends = member
+            .consumer
+            .end_offsets(std::slice::from_ref(&tp))
+            .await
+            .expect("answers");
         member.consumer.start([(tp, StartAt::Earliest)]).expect("assigned");
         run(&mut [&mut member], "all of the partition", |members| {
             members[0].seen.len() as i64 >= ends[0].1

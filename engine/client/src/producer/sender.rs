@@ -14,25 +14,24 @@ use std::{
 };
 
 use engine_proto::{
-    backoff::{Backoff, BackoffPolicy},
     producer::{RequestOutcome, RequestPlan, SealDone, SealJob, TransactionOutcome},
     sequence::ProducerIdentity,
 };
 use engine_wire::{
     compression::{Codec, Compression, Compressor},
-    error_code::ErrorCode,
-    messages::{ApiKey, InitProducerIdRequest, ProduceResponse, ProducerId},
+    messages::{ApiKey, ProduceResponse},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use tracing::{debug, warn};
 
 use super::{
+    identity::obtain_identity,
     machine::Shared,
     produce_request::{self, NamedById},
     transaction_request,
 };
 use crate::{
-    cluster::{Cluster, Lane, MetadataChanges, NodeTarget},
+    cluster::{Lane, MetadataChanges, NodeTarget},
     config::Acks,
     connection::{Connection, RawResponse, RequestError, describe, now},
 };
@@ -360,39 +359,5 @@ impl Sender {
         self.shared
             .machine()
             .handle_outcome(now(), request_id, outcome, throttle);
-    }
-}
-
-/// Asks for a producer id until there is one, or until it is refused for good.
-async fn obtain_identity(cluster: Cluster) -> Result<ProducerIdentity, String> {
-    let config = cluster.config().clone();
-    let policy = BackoffPolicy {
-        initial: config.retry_backoff,
-        max: config.retry_backoff_max,
-    };
-    let mut backoff = Backoff::new(policy, cluster.seed());
-    loop {
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(i32::MAX)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1);
-        let answer = cluster
-            .request(NodeTarget::Any, Lane::Control, request, config.request_timeout)
-            .await;
-        match answer {
-            Ok(answer) => match ErrorCode::from(answer.error_code) {
-                ErrorCode::NONE => {
-                    let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
-                    let named = ProducerIdentity::named(id, epoch);
-                    return named.ok_or_else(|| format!("InitProducerId gave the producer id {id}, epoch {epoch}"));
-                }
-                code if code.is_retriable() => debug!(%code, "InitProducerId was refused for now."),
-                code => return Err(format!("InitProducerId was refused: {code}")),
-            },
-            Err(error) if error.is_retriable() => debug!(%error, "InitProducerId failed."),
-            Err(error) => return Err(describe(&error)),
-        }
-        tokio::time::sleep(backoff.fail()).await;
     }
 }
