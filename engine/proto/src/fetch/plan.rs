@@ -266,6 +266,7 @@ mod tests {
         }
     }
 
+    /// Pitfall 12: metadata before version 10 has none.
     #[test]
     fn a_zero_topic_id_is_never_sent() {
         for topic_id in [None, Some(Uuid::nil())] {

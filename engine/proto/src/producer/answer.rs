@@ -147,6 +147,8 @@ mod tests {
             (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, head, elsewhere),
             (ErrorCode::LEADER_NOT_AVAILABLE, head, elsewhere),
             (ErrorCode::FENCED_LEADER_EPOCH, head, elsewhere),
+            (ErrorCode::UNKNOWN_TOPIC_ID, head, elsewhere),
+            (ErrorCode::INCONSISTENT_TOPIC_ID, head, elsewhere),
             (ErrorCode::KAFKA_STORAGE_ERROR, head, elsewhere),
             (ErrorCode::NOT_ENOUGH_REPLICAS, head, retry),
             (ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, head, retry),

@@ -58,7 +58,7 @@ impl<T: Clone> ProducerMachine<T> {
         }
     }
 
-    /// Takes the end of a request. `throttle` mutes the broker for that long (KIP-219).
+    /// Takes the end of a request. `throttle` mutes the broker for that long (KIP-219), a minute at most.
     pub fn handle_outcome(&mut self, now: Instant, request_id: u64, outcome: RequestOutcome, throttle: Duration) {
         let Some(request) = self.requests.remove(&request_id) else {
             return; // Told twice.
@@ -67,7 +67,7 @@ impl<T: Clone> ProducerMachine<T> {
         node.in_flight -= 1;
         if !throttle.is_zero() {
             // Pipelined answers may each name one; the later end counts.
-            node.muted_until = node.muted_until.max(Some(now + throttle));
+            node.muted_until = node.muted_until.max(Some(now + throttle.min(THROTTLE_MAX)));
         }
         let mut answers = HashMap::new();
         match &outcome {
@@ -272,3 +272,7 @@ impl<T: Clone> ProducerMachine<T> {
         }
     }
 }
+
+/// Kafka's quotas pause for at most their window, 11 s by default; a number beyond all reason must not stop a
+/// producer for days.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);

@@ -1,5 +1,7 @@
 //! How batches end: halved, refused, left out, expired, aborted.
 
+use std::time::Duration;
+
 use engine_wire::error_code::ErrorCode;
 use engine_wire::record_batch::Header;
 
@@ -295,4 +297,21 @@ fn a_split_leaves_no_more_batches_in_doubt_than_the_broker_remembers() {
     bench.settle();
     assert_eq!(bench.logs[0].values, [0, 1, 2, 3, 4, 5]);
     assert_eq!(bench.machine.stats().sequence_restarts, 0);
+}
+
+#[test]
+fn a_throttle_beyond_all_reason_ends_after_a_minute() {
+    let mut bench = Bench::new(options(), 1);
+    let plan = bench.in_flight(0, 1);
+    let outcome = bench.apply(&plan);
+    let forever = Duration::from_millis(i32::MAX as u64);
+    bench
+        .machine
+        .handle_outcome(bench.now, plan.request_id, outcome, forever);
+    bench.append(0, 2).unwrap();
+    bench.machine.flush();
+    bench.now += 59_999 * MS;
+    assert!(bench.request().is_none());
+    bench.now += MS;
+    assert!(bench.request().is_some());
 }
