@@ -100,7 +100,7 @@ async fn aborted_records_are_left_out_whatever_their_codec(scene: Scene) -> Show
     scene.needs_transactions()?;
     let topic = scene.topic(1).await;
     let mut expected = Vec::new();
-    for (round, codec) in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4]
+    for (round, codec) in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]
         .into_iter()
         .enumerate()
     {

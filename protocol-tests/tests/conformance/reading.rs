@@ -6,9 +6,10 @@ use engine_client::{
     Consumer, ConsumerConfig, ConsumerError, DecodeLimits, Decompressor, Event, FetchError, Fetched, StartAt,
     TopicPartition,
 };
+use engine_wire::record_batch::BatchHeader;
 use protocol_tests::owned_record::{OwnedRecord, records_of};
 
-use crate::scene::{Scene, partitions};
+use crate::scene::{Scene, partitions, tp};
 
 /// A record comes within this, or not at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +43,26 @@ impl Scene {
         consumer.close().await;
         read
     }
+
+    /// The headers of all batches in partition 0, control and aborted ones left out.
+    pub(crate) async fn batch_headers(&self, topic: &str) -> Vec<BatchHeader> {
+        let partition = tp(topic, 0);
+        let mut consumer = reader_at(self, &partition, StartAt::Earliest).await;
+        let ends = consumer
+            .end_offsets(std::slice::from_ref(&partition))
+            .await
+            .expect("answers");
+        let mut headers = Vec::new();
+        while consumer
+            .position(&partition)
+            .is_none_or(|position| position.offset < ends[0].1)
+        {
+            if let Event::Fetched(fetched) = consumer.poll().await.expect("reading goes on") {
+                headers.extend(fetched.batches.iter().map(|batch| batch.header));
+            }
+        }
+        headers
+    }
 }
 
 /// A consumer of one partition that starts there.
@@ -62,9 +83,9 @@ pub(crate) async fn read_to_end(consumer: &mut Consumer, all: &[TopicPartition])
             return read;
         }
         // A position that was looked up at the end makes no event.
-        match tokio::time::timeout(Duration::from_millis(100), consumer.poll()).await {
-            Ok(event) => read.extend(records_in(&event.expect("reading goes on"))),
-            Err(_) => {}
+        let event = tokio::time::timeout(Duration::from_millis(100), consumer.poll()).await;
+        if let Ok(event) = event {
+            read.extend(records_in(&event.expect("reading goes on")));
         }
     }
 }

@@ -101,6 +101,7 @@ async fn a_batch_too_large_is_split_whatever_its_codec(scene: Scene) -> Shown {
         engine_client::Codec::Gzip,
         engine_client::Codec::Snappy,
         engine_client::Codec::Lz4,
+        engine_client::Codec::Zstd,
     ] {
         split(&scene, codec).await?;
     }

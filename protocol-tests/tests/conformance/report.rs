@@ -52,7 +52,7 @@ impl BehaviourReport {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (result, reason) = match &self.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(message) => ("failed", Some(message)),
@@ -108,6 +108,12 @@ impl Report {
             behaviours,
             seconds: tenths(took),
         }
+    }
+
+    /// What came of one behaviour, if it was run.
+    pub(crate) fn result(&self, area: &str, behaviour: &str) -> Option<&BehaviourReport> {
+        let mut there = self.behaviours.iter();
+        there.find(|it| it.area == area && it.behaviour == behaviour)
     }
 
     pub(crate) fn passed(&self) -> usize {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::report::{Outcome, Report};
 
@@ -24,8 +24,8 @@ const TELLING_APIS: [&str; 7] = [
 const PREFACE: &str = "\
 # Conformance: behaviour × broker
 
-Written by `scripts/conformance --all`, which starts each broker and runs the same tests, by nothing but its bootstrap
-address, on all of them; not edited by hand. The same as JSON, with every API's versions: `table.json`.
+Written by `scripts/conformance`, which starts each broker and runs the same tests, by nothing but its bootstrap address, on
+all of them; not edited by hand. The JSON beside it has the versions of every API too.
 
 ✓ and the seconds it took (several behaviours run at the same time) · **FAILED** · – the broker cannot, and a user is told
 so; the number leads to the reason.
@@ -38,8 +38,44 @@ pub(crate) fn write(reports: &[PathBuf], into: &Path) -> io::Result<()> {
     };
     let reports = reports.iter().map(read).collect::<io::Result<Vec<_>>>()?;
     fs::write(into.with_extension("md"), markdown(&reports))?;
-    let json = json!({"brokers": reports.iter().map(Report::to_json).collect::<Vec<_>>()});
-    fs::write(into.with_extension("json"), format!("{json:#}\n"))
+    fs::write(into.with_extension("json"), json_text(&reports))
+}
+
+/// A line for each broker, then one for each behaviour with what came of it on each broker.
+fn json_text(reports: &[Report]) -> String {
+    let brokers = reports.iter().map(|report| {
+        let mut broker = report.to_json();
+        if let Some(broker) = broker.as_object_mut() {
+            broker.remove("behaviours");
+        }
+        broker.to_string()
+    });
+    let brokers: Vec<String> = brokers.collect();
+    let behaviours = rows(reports).into_iter().map(|(area, behaviour)| {
+        let results = reports.iter().filter_map(|report| {
+            let mut result = report.result(area, behaviour)?.to_json();
+            let result = result.as_object_mut()?;
+            result.retain(|name, _| !matches!(name.as_str(), "area" | "behaviour"));
+            Some((report.name.clone(), Value::Object(std::mem::take(result))))
+        });
+        let results: Map<String, Value> = results.collect();
+        json!({"area": area, "behaviour": behaviour, "results": results}).to_string()
+    });
+    let behaviours: Vec<String> = behaviours.collect();
+    let (brokers, behaviours) = (brokers.join(",\n"), behaviours.join(",\n"));
+    format!("{{\n\"brokers\": [\n{brokers}\n],\n\"behaviours\": [\n{behaviours}\n]\n}}\n")
+}
+
+/// Area and behaviour, in the order in which the brokers' reports have them.
+fn rows(reports: &[Report]) -> Vec<(&str, &str)> {
+    let mut rows: Vec<(&str, &str)> = Vec::new();
+    for behaviour in reports.iter().flat_map(|report| &report.behaviours) {
+        let row = (behaviour.area.as_str(), behaviour.behaviour.as_str());
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 fn markdown(reports: &[Report]) -> String {
@@ -51,31 +87,21 @@ fn markdown(reports: &[Report]) -> String {
         let _ = writeln!(text, "\nNot run: {} ({}): {reason}.", report.name, report.software);
     }
     let mut reasons = Reasons::default();
-    let mut rows: Vec<(&str, &str)> = Vec::new();
-    for behaviour in run.iter().flat_map(|report| &report.behaviours) {
-        let row = (behaviour.area.as_str(), behaviour.behaviour.as_str());
-        if !rows.contains(&row) {
-            rows.push(row);
-        }
-    }
     let mut area_before = "";
-    for (area, behaviour) in rows {
+    for (area, behaviour) in rows(reports) {
         if area != area_before {
             area_before = area;
             let _ = writeln!(text, "\n## {area}\n");
             write_row(&mut text, "behaviour", run.iter().map(|report| report.name.clone()));
             write_row(&mut text, "---", run.iter().map(|_| "---".to_owned()));
         }
-        let cells = run.iter().map(|report| {
-            let mut there = report.behaviours.iter();
-            match there.find(|it| it.area == area && it.behaviour == behaviour) {
-                None => "not run".to_owned(),
-                Some(it) => match &it.outcome {
-                    Outcome::Passed => format!("✓ {}", it.seconds),
-                    Outcome::Failed(message) => format!("**FAILED** [{}]", reasons.number(message)),
-                    Outcome::Cannot(reason) => format!("– [{}]", reasons.number(reason)),
-                },
-            }
+        let cells = run.iter().map(|report| match report.result(area, behaviour) {
+            None => "not run".to_owned(),
+            Some(it) => match &it.outcome {
+                Outcome::Passed => format!("✓ {}", it.seconds),
+                Outcome::Failed(message) => format!("**FAILED** [{}]", reasons.number(message)),
+                Outcome::Cannot(reason) => format!("– [{}]", reasons.number(reason)),
+            },
         });
         let cells: Vec<String> = cells.collect();
         write_row(&mut text, behaviour, cells.into_iter());
