@@ -121,6 +121,7 @@ async fn connections_that_were_idle_are_opened_again(scene: Scene) -> Shown {
 async fn partitions_of_a_topic_are_led_by_different_brokers_and_read_from_all(scene: Scene) -> Shown {
     scene.needs_brokers(2)?;
     let topic = scene.topic(6).await;
+    scene.known_everywhere(&topic, |_| true).await;
     let admin = scene.admin().await;
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

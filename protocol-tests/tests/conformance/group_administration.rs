@@ -60,6 +60,7 @@ async fn a_group_is_listed_with_its_state(scene: Scene) -> Shown {
 
 async fn offsets_of_an_empty_group_are_changed_and_told(scene: Scene) -> Shown {
     let topic = scene.topic(2).await;
+    scene.known_everywhere(&topic, |_| true).await;
     let (admin, group) = (scene.admin().await, scene.name("group"));
     let at = |offset| CommittedOffset {
         offset,

@@ -11,7 +11,7 @@ use std::{
 use engine_client::{
     Admin, AutoOffsetReset, ClientConfig, Consumer, ConsumerConfig, Delivered, ProduceRecord, Producer, ProducerConfig,
     TopicPartition,
-    admin::{NewTopic, Refusal},
+    admin::{NewTopic, Refusal, TopicDescription},
 };
 use engine_wire::messages::ApiKey;
 
@@ -74,6 +74,25 @@ impl Scene {
         };
         let mut created = self.admin().await.create_topics(&[topic]).await.expect("answers");
         created.remove(0).1.map(|()| name)
+    }
+
+    /// Waits until each broker, asked alone, names a leader of every partition, and has it `as_wanted`. A producer or consumer needs no such wait, and
+    /// gets none; an administrator's question is answered by whichever broker is asked, with what it knows by then.
+    pub(crate) async fn known_everywhere(&self, topic: &str, as_wanted: impl Fn(&TopicDescription) -> bool) {
+        for broker in &self.facts.cluster.brokers {
+            let mut config = self.client_config();
+            config.bootstrap_servers = vec![format!("{}:{}", broker.host, broker.port)];
+            loop {
+                // A new client each time: one that has heard of the others asks any of them.
+                let admin = Admin::connect(config.clone()).await.expect("connects");
+                let described = admin.describe_topics(&[topic]).await.expect("answers").remove(0).1;
+                let is_led = |topic: &TopicDescription| topic.partitions.iter().all(|it| it.leader.is_some());
+                if described.is_ok_and(|topic| is_led(&topic) && as_wanted(&topic)) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 
     pub(crate) fn client_config(&self) -> ClientConfig {

@@ -168,6 +168,7 @@ async fn properties_of_a_topic_are_told_with_their_defaults(scene: Scene) -> Sho
         .topic_with(1, &[("retention.ms", "123456789")])
         .await
         .expect("can be created");
+    scene.known_everywhere(&topic, |_| true).await;
     let described = scene
         .admin()
         .await

@@ -236,10 +236,17 @@ impl Scene {
     }
 }
 
+/// Returns when every broker knows the new topic: one that does not yet takes records for the old one, and forgets them.
 async fn recreate(scene: &Scene, topic: &str) {
-    let deleted = scene.admin().await.delete_topics(&[topic]).await.expect("answers");
+    let admin = scene.admin().await;
+    let old = admin.describe_topics(&[topic]).await.expect("answers").remove(0).1;
+    let old = old.expect("exists").topic_id;
+    let deleted = admin.delete_topics(&[topic]).await.expect("answers");
     assert_eq!(deleted[0].1, Ok(()));
     create(scene, topic, 1).await;
+    scene
+        .known_everywhere(topic, |described| old.is_none() || described.topic_id != old)
+        .await;
 }
 
 /// Creates it, as soon as the cluster lets go of an old one of this name.

@@ -50,6 +50,7 @@ impl Scene {
 async fn offsets_are_committed_with_the_records_of_the_transaction(scene: Scene) -> Shown {
     scene.needs_transactions()?;
     let topic = scene.topic(1).await;
+    scene.known_everywhere(&topic, |_| true).await;
     let producer = scene.initialized("producer").await;
     producer.begin_transaction().expect("none is open");
     send(&producer, &topic, 0, 0..3).await;
@@ -66,6 +67,7 @@ async fn offsets_are_committed_with_the_records_of_the_transaction(scene: Scene)
 async fn offsets_of_an_aborted_transaction_are_not_committed(scene: Scene) -> Shown {
     scene.needs_transactions()?;
     let topic = scene.topic(1).await;
+    scene.known_everywhere(&topic, |_| true).await;
     let producer = scene.initialized("producer").await;
     for (is_committed, offset, expected) in [(true, 5, 5), (false, 9, 5), (true, 11, 11)] {
         producer.begin_transaction().expect("none is open");
@@ -117,6 +119,7 @@ async fn offsets_that_a_transaction_holds_are_waited_for(scene: Scene) -> Shown 
     scene.needs_transactions()?;
     scene.needs(ApiKey::OffsetFetch, 7)?;
     let topic = scene.topic(1).await;
+    scene.known_everywhere(&topic, |_| true).await;
     let before = [(tp(&topic, 0), at(1))];
     let altered = scene
         .admin()
