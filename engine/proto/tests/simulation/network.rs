@@ -27,6 +27,8 @@ pub(crate) struct Weather {
     pub(crate) silent: f64,
     /// Requests and answers overtake one another, which one connection of TCP never does.
     pub(crate) reorders: bool,
+    /// What the client was told of as lost may still arrive.
+    pub(crate) is_late: bool,
 }
 
 impl Weather {
@@ -36,6 +38,7 @@ impl Weather {
             cut: [0.0, 0.02, 0.05, 0.2][rng.usize(0..4)],
             silent: [0.0, 0.02, 0.1][rng.usize(0..3)],
             reorders: rng.u32(0..3) == 0,
+            is_late: rng.u32(0..4) > 0,
         }
     }
 }
@@ -180,7 +183,7 @@ impl<Q, A, T> Network<Q, A, T> {
                 true => self.rng.bool(),
                 false => arrives && self.rng.u32(0..4) > 0,
             };
-            if !arrives {
+            if !arrives || !self.weather.is_late {
                 self.events
                     .retain(|_, event| !matches!(event, Event::Arrive { id: other, .. } if *other == id));
             }

