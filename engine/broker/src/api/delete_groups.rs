@@ -21,6 +21,7 @@ pub(super) fn handle(node: &Arc<Node>, _: Asker<'_>, request: DeleteGroupsReques
     DeleteGroupsResponse::default().with_results(results.collect())
 }
 
+/// Also what is pending in open transactions: or it would come back with the next start, and be committed with them.
 fn delete(node: &Node, group_id: &str) -> Result<(), ErrorCode> {
     let forget = |group: &mut Group| {
         let committed = |topic: &str, partition: i32| Fact::Committed {
@@ -31,10 +32,29 @@ fn delete(node: &Node, group_id: &str) -> Result<(), ErrorCode> {
             leader_epoch: -1,
             metadata: String::new(),
         };
+        let pending = |(producer_id, topic, partition): (i64, &str, i32)| Fact::PendingOffset {
+            group: group_id.to_owned(),
+            producer_id,
+            topic: topic.to_owned(),
+            partition,
+            offset: -1,
+            leader_epoch: -1,
+            metadata: String::new(),
+        };
         let facts = group.offsets.topics();
         let facts = facts.flat_map(|(topic, partitions)| partitions.keys().map(move |index| committed(topic, *index)));
+        let facts = facts.chain(group.offsets.pending_by_producer().map(pending));
         node.journal.forget(&facts.collect::<Vec<_>>())
     };
     let forgotten = node.coordinator.delete(group_id, forget)?;
     forgotten.map_err(|error| node.storage_failed("record a deleted group", &error).0)
+}
+
+pub(super) fn failed(_: Asker<'_>, request: DeleteGroupsRequest, code: ErrorCode) -> DeleteGroupsResponse {
+    let results = request.groups_names.into_iter().map(|group_id| {
+        DeletableGroupResult::default()
+            .with_group_id(group_id)
+            .with_error_code(code.code())
+    });
+    DeleteGroupsResponse::default().with_results(results.collect())
 }

@@ -76,6 +76,15 @@ impl CommittedOffsets {
         all.map(|(topic, partition)| (topic.as_str(), *partition))
     }
 
+    /// Producer, topic and partition of all pending offsets.
+    pub(crate) fn pending_by_producer(&self) -> impl Iterator<Item = (i64, &str, i32)> {
+        let all = self.pending.iter();
+        all.flat_map(|(producer_id, offsets)| {
+            let keys = offsets.keys();
+            keys.map(|(topic, partition)| (*producer_id, topic.as_str(), *partition))
+        })
+    }
+
     /// The pending offsets of a producer.
     pub(crate) fn pending_of(&self, producer_id: i64) -> impl Iterator<Item = (&str, i32, &CommittedOffset)> {
         let all = self.pending.get(&producer_id).into_iter().flatten();

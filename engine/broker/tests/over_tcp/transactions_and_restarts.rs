@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use engine_wire::error_code::ErrorCode;
+use engine_wire::messages::{DeleteGroupsRequest, GroupId};
 
-use crate::client::{RawClient, batch, fetch_request, start_with};
+use crate::client::{RawClient, batch, fetch_request, start_with, string};
 use crate::durability::{crash, on_disk, restart};
 use crate::stable::{committed_only, fetch_committed, latest, position, state, values};
 use crate::transactional::{EXPLICIT, IMPLICIT, TransactionalProducer};
@@ -80,5 +81,27 @@ async fn a_transaction_whose_producer_died_with_the_broker_is_aborted_in_time() 
         assert!(began.elapsed() < Duration::from_secs(15), "never complete");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert_eq!(position(&mut client, true).await, (ErrorCode::NONE, -1));
+}
+
+#[tokio::test]
+async fn offsets_of_a_group_that_was_deleted_inside_a_transaction_do_not_come_back() {
+    let data = tempfile::tempdir().expect("a directory");
+    let broker = start_with(on_disk(data.path())).await;
+    let mut client = RawClient::connect(&broker).await;
+    client.create("t").await;
+    let mut producer = TransactionalProducer::init(RawClient::connect(&broker).await, IMPLICIT, "tx").await;
+    assert_eq!(producer.commit_offset("g", "t", 7, ("", -1)).await, ErrorCode::NONE);
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(string("g"))]);
+    let deleted = client.ask(2, &delete).await.results.remove(0);
+    assert_eq!(ErrorCode::from(deleted.error_code), ErrorCode::NONE);
+    drop(client);
+    crash(broker);
+
+    let broker = restart(data.path()).await;
+    let mut client = RawClient::connect(&broker).await;
+    assert_eq!(position(&mut client, true).await, (ErrorCode::NONE, -1));
+    producer.client = RawClient::connect(&broker).await;
+    assert_eq!(producer.end(true).await, ErrorCode::NONE);
     assert_eq!(position(&mut client, true).await, (ErrorCode::NONE, -1));
 }
