@@ -113,7 +113,7 @@ impl Node {
         let _changing = self.change_topics();
         let config = self.check_new_topic(name, partitions, configs)?;
         let id = Uuid::from_u128(random_id());
-        let new_partition = |index| self.open_partition(name, id, index, 0);
+        let new_partition = |index| self.new_partition(name, id, index);
         let opened: io::Result<Vec<_>> = (0..partitions).map(new_partition).collect();
         let explicit = config.explicit().clone();
         let topic = opened.map(|opened| Arc::new(Topic::new(Arc::from(name), id, opened, config)));
@@ -178,7 +178,7 @@ impl Node {
     pub(crate) fn add_partitions(&self, topic: &Topic, count: i32) -> Result<(), (ErrorCode, String)> {
         let _changing = self.change_topics();
         self.check_growth(topic, count)?;
-        let new_partition = |index| self.open_partition(&topic.name, topic.id, index, 0);
+        let new_partition = |index| self.new_partition(&topic.name, topic.id, index);
         let opened: io::Result<Vec<_>> = (topic.partition_count()..count).map(new_partition).collect();
         let opened = opened.map_err(|error| self.storage_failed("create the partitions' logs", &error))?;
         let grown = self.topic_fact(topic, count, &topic.config());

@@ -117,7 +117,7 @@ impl Node {
             let mut opened = Vec::new();
             for index in 0..partitions {
                 let log_start = log_starts.get(&(id, index)).copied().unwrap_or(0);
-                opened.push(self.open_partition(&name, id, index, log_start)?);
+                opened.push(self.open_partition(&name, id, index, log_start, self.leader_epoch)?);
             }
             let config = TopicConfig::parse(configs).unwrap_or_else(|error| {
                 warn!(topic = %name, %error, "A topic's configuration is not understood; defaults are used.");
@@ -130,13 +130,19 @@ impl Node {
         Ok(())
     }
 
+    /// An empty log, whose leader epochs begin at 0: also those of a topic that is made again.
+    pub(super) fn new_partition(&self, topic: &str, id: Uuid, index: i32) -> io::Result<Arc<Partition>> {
+        self.open_partition(topic, id, index, 0, 0)
+    }
+
     /// An empty log in memory, or what its directory holds.
-    pub(super) fn open_partition(
+    fn open_partition(
         &self,
         topic: &str,
         id: Uuid,
         index: i32,
         log_start: i64,
+        leader_epoch: i32,
     ) -> io::Result<Arc<Partition>> {
         let log = match self.partition_directory(topic, id, index) {
             None => Log::in_memory(),
@@ -147,7 +153,7 @@ impl Node {
         };
         Ok(Arc::new(Partition::new(
             index,
-            self.leader_epoch,
+            leader_epoch,
             log,
             Arc::clone(&self.total_bytes),
         )))

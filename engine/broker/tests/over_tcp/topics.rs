@@ -1,6 +1,6 @@
 //! Topics: made, grown, configured, deleted.
 
-use engine_broker::BrokerConfig;
+use engine_broker::{BrokerConfig, Fault, FaultAction};
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use engine_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -9,7 +9,8 @@ use engine_wire::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest, MetadataRequest,
 };
 
-use crate::client::{RawClient, batch, name, start, start_with, string};
+use crate::client::{RawClient, batch, fetch_request, name, produce_request, start, start_with, string};
+use crate::durability::{crash, on_disk, restart};
 
 #[tokio::test]
 async fn impossible_topics_are_refused_with_their_codes() {
@@ -64,6 +65,50 @@ async fn a_topic_that_is_deleted_and_made_again_has_a_new_id_and_no_records() {
     client.create("t").await;
     assert_ne!(client.ask(12, &all).await.topics.remove(0).topic_id, old_id);
     assert_eq!(client.produce("t", 0, batch(&["b"])).await.base_offset, 0);
+}
+
+/// Pitfall 13: clients that go by ids must learn that theirs is gone, and that epochs begin again.
+#[tokio::test]
+async fn a_topic_that_is_made_again_is_unknown_by_its_old_id_and_begins_its_leader_epochs_at_0() {
+    let data = tempfile::tempdir().expect("a directory");
+    let broker = start_with(on_disk(data.path())).await;
+    crash(broker);
+    let broker = restart(data.path()).await; // A later life: its own number is not 0.
+    let mut client = RawClient::connect(&broker).await;
+    client.create("t").await;
+    let all = MetadataRequest::default().with_topics(None);
+    broker.inject(Fault::once(3, FaultAction::MoveLeaders));
+    let old = client.ask(12, &all).await.topics.remove(0);
+    assert_eq!(old.partitions[0].leader_epoch, 1);
+    let delete = DeleteTopicsRequest::default().with_topic_names(vec![name("t")]);
+    client.ask(5, &delete).await;
+    client.create("t").await;
+    let new = client.ask(12, &all).await.topics.remove(0);
+    assert_eq!(new.partitions[0].leader_epoch, 0);
+
+    for (id, code) in [
+        (old.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
+        (new.topic_id, ErrorCode::NONE),
+    ] {
+        let mut produce = produce_request("t", 0, batch(&["b"]));
+        produce.topic_data[0].name = name("");
+        produce.topic_data[0].topic_id = id;
+        let produced = client.ask(13, &produce).await.responses.remove(0);
+        assert_eq!(produced.topic_id, id);
+        assert_eq!(ErrorCode::from(produced.partition_responses[0].error_code), code);
+        for version in [13, 17] {
+            let mut fetch = fetch_request("t", 0, 0, 0);
+            fetch.topics[0].topic = name("");
+            fetch.topics[0].topic_id = id;
+            let fetched = client.ask(version, &fetch).await.responses.remove(0);
+            assert_eq!(fetched.topic_id, id);
+            assert_eq!(
+                ErrorCode::from(fetched.partitions[0].error_code),
+                code,
+                "version {version}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
