@@ -8,6 +8,7 @@ use engine_wire::messages::{CreateTopicsRequest, InitProducerIdRequest, ProduceR
 use engine_wire::record_batch::{ProducerStamp, TimestampType, split_batches};
 
 use crate::client::{RawClient, batch, name, produce_request, read, stamped_batch, start, start_with, string};
+use crate::durability::{crash, on_disk, restart};
 
 #[tokio::test]
 async fn offsets_follow_each_other_over_batches() {
@@ -144,6 +145,44 @@ async fn sequences_are_checked_per_partition_and_retries_are_recognised() {
             "{what}"
         );
     }
+}
+
+#[tokio::test]
+async fn sequences_go_on_at_0_behind_the_largest_also_inside_a_batch_and_after_a_restart() {
+    let data = tempfile::tempdir().expect("a directory");
+    let broker = start_with(on_disk(data.path())).await;
+    let mut client = RawClient::connect(&broker).await;
+    client.create("t").await;
+    let sent = |base_sequence| {
+        let stamp = ProducerStamp {
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence,
+            is_transactional: false,
+        };
+        stamped_batch(&["a", "b"], stamp)
+    };
+    for (what, base_sequence, code, base_offset) in [
+        (
+            "a producer that nobody knows (KIP-360)",
+            i32::MAX - 2,
+            ErrorCode::NONE,
+            0,
+        ),
+        ("across the largest", i32::MAX, ErrorCode::NONE, 2),
+        ("the same again", i32::MAX, ErrorCode::NONE, 2),
+        ("a gap", 2, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1),
+    ] {
+        let response = client.produce("t", 0, sent(base_sequence)).await;
+        let told = (ErrorCode::from(response.error_code), response.base_offset);
+        assert_eq!(told, (code, base_offset), "{what}");
+    }
+    drop(client);
+    crash(broker);
+    let broker = restart(data.path()).await;
+    let mut client = RawClient::connect(&broker).await;
+    assert_eq!(client.produce("t", 0, sent(i32::MAX)).await.base_offset, 2);
+    assert_eq!(client.produce("t", 0, sent(1)).await.base_offset, 4);
 }
 
 #[tokio::test]
