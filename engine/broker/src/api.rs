@@ -130,7 +130,8 @@ async fn dispatch(
     let Some((api, min, max)) = SUPPORTED.iter().find(|(api, ..)| *api as i16 == api_key) else {
         return Err(unsupported);
     };
-    if !(*min..=*max).contains(&version) {
+    let refuses_version = *api == ApiKey::ApiVersions && fault == Some(ErrorCode::UNSUPPORTED_VERSION);
+    if refuses_version || !(*min..=*max).contains(&version) {
         if *api == ApiKey::ApiVersions {
             let refused = api_versions::unsupported_version();
             let frame = encode_response(*api, 0, correlation_id, &refused)?;
@@ -144,16 +145,7 @@ async fn dispatch(
         peer,
     };
 
-    /// Decode, handle, encode.
-    macro_rules! plain {
-        ($handle:expr) => {{
-            let request = decode_request_body(version, body)?;
-            let mut response = $handle(node, asker, request);
-            response.throttle_time_ms = throttle_ms;
-            Answer::Frame(vec![encode_response(*api, version, correlation_id, &response)?])
-        }};
-    }
-    /// The same for a handler that an injected error can be given to.
+    /// Decode, handle or fail as was asked for, encode.
     macro_rules! faulty {
         ($module:ident) => {{
             let request = decode_request_body(version, body)?;
@@ -200,22 +192,22 @@ async fn dispatch(
         ApiKey::AddOffsetsToTxn => faulty!(add_offsets_to_txn),
         ApiKey::EndTxn => faulty!(end_txn),
         ApiKey::TxnOffsetCommit => faulty!(txn_offset_commit),
-        ApiKey::DescribeTransactions => plain!(describe_transactions::handle),
-        ApiKey::ListTransactions => plain!(list_transactions::handle),
-        ApiKey::LeaveGroup => plain!(leave_group::handle),
-        ApiKey::DescribeGroups => plain!(describe_groups::handle),
-        ApiKey::ListGroups => plain!(list_groups::handle),
-        ApiKey::ApiVersions => plain!(api_versions::handle),
-        ApiKey::CreateTopics => plain!(create_topics::handle),
-        ApiKey::DeleteTopics => plain!(delete_topics::handle),
-        ApiKey::DeleteRecords => plain!(delete_records::handle),
-        ApiKey::OffsetForLeaderEpoch => plain!(offset_for_leader_epoch::handle),
-        ApiKey::DescribeConfigs => plain!(describe_configs::handle),
-        ApiKey::CreatePartitions => plain!(create_partitions::handle),
-        ApiKey::DeleteGroups => plain!(delete_groups::handle),
-        ApiKey::IncrementalAlterConfigs => plain!(incremental_alter_configs::handle),
-        ApiKey::OffsetDelete => plain!(offset_delete::handle),
-        ApiKey::DescribeCluster => plain!(describe_cluster::handle),
+        ApiKey::DescribeTransactions => faulty!(describe_transactions),
+        ApiKey::ListTransactions => faulty!(list_transactions),
+        ApiKey::LeaveGroup => faulty!(leave_group),
+        ApiKey::DescribeGroups => faulty!(describe_groups),
+        ApiKey::ListGroups => faulty!(list_groups),
+        ApiKey::ApiVersions => faulty!(api_versions),
+        ApiKey::CreateTopics => faulty!(create_topics),
+        ApiKey::DeleteTopics => faulty!(delete_topics),
+        ApiKey::DeleteRecords => faulty!(delete_records),
+        ApiKey::OffsetForLeaderEpoch => faulty!(offset_for_leader_epoch),
+        ApiKey::DescribeConfigs => faulty!(describe_configs),
+        ApiKey::CreatePartitions => faulty!(create_partitions),
+        ApiKey::DeleteGroups => faulty!(delete_groups),
+        ApiKey::IncrementalAlterConfigs => faulty!(incremental_alter_configs),
+        ApiKey::OffsetDelete => faulty!(offset_delete),
+        ApiKey::DescribeCluster => faulty!(describe_cluster),
         _ => return Err(unsupported),
     })
 }

@@ -21,9 +21,7 @@ const FAULTS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultAction {
     /// It is not handled but answered with this code, for each partition or at the top, whichever the API has.
-    /// Known to Produce, Fetch, ListOffsets, Metadata, FindCoordinator, JoinGroup, SyncGroup, Heartbeat,
-    /// OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn and
-    /// TxnOffsetCommit; any other API handles the request as if there was no fault.
+    /// ApiVersions refuses its version as Kafka does: with UNSUPPORTED_VERSION, in version 0.
     Error(ErrorCode),
     /// It is handled after this long. Later requests of the connection wait, as always.
     Delay(Duration),

@@ -44,6 +44,10 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, _: ApiVersionsRequest) 
     }
 }
 
+pub(super) fn failed(_: Asker<'_>, _: ApiVersionsRequest, code: ErrorCode) -> ApiVersionsResponse {
+    ApiVersionsResponse::default().with_error_code(code.code())
+}
+
 /// The answer, always in version 0, to a version we do not know; it names only ApiVersions itself.
 pub(super) fn unsupported_version() -> ApiVersionsResponse {
     let this = SUPPORTED.iter().filter(|(api, ..)| *api == ApiKey::ApiVersions);

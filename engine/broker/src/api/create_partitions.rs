@@ -25,6 +25,15 @@ pub(super) fn handle(node: &Arc<Node>, _: Asker<'_>, request: CreatePartitionsRe
     CreatePartitionsResponse::default().with_results(request.topics.into_iter().map(result).collect())
 }
 
+pub(super) fn failed(_: Asker<'_>, request: CreatePartitionsRequest, code: ErrorCode) -> CreatePartitionsResponse {
+    let results = request.topics.into_iter().map(|wanted| {
+        CreatePartitionsTopicResult::default()
+            .with_name(wanted.name)
+            .with_error_code(code.code())
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
+}
+
 fn grow(node: &Node, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), (ErrorCode, String)> {
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     let topic = node

@@ -35,6 +35,15 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: CreateTopicsRe
     CreateTopicsResponse::default().with_topics(request.topics.into_iter().map(result).collect())
 }
 
+pub(super) fn failed(_: Asker<'_>, request: CreateTopicsRequest, code: ErrorCode) -> CreateTopicsResponse {
+    let results = request.topics.into_iter().map(|topic| {
+        CreatableTopicResult::default()
+            .with_name(topic.name)
+            .with_error_code(code.code())
+    });
+    CreateTopicsResponse::default().with_topics(results.collect())
+}
+
 fn create(node: &Node, wanted: &CreatableTopic, validate_only: bool) -> Result<Created, (ErrorCode, String)> {
     let partitions = partition_count(node, wanted)?;
     let mut configs = BTreeMap::new();

@@ -12,10 +12,21 @@ use crate::log::Log;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, _: Asker<'_>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    respond(request, |topic, wanted| delete(node, topic, wanted))
+}
+
+pub(super) fn failed(_: Asker<'_>, request: DeleteRecordsRequest, code: ErrorCode) -> DeleteRecordsResponse {
+    respond(request, |_, _| Err(code))
+}
+
+fn respond(
+    request: DeleteRecordsRequest,
+    delete: impl Fn(&str, &DeleteRecordsPartition) -> Result<i64, ErrorCode>,
+) -> DeleteRecordsResponse {
     let topic = |topic: DeleteRecordsTopic| {
         let partition = |wanted: &DeleteRecordsPartition| {
             let result = DeleteRecordsPartitionResult::default().with_partition_index(wanted.partition_index);
-            match delete(node, &topic.name, wanted) {
+            match delete(&topic.name, wanted) {
                 Ok(low_watermark) => result.with_low_watermark(low_watermark),
                 Err(code) => result.with_low_watermark(-1).with_error_code(code.code()),
             }

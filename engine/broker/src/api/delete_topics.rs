@@ -11,13 +11,28 @@ use crate::exchange::Asker;
 use crate::node::Node;
 
 pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let responses = wanted(asker, request)
+        .into_iter()
+        .map(|wanted| delete(node, asker, wanted));
+    DeleteTopicsResponse::default().with_responses(responses.collect())
+}
+
+pub(super) fn failed(asker: Asker<'_>, request: DeleteTopicsRequest, code: ErrorCode) -> DeleteTopicsResponse {
+    let responses = wanted(asker, request).into_iter().map(|wanted| {
+        DeletableTopicResult::default()
+            .with_name(wanted.name)
+            .with_topic_id(wanted.topic_id)
+            .with_error_code(code.code())
+    });
+    DeleteTopicsResponse::default().with_responses(responses.collect())
+}
+
+fn wanted(asker: Asker<'_>, request: DeleteTopicsRequest) -> Vec<DeleteTopicState> {
     let by_name = |name: TopicName| DeleteTopicState::default().with_name(Some(name));
-    let wanted = match asker.version {
+    match asker.version {
         6.. => request.topics,
         _ => request.topic_names.into_iter().map(by_name).collect(),
-    };
-    let responses = wanted.into_iter().map(|wanted| delete(node, asker, wanted));
-    DeleteTopicsResponse::default().with_responses(responses.collect())
+    }
 }
 
 fn delete(node: &Node, asker: Asker<'_>, wanted: DeleteTopicState) -> DeletableTopicResult {

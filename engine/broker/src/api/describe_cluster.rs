@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::describe_cluster_response::DescribeClusterBroker;
 use engine_wire::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse, StrBytes};
 
@@ -22,4 +23,8 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeCluste
         1.. => response.with_endpoint_type(request.endpoint_type),
         _ => response,
     }
+}
+
+pub(super) fn failed(_: Asker<'_>, _: DescribeClusterRequest, code: ErrorCode) -> DescribeClusterResponse {
+    DescribeClusterResponse::default().with_error_code(code.code())
 }

@@ -41,6 +41,16 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeConfig
     DescribeConfigsResponse::default().with_results(request.resources.into_iter().map(result).collect())
 }
 
+pub(super) fn failed(_: Asker<'_>, request: DescribeConfigsRequest, code: ErrorCode) -> DescribeConfigsResponse {
+    let results = request.resources.into_iter().map(|resource| {
+        DescribeConfigsResult::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name)
+            .with_error_code(code.code())
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
 fn settings(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Setting>, (ErrorCode, String)> {
     let name = resource.resource_name.as_str();
     match resource.resource_type {

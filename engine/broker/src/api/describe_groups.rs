@@ -19,6 +19,15 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: DescribeGroups
     DescribeGroupsResponse::default().with_groups(request.groups.into_iter().map(describe).collect())
 }
 
+pub(super) fn failed(_: Asker<'_>, request: DescribeGroupsRequest, code: ErrorCode) -> DescribeGroupsResponse {
+    let groups = request.groups.into_iter().map(|group_id| {
+        DescribedGroup::default()
+            .with_group_id(group_id)
+            .with_error_code(code.code())
+    });
+    DescribeGroupsResponse::default().with_groups(groups.collect())
+}
+
 fn known(asker: Asker<'_>, group_id: GroupId, view: GroupView) -> DescribedGroup {
     let member = |member: Member| {
         let described = DescribedGroupMember::default()

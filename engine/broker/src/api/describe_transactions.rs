@@ -29,6 +29,19 @@ pub(super) fn handle(
     DescribeTransactionsResponse::default().with_transaction_states(states)
 }
 
+pub(super) fn failed(
+    _: Asker<'_>,
+    request: DescribeTransactionsRequest,
+    code: ErrorCode,
+) -> DescribeTransactionsResponse {
+    let states = request.transactional_ids.into_iter().map(|id| {
+        TransactionState::default()
+            .with_transactional_id(id)
+            .with_error_code(code.code())
+    });
+    DescribeTransactionsResponse::default().with_transaction_states(states.collect())
+}
+
 fn describe(transaction: &Transaction) -> TransactionState {
     let (started_at, scope) = match &transaction.state {
         State::Ongoing { started_at, scope } | State::Prepared { started_at, scope, .. } => (*started_at, Some(scope)),

@@ -36,6 +36,20 @@ pub(super) fn handle(
     IncrementalAlterConfigsResponse::default().with_responses(request.resources.into_iter().map(respond).collect())
 }
 
+pub(super) fn failed(
+    _: Asker<'_>,
+    request: IncrementalAlterConfigsRequest,
+    code: ErrorCode,
+) -> IncrementalAlterConfigsResponse {
+    let responses = request.resources.into_iter().map(|resource| {
+        AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name)
+            .with_error_code(code.code())
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
+
 fn alter(node: &Node, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ErrorCode, String)> {
     if resource.resource_type != TOPIC_RESOURCE {
         let reason = "The embedded broker's settings are fixed when it starts; only topics can be altered.";

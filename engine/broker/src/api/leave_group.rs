@@ -32,3 +32,7 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: LeaveGroupRequ
     });
     LeaveGroupResponse::default().with_members(members.collect())
 }
+
+pub(super) fn failed(_: Asker<'_>, _: LeaveGroupRequest, code: ErrorCode) -> LeaveGroupResponse {
+    LeaveGroupResponse::default().with_error_code(code.code())
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::list_groups_response::ListedGroup;
 use engine_wire::messages::{GroupId, ListGroupsRequest, ListGroupsResponse, StrBytes};
 
@@ -39,4 +40,8 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: ListGroupsRequ
         });
     }
     ListGroupsResponse::default().with_groups(groups)
+}
+
+pub(super) fn failed(_: Asker<'_>, _: ListGroupsRequest, code: ErrorCode) -> ListGroupsResponse {
+    ListGroupsResponse::default().with_error_code(code.code())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::list_transactions_response::TransactionState;
 use engine_wire::messages::{ListTransactionsRequest, ListTransactionsResponse, ProducerId, StrBytes, TransactionalId};
 
@@ -55,4 +56,8 @@ pub(super) fn handle(node: &Arc<Node>, asker: Asker<'_>, request: ListTransactio
     ListTransactionsResponse::default()
         .with_unknown_state_filters(unknown)
         .with_transaction_states(listed)
+}
+
+pub(super) fn failed(_: Asker<'_>, _: ListTransactionsRequest, code: ErrorCode) -> ListTransactionsResponse {
+    ListTransactionsResponse::default().with_error_code(code.code())
 }

@@ -60,3 +60,7 @@ pub(super) fn handle(node: &Arc<Node>, _: Asker<'_>, request: OffsetDeleteReques
     }
     OffsetDeleteResponse::default().with_topics(request.topics.into_iter().map(delete).collect())
 }
+
+pub(super) fn failed(_: Asker<'_>, _: OffsetDeleteRequest, code: ErrorCode) -> OffsetDeleteResponse {
+    OffsetDeleteResponse::default().with_error_code(code.code())
+}

@@ -15,10 +15,25 @@ pub(super) fn handle(
     _: Asker<'_>,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
+    respond(request, |topic, wanted| find(node, topic, wanted))
+}
+
+pub(super) fn failed(
+    _: Asker<'_>,
+    request: OffsetForLeaderEpochRequest,
+    code: ErrorCode,
+) -> OffsetForLeaderEpochResponse {
+    respond(request, |_, _| Err(code))
+}
+
+fn respond(
+    request: OffsetForLeaderEpochRequest,
+    find: impl Fn(&str, &OffsetForLeaderPartition) -> Result<(i32, i64), ErrorCode>,
+) -> OffsetForLeaderEpochResponse {
     let topic = |topic: OffsetForLeaderTopic| {
         let partition = |wanted: &OffsetForLeaderPartition| {
             let result = EpochEndOffset::default().with_partition(wanted.partition);
-            match find(node, &topic.topic, wanted) {
+            match find(&topic.topic, wanted) {
                 Ok((leader_epoch, end_offset)) => result.with_leader_epoch(leader_epoch).with_end_offset(end_offset),
                 Err(code) => result
                     .with_error_code(code.code())

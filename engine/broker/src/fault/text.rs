@@ -7,7 +7,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::ApiKey;
 
 use crate::fault::{Fault, FaultAction};
-use crate::supported::{SUPPORTED, answers_errors};
+use crate::supported::SUPPORTED;
 
 const ACTIONS: &str = "error=CODE, delay=TIME, throttle=TIME, restart=TIME, silence, disconnect, \
                        apply-then-disconnect, corrupt-crc or move-leaders";
@@ -39,12 +39,6 @@ pub enum FaultTextError {
     Code {
         /// What was given.
         code: String,
-    },
-    /// The API's answer has no room for an error that is made up, or its handler does not know how.
-    #[error("{api} is not answered with errors on request")]
-    NoErrors {
-        /// Its name.
-        api: String,
     },
     /// The action is for another API.
     #[error("{action} is for {only}, not for {api}")]
@@ -102,11 +96,6 @@ fn action(api: ApiKey, text: &str) -> Result<FaultAction, FaultTextError> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     Ok(match (name, value) {
         ("error", code) => {
-            if !answers_errors(api) {
-                return Err(FaultTextError::NoErrors {
-                    api: format!("{api:?}"),
-                });
-            }
             let is_named = |known: &ErrorCode| known.name().eq_ignore_ascii_case(code);
             let unknown = || FaultTextError::Code { code: code.to_owned() };
             FaultAction::Error(ErrorCode::all().find(is_named).ok_or_else(unknown)?)
@@ -198,10 +187,6 @@ mod tests {
             ("Produce:silence=1", "'silence=1' is no action"),
             ("Produce:error", "'' is no error code"),
             ("Produce:error=OOPS", "'OOPS' is no error code"),
-            (
-                "ListGroups:error=UNKNOWN_SERVER_ERROR",
-                "ListGroups is not answered with errors",
-            ),
             ("Produce:corrupt-crc", "corrupt-crc is for Fetch, not for Produce"),
             ("Produce:delay=5", "'5' is no time"),
             ("Produce:delay=-1s", "'-1s' is no time"),
@@ -211,6 +196,15 @@ mod tests {
         ] {
             let error = text.parse::<Fault>().expect_err(text).to_string();
             assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_api_can_be_answered_with_an_error() {
+        for (key, ..) in SUPPORTED {
+            let text = format!("{key:?}:error=UNKNOWN_SERVER_ERROR");
+            let expected = Fault::once(*key as i16, FaultAction::Error(ErrorCode::UNKNOWN_SERVER_ERROR));
+            assert_eq!(text.parse(), Ok(expected), "{text}");
         }
     }
 }

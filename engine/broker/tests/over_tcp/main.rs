@@ -2,6 +2,7 @@
 
 mod client;
 mod durability;
+mod errors_on_request;
 mod faults;
 mod fetch_sessions;
 mod fetching;
