@@ -9,6 +9,7 @@ use crate::group::{self, Departure};
 use crate::peer::Peer;
 use crate::report::{Cell, Column};
 use crate::stage::Stage;
+use crate::transactions;
 use crate::transfer;
 
 /// No behaviour takes longer, or it has failed.
@@ -64,6 +65,10 @@ enum Behaviour {
         writer: Side,
         codec: Codec,
     },
+    TransactionalOffsets {
+        writer: Side,
+    },
+    TransactionsAtOnce,
     Offsets {
         first: Side,
     },
@@ -87,6 +92,8 @@ impl Behaviour {
         for writer in sides {
             all.extend([Codec::None, Codec::Lz4].map(|codec| Behaviour::Transactions { writer, codec }));
         }
+        all.push(Behaviour::TransactionsAtOnce);
+        all.extend(sides.map(|writer| Behaviour::TransactionalOffsets { writer }));
         all.extend(sides.map(|first| Behaviour::Offsets { first }));
         for assignor in ["range", "roundrobin"] {
             for departure in [Departure::Leaves, Departure::Dies] {
@@ -101,11 +108,12 @@ impl Behaviour {
             Behaviour::Records { writer, .. }
             | Behaviour::Large { writer, .. }
             | Behaviour::HeaderKeyBytes { writer }
+            | Behaviour::TransactionalOffsets { writer }
             | Behaviour::Transactions { writer, .. } => match writer {
                 Side::Theirs => "theirs, read by us",
                 Side::Ours => "ours, read by them",
             },
-            Behaviour::KeyPartitions => "both",
+            Behaviour::KeyPartitions | Behaviour::TransactionsAtOnce => "both",
             Behaviour::Offsets { first } => match first {
                 Side::Theirs => "theirs, resumed by us",
                 Side::Ours => "ours, resumed by them",
@@ -121,6 +129,8 @@ impl Behaviour {
             Behaviour::HeaderKeyBytes { .. } => "a header key that is not UTF-8".to_owned(),
             Behaviour::KeyPartitions => "the same key, the same partition".to_owned(),
             Behaviour::Transactions { codec, .. } => format!("transactions, committed and aborted, {codec}"),
+            Behaviour::TransactionsAtOnce => "transactions in one partition at the same time".to_owned(),
+            Behaviour::TransactionalOffsets { .. } => "offsets in transactions, committed and aborted".to_owned(),
             Behaviour::Offsets { .. } => "committed offsets with metadata".to_owned(),
             Behaviour::Group { assignor, departure } => match departure {
                 Departure::Leaves => format!("{assignor}, and both leave in turn"),
@@ -135,7 +145,9 @@ impl Behaviour {
             Behaviour::Large { writer, codec } => transfer::a_large_batch(stage, writer, codec).await,
             Behaviour::HeaderKeyBytes { writer } => transfer::header_key_bytes(stage, writer).await,
             Behaviour::KeyPartitions => transfer::key_partitions(stage).await,
-            Behaviour::Transactions { writer, codec } => transfer::transactions(stage, writer, codec).await,
+            Behaviour::Transactions { writer, codec } => transactions::of_one(stage, writer, codec).await,
+            Behaviour::TransactionsAtOnce => transactions::of_both_at_once(stage).await,
+            Behaviour::TransactionalOffsets { writer } => transactions::with_offsets(stage, writer).await,
             Behaviour::Offsets { first } => transfer::offsets(stage, first).await,
             Behaviour::Group { assignor, departure } => group::shared_and_handed_over(stage, assignor, departure).await,
         }

@@ -18,13 +18,25 @@ pub(crate) struct ProduceRequest<'a> {
     pub(crate) records: &'a [OwnedRecord],
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct TransactRequest<'a> {
     pub(crate) bootstrap: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) codec: Codec,
     pub(crate) transactional_id: &'a str,
-    /// Records for partition 0, and whether they are committed.
-    pub(crate) transactions: &'a [(Vec<OwnedRecord>, bool)],
+    /// Whose offsets are part of the transactions that have one.
+    pub(crate) group: Option<&'a str>,
+    pub(crate) transactions: &'a [Transaction],
+}
+
+/// What happens between its begin and its end.
+pub(crate) struct Transaction {
+    /// For partition 0.
+    pub(crate) records: Vec<OwnedRecord>,
+    /// Or else it is aborted.
+    pub(crate) commit: bool,
+    /// How far the group is said to have read partition 0 of the same topic.
+    pub(crate) offset: Option<i64>,
 }
 
 pub(crate) struct Reading<'a> {

@@ -17,6 +17,7 @@ mod records;
 mod report;
 mod stage;
 mod table;
+mod transactions;
 mod transfer;
 
 use std::process::ExitCode;

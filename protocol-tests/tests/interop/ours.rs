@@ -78,6 +78,11 @@ pub(crate) async fn produce(request: &ProduceRequest<'_>) -> Result<Vec<(i32, i6
 }
 
 pub(crate) async fn transact(request: &TransactRequest<'_>) -> Result<(), Error> {
+    transact_while(request, || true).await.map(drop)
+}
+
+/// Stops before a transaction when it should not go on; gives the number of those that were ended.
+pub(crate) async fn transact_while(request: &TransactRequest<'_>, goes_on: impl Fn() -> bool) -> Result<usize, Error> {
     let producing = ProduceRequest {
         bootstrap: request.bootstrap,
         topic: request.topic,
@@ -88,15 +93,52 @@ pub(crate) async fn transact(request: &TransactRequest<'_>) -> Result<(), Error>
     };
     let producer = producer(&producing, Some(request.transactional_id)).await?;
     producer.init_transactions().await?;
-    for (records, commit) in request.transactions {
+    let mut ended = 0;
+    for transaction in request.transactions {
+        if !goes_on() {
+            break;
+        }
+        ended += 1;
         producer.begin_transaction()?;
-        send(&producer, request.topic, Some(0), records).await?;
-        match commit {
+        send(&producer, request.topic, Some(0), &transaction.records).await?;
+        if let (Some(offset), Some(group)) = (transaction.offset, request.group) {
+            let mut config = consumer_config(request.bootstrap);
+            config.group_id = Some(group.to_owned());
+            let consumer = Consumer::connect(config).await?;
+            let position = CommittedOffset {
+                offset,
+                leader_epoch: None,
+                metadata: String::new(),
+            };
+            let offsets = [(TopicPartition::new(request.topic, 0), position)];
+            let group = consumer.group_metadata()?;
+            producer.send_offsets_to_transaction(&offsets, &group).await?;
+            consumer.close().await;
+        }
+        match transaction.commit {
             true => producer.commit_transaction().await?,
             false => producer.abort_transaction().await?,
         }
     }
-    Ok(producer.close(TIMEOUT).await?)
+    producer.close(TIMEOUT).await?;
+    Ok(ended)
+}
+
+/// Waits until something was written to the topic.
+pub(crate) async fn until_written(bootstrap: &str, topic: &str) -> Result<(), Error> {
+    let mut config = consumer_config(bootstrap);
+    config.isolation_level = IsolationLevel::ReadUncommitted;
+    let consumer = Consumer::connect(config).await?;
+    let deadline = Instant::now() + TIMEOUT;
+    while Instant::now() < deadline {
+        let ends = consumer.end_offsets(&[TopicPartition::new(topic, 0)]).await?;
+        if ends.iter().any(|(_, end)| *end > 0) {
+            consumer.close().await;
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(format!("nothing was written within {TIMEOUT:?}").into())
 }
 
 fn consumer_config(bootstrap: &str) -> ConsumerConfig {

@@ -119,9 +119,14 @@ impl Peer {
     }
 
     pub(crate) async fn transact(&mut self, request: &TransactRequest<'_>) -> Result<(), String> {
-        let transactions = request.transactions.iter().map(|(records, commit)| {
-            let records = records.iter().map(|record| records::to_json(record, Some(0)));
-            json!({"records": records.collect::<Vec<_>>(), "commit": commit})
+        let transactions = request.transactions.iter().map(|transaction| {
+            let records = transaction.records.iter();
+            let records = records.map(|record| records::to_json(record, Some(0)));
+            json!({
+                "records": records.collect::<Vec<_>>(),
+                "commit": transaction.commit,
+                "offset": transaction.offset,
+            })
         });
         let asked = json!({
             "verb": "transact",
@@ -130,6 +135,7 @@ impl Peer {
             "codec": request.codec.name(),
             "batch_bytes": 16_384,
             "transactional_id": request.transactional_id,
+            "group": request.group,
             "transactions": transactions.collect::<Vec<_>>(),
         });
         self.ask(asked).await.map(drop)

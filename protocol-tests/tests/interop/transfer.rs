@@ -3,7 +3,7 @@
 use engine_client::Codec;
 
 use crate::behaviour::Failure;
-use crate::client::{Committed, ProduceRequest, Side, TransactRequest};
+use crate::client::{Committed, ProduceRequest, Side};
 use crate::ours;
 use crate::records::{self, FIRST_TIMESTAMP, compare, record};
 use crate::stage::Stage;
@@ -126,64 +126,6 @@ pub(crate) async fn key_partitions(stage: &mut Stage) -> Result<(), Failure> {
             Err(format!("{count} of 200 keys, first {key:?}: ours {ours:?}, theirs {theirs:?}").into())
         }
     }
-}
-
-/// Committed and aborted ones in turn, an aborted one last.
-pub(crate) async fn transactions(stage: &mut Stage, writer: Side, codec: Codec) -> Result<(), Failure> {
-    if let Some(reason) = stage.clients.peer.lacks("transactions") {
-        return Err(Failure::Cannot(reason.to_owned()));
-    }
-    let mut number = 0;
-    let transactions: Vec<_> = [
-        (3, true),
-        (2, false),
-        (4, true),
-        (5, false),
-        (1, false),
-        (2, true),
-        (3, false),
-    ]
-    .into_iter()
-    .map(|(count, commit)| {
-        let records = (0..count).map(|_| {
-            number += 1;
-            let value = format!(
-                "number {number} of a transaction that is {}",
-                if commit { "kept" } else { "dropped" }
-            );
-            record(number, None, Some(value.as_bytes()))
-        });
-        (records.collect::<Vec<_>>(), commit)
-    })
-    .collect();
-    let topic = stage.topic(1).await?;
-    let bootstrap = stage.bootstrap.clone();
-    let request = TransactRequest {
-        bootstrap: &bootstrap,
-        topic: &topic,
-        codec,
-        transactional_id: &topic,
-        transactions: &transactions,
-    };
-    stage.clients.transact(writer, &request).await?;
-
-    let kept = |all: bool| {
-        let records = transactions.iter().filter(move |(_, commit)| all || *commit);
-        records.flat_map(|(records, _)| records).cloned().collect::<Vec<_>>()
-    };
-    for read_committed in [true, false] {
-        let expected = kept(!read_committed);
-        let mut reading = Stage::reading(&bootstrap, &topic, expected.len());
-        reading.read_committed = read_committed;
-        let read = stage.clients.consume(writer.other(), &reading).await?;
-        let isolation = if read_committed {
-            "read_committed"
-        } else {
-            "read_uncommitted"
-        };
-        compare(&expected, &read).map_err(|difference| format!("{isolation}: {difference}"))?;
-    }
-    Ok(())
 }
 
 /// One reads the first part of a topic and commits, the other sees that and reads the rest, and the first sees that.

@@ -86,7 +86,8 @@ func version() (answer, error) {
 			}
 		}
 	}
-	return answer{"client": client, "cannot": answer{}}, nil
+	cannot := answer{"transactional_offsets": "only through a session that consumes too"}
+	return answer{"client": client, "cannot": cannot}, nil
 }
 
 func (r *request) producer(records []record) (*kgo.Client, error) {

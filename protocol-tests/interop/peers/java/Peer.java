@@ -136,6 +136,15 @@ public class Peer {
                     producer.send(record(topic, record));
                 }
                 producer.flush();
+                if (transaction.hasNonNull("offset")) {
+                    Properties properties = new Properties();
+                    properties.put("group.id", request.get("group").asText());
+                    try (KafkaConsumer<byte[], byte[]> consumer = consumer(request, properties)) {
+                        producer.sendOffsetsToTransaction(
+                            Map.of(new TopicPartition(topic, 0), new OffsetAndMetadata(transaction.get("offset").asLong())),
+                            consumer.groupMetadata());
+                    }
+                }
                 if (transaction.get("commit").asBoolean()) {
                     producer.commitTransaction();
                 } else {

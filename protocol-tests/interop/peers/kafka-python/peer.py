@@ -82,6 +82,9 @@ def transact(request):
             sender.flush(TIMEOUT_SECONDS)
             for future in sent:
                 future.get(TIMEOUT_SECONDS)
+            if transaction["offset"] is not None:
+                offsets = {TopicPartition(request["topic"], 0): OffsetAndMetadata(transaction["offset"], "", -1)}
+                sender.send_offsets_to_transaction(offsets, request["group"])
             if transaction["commit"]:
                 sender.commit_transaction()
             else:

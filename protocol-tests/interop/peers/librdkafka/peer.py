@@ -93,6 +93,11 @@ def transact(request):
         for record in transaction["records"]:
             send(sender, request["topic"], record, placed)
         flush(sender, placed)
+        if transaction["offset"] is not None:
+            reader = consumer(request)
+            offsets = [TopicPartition(request["topic"], 0, transaction["offset"])]
+            sender.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), TIMEOUT_SECONDS)
+            reader.close()
         if transaction["commit"]:
             sender.commit_transaction(TIMEOUT_SECONDS)
         else:

@@ -12,7 +12,7 @@ const REPEATED_BLOCK: u32 = 1;
 const COMPRESSED_BLOCK: u32 = 2;
 
 /// Reusable state: the tables of one search, and the literals and sequences of one block. It
-/// stays at its largest, about a megabyte.
+/// stays at its largest, two megabytes.
 pub(crate) struct ZstdEncoder {
     finder: MatchFinder,
     literals: Vec<u8>,
