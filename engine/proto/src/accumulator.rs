@@ -187,6 +187,11 @@ impl Memory {
         self.charged_bytes == 0 || self.charged_bytes.saturating_add(bytes) <= self.bytes_max
     }
 
+    /// What is left of the budget.
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.bytes_max.saturating_sub(self.charged_bytes)
+    }
+
     /// Charges what is allocated; spares make room for it.
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.charged_bytes += bytes;
@@ -206,12 +211,16 @@ impl Memory {
     }
 
     /// An arena to reuse for about `wanted` bytes, or an empty one. It is not charged yet. One that is much larger
-    /// stays for a batch that fills it: it would be charged, and held, for little.
-    pub(crate) fn take_spare(&mut self, wanted: usize) -> Vec<u8> {
+    /// stays for a batch that fills it: it would be charged, and held, for little. `returned` is what the taker will give
+    /// back for it: at the bound a batch that is compressed changes its arena for another.
+    pub(crate) fn take_spare(&mut self, wanted: usize, returned: usize) -> Vec<u8> {
         let large = wanted.max(SMALL_ARENA_BYTES).saturating_mul(2);
         let newest = self.spares.iter().enumerate().rev().take(SPARES_LOOKED_AT);
         let fitting = newest
-            .filter(|(_, spare)| spare.capacity() <= large && self.has_room(spare.capacity()))
+            .filter(|(_, spare)| {
+                let added = spare.capacity().saturating_sub(returned);
+                spare.capacity() <= large && (added == 0 || self.has_room(added))
+            })
             .max_by_key(|(_, spare)| spare.capacity().min(wanted));
         let Some((index, _)) = fitting else {
             return Vec::new();
@@ -259,4 +268,20 @@ pub(crate) fn split(sealed: &mut SealedBatch, stamp: ProducerStamp) -> Option<[B
             .ok()?;
     }
     Some(halves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn a_batch_that_is_compressed_at_the_bound_changes_its_arena_for_a_spare() {
+        let (arena, budget) = (100_000, 400_000);
+        let mut memory = Memory::new(budget, arena);
+        memory.charge(budget);
+        memory.keep_spare(Vec::with_capacity(arena));
+        assert_eq!(memory.take_spare(arena, 0).capacity(), 0, "a batch more has no room");
+        assert_eq!(memory.take_spare(arena, arena).capacity(), arena);
+        assert_eq!(memory.take_spare(arena, arena).capacity(), 0, "there was one");
+    }
 }

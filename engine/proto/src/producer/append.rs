@@ -215,7 +215,7 @@ impl<T: Clone> ProducerMachine<T> {
     }
 
     fn open(&mut self, index: usize, now: Instant, wall_ms: i64, token: T) {
-        let spare = self.memory.take_spare(self.partitions[index].last_batch_bytes);
+        let spare = self.memory.take_spare(self.partitions[index].last_batch_bytes, 0);
         let builder = BatchBuilder::reusing(spare);
         let charged_bytes = builder.capacity_bytes();
         self.memory.charge(charged_bytes);
@@ -245,8 +245,8 @@ impl<T: Clone> ProducerMachine<T> {
         }
     }
 
-    /// Makes room for a record in the open batch: twice as much as before, though not beyond `batch.size`, or just
-    /// enough for the record where memory is short.
+    /// Makes room for a record in the open batch: twice as much as before, though not beyond `batch.size` nor what is left
+    /// of the memory.
     #[cold]
     fn grow(&mut self, index: usize, record_bytes: usize) {
         let batch = self.partitions[index].open_batch().expect("it was opened");
@@ -255,9 +255,10 @@ impl<T: Clone> ProducerMachine<T> {
         };
         let before = builder.capacity_bytes();
         let needed = builder.size_bytes() + record_bytes;
-        let doubled = needed.max((2 * before).min(self.options.batch_bytes_max));
-        let has_room = self.memory.has_room(doubled - before);
-        builder.grow_to(if has_room { doubled } else { needed });
+        // All the room there is at the bound: each growth copies the batch, and there must not be one per record.
+        let room = before + self.memory.room_bytes();
+        let doubled = (2 * before).min(self.options.batch_bytes_max).min(room);
+        builder.grow_to(needed.max(doubled));
         let added = builder.capacity_bytes() - before;
         batch.charged_bytes += added;
         self.memory.charge(added);

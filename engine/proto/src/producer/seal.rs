@@ -75,7 +75,7 @@ impl<T: Clone> ProducerMachine<T> {
                 batch: batch_id,
                 stamp,
             };
-            let spare = self.memory.take_spare(builder.size_bytes());
+            let spare = self.memory.take_spare(builder.size_bytes(), builder.capacity_bytes());
             return Some(SealJob { job, builder, spare });
         }
         None

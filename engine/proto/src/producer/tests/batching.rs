@@ -124,6 +124,36 @@ fn a_record_that_no_request_could_carry_is_refused_and_nothing_is_appended() {
 }
 
 #[test]
+fn a_batch_at_the_bound_of_the_memory_does_not_grow_with_each_record() {
+    let options = ProducerOptions {
+        batch_bytes_max: 90_000,
+        buffer_bytes_max: 100_000,
+        request_bytes_max: 100_000,
+        ..options()
+    };
+    let mut bench = Bench::new(options, 2);
+    let now = bench.now;
+    let mut append = |partition| {
+        let record = TopicRecord {
+            partition: Some(partition),
+            value: Some(&[7; 100]),
+            ..TopicRecord::default()
+        };
+        bench.machine.append(0, &record, || (now, 0, 0))?;
+        Ok::<_, AppendError>(bench.machine.stats().buffered_bytes)
+    };
+    while append(1).unwrap() < 30_000 {}
+    let mut charges = vec![0];
+    while let Ok(charged) = append(0) {
+        if charges.last() != Some(&charged) {
+            charges.push(charged);
+        }
+    }
+    assert!(*charges.last().unwrap() > 99_000, "nearly all is used");
+    assert!(charges.len() < 20, "grown {} times", charges.len());
+}
+
+#[test]
 fn a_flush_covers_what_was_appended_before_it_and_nothing_later() {
     let mut bench = Bench::new(options(), 2);
     bench.append(0, 1).unwrap();
