@@ -14,6 +14,7 @@ mod fetch_sessions;
 mod fetching;
 mod groups;
 mod growing_topics;
+mod half_open;
 mod hardships;
 mod producing;
 mod producing_given_up;
