@@ -23,22 +23,22 @@ use tokio::{
 use super::*;
 
 /// Answers Metadata number `broken`, counted from 0 over all connections, with bytes that mean nothing.
-async fn serve(listener: TcpListener, broken: usize) {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
+async fn serve(listener: TcpListener, broken: Option<usize>, asked: Arc<AtomicUsize>) {
     let port = listener.local_addr().unwrap().port();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
+        let asked = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok(size) = stream.read_u32().await {
                 let mut frame = vec![0; size as usize];
                 stream.read_exact(&mut frame).await.unwrap();
-                answer(&mut stream, frame.into(), port, broken, &ASKED).await;
+                answer(&mut stream, frame.into(), port, broken, &asked).await;
             }
         });
     }
 }
 
-async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: usize, asked: &AtomicUsize) {
+async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: Option<usize>, asked: &AtomicUsize) {
     let (header, _) = decode_request(frame).unwrap();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let response = if header.api_key == ApiKey::ApiVersions as i16 {
@@ -52,7 +52,7 @@ async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: usize, 
                 encode_response(ApiKey::ApiVersions, 0, correlation_id, &unsupported).unwrap()
             }
         }
-    } else if asked.fetch_add(1, Ordering::SeqCst) == broken {
+    } else if Some(asked.fetch_add(1, Ordering::SeqCst)) == broken {
         let mut garbage = BytesMut::new();
         garbage.put_u32(8);
         garbage.put_i32(correlation_id);
@@ -73,7 +73,7 @@ async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: usize, 
 async fn an_error_that_an_earlier_refresh_met_is_not_told_to_those_who_ask_later() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = ClientConfig::new(listener.local_addr().unwrap().to_string());
-    let server = tokio::spawn(serve(listener, 1));
+    let server = tokio::spawn(serve(listener, Some(1), Arc::default()));
     let cluster = Cluster::connect(&config).await.unwrap();
     let deadline = now() + Duration::from_secs(20);
 
@@ -81,6 +81,35 @@ async fn an_error_that_an_earlier_refresh_met_is_not_told_to_those_who_ask_later
     assert!(matches!(met, Err(RequestError::Decode { .. })), "{met:?}");
     let later = cluster.wait_refreshed(cluster.refresh_metadata(), deadline).await;
     assert!(later.is_ok(), "{later:?}");
+    cluster.close();
+    server.abort();
+}
+
+/// Pitfall 10: a hundred callers see the same broker die, and ask until they know its successor.
+#[tokio::test]
+async fn a_burst_of_demands_is_a_handful_of_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig::new(listener.local_addr().unwrap().to_string());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn(serve(listener, None, Arc::clone(&asked)));
+    let cluster = Cluster::connect(&config).await.unwrap();
+    let started = now();
+    let deadline = started + Duration::from_secs(20);
+    let callers = (0..100).map(|_| async {
+        for _ in 0..5 {
+            let refreshed = cluster.wait_refreshed(cluster.refresh_metadata(), deadline).await;
+            refreshed.unwrap();
+        }
+    });
+    futures::future::join_all(callers).await;
+    let requests = asked.load(Ordering::SeqCst);
+    // One for the connection, one for each round, and one more where a round meets a request under way.
+    assert!((6..=12).contains(&requests), "{requests} requests for 500 demands");
+    let distance = now().saturating_duration_since(started) / u32::try_from(requests).unwrap();
+    assert!(
+        distance >= config.retry_backoff / 2,
+        "{distance:?} between two requests"
+    );
     cluster.close();
     server.abort();
 }
