@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use engine_broker::FaultAction;
-use engine_client::Consumer;
+use engine_client::{Consumer, admin::NewTopic};
 use engine_wire::error_code::ErrorCode;
 
 use crate::scene::{
@@ -45,6 +45,34 @@ async fn a_start_waits_for_none_of_the_pauses_between_attempts() {
         took < Duration::from_secs(4),
         "nothing failed, nothing to wait for: {took:?}"
     );
+    member.consumer.close().await;
+}
+
+/// The metadata that says so may be five minutes old before it is refreshed by itself.
+#[tokio::test]
+async fn a_topic_that_is_created_after_its_member_joined_is_read_at_once() {
+    let scene = Scene::new(1).await;
+    let topic = format!("{}-later", scene.topic);
+    let mut config = scene.config();
+    config.client.allow_auto_create_topics = false;
+    let mut consumer = Consumer::connect(config).await.expect("connects");
+    consumer.subscribe([topic.as_str()]).expect("has a group");
+    let mut member = Member::new(consumer);
+    run(&mut [&mut member], "an empty assignment", |m| {
+        m[0].consumer.stats().membership.rebalances == 1
+    })
+    .await;
+    let scene = Scene { topic, ..scene };
+    let new = NewTopic {
+        name: scene.topic.clone(),
+        partitions: Some(2),
+        replication_factor: Some(1),
+        ..NewTopic::default()
+    };
+    scene.admin().await.create_topics(&[new]).await.expect("answers");
+    scene.produce(2, 0, 20).await;
+    run(&mut [&mut member], "20 records", |m| m[0].seen.len() >= 20).await;
+    assert_eq!(sorted(member.seen.clone()), numbers(0..20));
     member.consumer.close().await;
 }
 

@@ -243,7 +243,10 @@ impl Member {
 pub(crate) async fn run(members: &mut [&mut Member], what: &str, done: impl Fn(&[&mut Member]) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done(members) {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        if Instant::now() >= deadline {
+            let stats: Vec<_> = members.iter().map(|member| member.consumer.stats()).collect();
+            panic!("not within 30 s: {what}: {stats:#?}");
+        }
         for member in members.iter_mut() {
             member.step().await;
         }

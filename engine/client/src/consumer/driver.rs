@@ -126,6 +126,9 @@ fn start_requests(
         if membership.has_event() {
             shared.wake_application.notify_one();
         }
+        if membership.poll_metadata_wanted(now) {
+            cluster.refresh_metadata();
+        }
         wake_at = membership.poll_timeout();
     }
     let lookups = state.fetcher.poll_lookups(now);

@@ -21,6 +21,7 @@
 
 mod liveness;
 mod rebalance;
+mod watching;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -63,6 +64,9 @@ pub struct Membership {
     /// rebalance.
     led_counts: Option<PartitionCounts>,
     led_members: Vec<GroupMember>,
+    /// Between looks for topics that do not exist, and when the next one is.
+    missing: Backoff,
+    look_at: Option<Instant>,
     heartbeat: Heartbeats,
     application: Application,
     ownership: Ownership,
@@ -94,6 +98,8 @@ impl Membership {
         assert!(!config.assignors.is_empty(), "a member offers at least one assignor");
         Membership {
             backoff: Backoff::new(config.backoff, seed),
+            missing: Backoff::new(config.backoff, seed.wrapping_add(1)),
+            look_at: None,
             config,
             state: MemberState::Unjoined,
             topics: BTreeSet::new(),

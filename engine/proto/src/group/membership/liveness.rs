@@ -103,10 +103,9 @@ impl Membership {
         if self.has_something_to_lose() {
             timers.push(self.heartbeat.session_until);
         }
-        if self.generation_in_hand().is_some() {
-            if self.heartbeat.sent.is_none() && self.coordinator.is_some() {
-                timers.push(self.heartbeat.next);
-            }
+        let may_send = self.heartbeat.sent.is_none() && self.coordinator.is_some();
+        if self.generation_in_hand().is_some() && may_send {
+            timers.push(self.heartbeat.next);
         }
         if let MemberState::Revoking { until, .. } = self.state {
             timers.push(until);
@@ -114,6 +113,7 @@ impl Membership {
         if self.is_watching_the_application() {
             timers.push(self.application.last_poll + self.config.max_poll_interval);
         }
+        timers.extend(self.next_look());
         timers.into_iter().min()
     }
 

@@ -19,20 +19,6 @@ use crate::{
 };
 
 impl Membership {
-    /// The cluster's partition counts changed; the leader rebalances if its group is concerned.
-    pub fn handle_cluster(&mut self, now: Instant, counts: &PartitionCounts) {
-        let (MemberState::Stable { generation_id }, Some(led)) = (self.state, &self.led_counts) else {
-            return;
-        };
-        // A topic that is missing for a moment while a broker restarts has not lost its partitions.
-        let grown = led
-            .iter()
-            .any(|(topic, count)| counts.get(topic).is_some_and(|n| n != count));
-        if grown {
-            self.rebalance(now, generation_id);
-        }
-    }
-
     /// Answer to [`GroupAction::Join`].
     pub fn handle_join(&mut self, now: Instant, attempt: u64, answer: Result<Joined, GroupError>) {
         if self.state != (MemberState::Joining { attempt }) {
@@ -99,7 +85,7 @@ impl Membership {
                 led.insert(topic.as_str().into(), 0);
             }
         }
-        self.led_counts = Some(led);
+        self.watch(now, led);
         self.sync(generation_id, encoded(&assignment));
     }
 

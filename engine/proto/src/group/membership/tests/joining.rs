@@ -213,11 +213,25 @@ fn the_leader_rebalances_when_a_topic_that_did_not_exist_appears() {
     scene.action();
     scene.member.handle_sync(scene.now, 1, Ok(assignment(&[])));
     assert!(scene.member.led_topics().any(|topic| &**topic == "t"), "kept fresh");
-    scene.member.handle_cluster(scene.now, &PartitionCounts::new());
+    // It is looked for, and not in a tight loop.
+    let (start, mut looks) = (scene.now, 0);
+    while scene.now < start + Duration::from_secs(30) {
+        scene.now = scene.member.poll_timeout().expect("a timer runs").max(scene.now);
+        looks += u32::from(scene.member.poll_metadata_wanted(scene.now));
+        scene.member.handle_cluster(scene.now, &PartitionCounts::new());
+        if let Some(GroupAction::Heartbeat(_)) = scene.action() {
+            scene.member.handle_heartbeat(scene.now, 1, Ok(()));
+        }
+    }
+    assert!((20..60).contains(&looks), "{looks} looks in half a minute");
     assert_eq!(scene.member.state(), MemberState::Stable { generation_id: 1 });
     let appeared = PartitionCounts::from([(Arc::from("t"), 3)]);
     scene.member.handle_cluster(scene.now, &appeared);
     assert_eq!(scene.expect_join().member_id, "me");
+    assert!(
+        !scene.member.poll_metadata_wanted(scene.now + Duration::from_secs(60)),
+        "it is there"
+    );
 }
 
 #[test]
