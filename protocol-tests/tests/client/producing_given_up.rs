@@ -5,13 +5,14 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use engine_broker::{Fault, FaultAction};
+use engine_broker::{Broker, BrokerConfig, Fault, FaultAction};
 use engine_client::{
     ConsumerConfig, DeliveryError, ProduceRecord, Producer, ProducerConfig, Receipt, StartAt, TopicRecord,
 };
 use engine_wire::error_code::ErrorCode;
 
 use crate::scene::{Scene, numbers, run};
+use crate::transactional_producer::{committed_offset, outsider, read_committed, stable_offset, transactional_config};
 
 const PRODUCE: i16 = 0;
 
@@ -145,6 +146,54 @@ async fn futures_that_are_dropped_at_any_point_lose_nothing_and_write_nothing_tw
             seen.len()
         );
         assert_eq!(seen, numbers(0..seen.len() as u32), "{polls} polls");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_whose_futures_are_dropped_at_any_point_end_as_they_were_asked_to() {
+    for (polls, transaction_version) in (1..=4).flat_map(|polls| [(polls, 1), (polls, 2)]) {
+        let broker = Broker::start(BrokerConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            transaction_version,
+            ..BrokerConfig::default()
+        });
+        let broker = broker.await.expect("starts");
+        let bootstrap = broker.address().to_string();
+        let scene = Scene::on(Some(broker), bootstrap, 1).await;
+        let producer = Producer::connect(transactional_config(&scene)).await.expect("connects");
+        insist(polls, async || producer.init_transactions().await)
+            .await
+            .expect("initializes");
+        let mut committed = Vec::new();
+        for round in 0..12 {
+            producer.begin_transaction().expect("none is open");
+            let values = 10 * round..10 * round + 5;
+            for number in values.clone() {
+                insist(polls, async || send(&producer, &scene, number).await).await;
+            }
+            let offsets = [(scene.tp(0), committed_offset(i64::from(round)))];
+            let group = outsider(&scene);
+            insist(polls, async || {
+                producer.send_offsets_to_transaction(&offsets, &group).await
+            })
+            .await
+            .expect("are taken");
+            if round % 3 == 1 {
+                let aborted = insist(polls, async || producer.abort_transaction().await).await;
+                aborted.expect("aborts");
+            } else {
+                let done = insist(polls, async || producer.commit_transaction().await).await;
+                done.expect("commits");
+                committed.extend(values);
+            }
+        }
+        assert_eq!(
+            stable_offset(&scene).await,
+            Some(11),
+            "{polls} polls, version {transaction_version}"
+        );
+        assert_eq!(read_committed(&scene, committed.len()).await, committed);
+        producer.close(Duration::from_secs(10)).await.expect("closes");
     }
 }
 
