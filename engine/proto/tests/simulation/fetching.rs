@@ -24,7 +24,7 @@ const PARTITIONS: usize = 4;
 #[test]
 fn fetching_reads_every_record_once_and_in_order_and_nothing_that_was_aborted() {
     let mut total = Seen::default();
-    let is_whole = for_each_seed("fetching_reads", 200, |seed| {
+    let is_whole = for_each_seed("fetching_reads", 100, |seed| {
         let mut rng = Rng::with_seed(seed);
         let trouble = Trouble {
             compaction: rng.bool(),
@@ -43,8 +43,8 @@ fn fetching_reads_every_record_once_and_in_order_and_nothing_that_was_aborted() 
     } = total;
     let enough = [unchanged, lost_sessions, from_followers, aborted]
         .iter()
-        .all(|count| *count > 100);
-    assert!(!is_whole || enough && records > 10_000, "{total:?}");
+        .all(|count| *count > 50);
+    assert!(!is_whole || enough && records > 5_000, "{total:?}");
 }
 
 /// Where an unclean election costs records, the fetcher notices before it reads on, and what it read in the end is what the
@@ -54,7 +54,7 @@ fn fetching_reads_every_record_once_and_in_order_and_nothing_that_was_aborted() 
 #[test]
 fn fetching_notices_every_log_that_was_cut_below_its_position() {
     let mut total = Seen::default();
-    let is_whole = for_each_seed("fetching_notices", 200, |seed| {
+    let is_whole = for_each_seed("fetching_notices", 100, |seed| {
         let mut rng = Rng::with_seed(seed);
         let trouble = Trouble {
             unclean: true,
@@ -63,7 +63,7 @@ fn fetching_notices_every_log_that_was_cut_below_its_position() {
         let versions = [9, 11, 12, 13, 17];
         total.add(fetch(seed, trouble, versions[rng.usize(0..5)], rng));
     });
-    assert!(!is_whole || total.truncations > 100, "{total:?}");
+    assert!(!is_whole || total.truncations > 30, "{total:?}");
 }
 
 fn trouble(rng: &mut Rng) -> Trouble {
@@ -164,6 +164,11 @@ fn fetch(seed: u64, trouble: Trouble, version: i16, mut rng: Rng) -> Seen {
             Some(Heard::Answer { id, answer, .. }) => client.handle_answer(&cluster, id, answer),
             Some(Heard::Lost { id, .. }) => client.handle_lost(&cluster, id),
             None => {}
+        }
+        if is_calm {
+            for reader in &mut readers {
+                reader.handle_silent_reset(&cluster, &client.fetcher);
+            }
         }
         if is_calm || rng.u32(0..3) == 0 {
             poll(&cluster, &mut client, &mut readers);

@@ -40,14 +40,14 @@ const MAX_POLL: Duration = Duration::from_secs(6);
 #[test]
 fn membership_holds_each_partition_once_and_no_stale_owner_commits() {
     let (mut commits, mut refused, mut rebalances) = (0, 0, 0);
-    let is_whole = for_each_seed("membership_holds", 45, |seed| {
+    let is_whole = for_each_seed("membership_holds", 30, |seed| {
         let mut group = Group::new(seed);
         group.run();
         commits += group.commits;
         refused += group.refused;
         rebalances += group.coordinator.generation_id;
     });
-    let enough = commits > 1_000 && refused > 10 && rebalances > 100;
+    let enough = commits > 500 && refused > 5 && rebalances > 60;
     assert!(
         !is_whole || enough,
         "{commits} commits, {refused} refused, {rebalances} rebalances"

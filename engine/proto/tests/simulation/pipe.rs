@@ -31,14 +31,14 @@ const RECORDS: u64 = 60;
 #[test]
 fn pipe_carries_every_record_to_its_end_once_and_in_order() {
     let mut total = Met::default();
-    let is_whole = for_each_seed("pipe_carries", 60, |seed| {
+    let is_whole = for_each_seed("pipe_carries", 40, |seed| {
         let mut pipe = Pipe::new(seed);
         pipe.run();
         total.crashes += pipe.met.crashes;
         total.aborts += pipe.met.aborts;
         total.deleted += pipe.met.deleted;
     });
-    let enough = total.crashes > 20 && total.aborts > 60 && total.deleted > 20;
+    let enough = total.crashes > 10 && total.aborts > 40 && total.deleted > 10;
     assert!(!is_whole || enough, "{total:?}");
 }
 

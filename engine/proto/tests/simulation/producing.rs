@@ -27,7 +27,7 @@ struct Produced {
 /// Pitfall 7: what may have been written goes out again with the same sequence.
 #[test]
 fn producing_delivers_every_record_exactly_once_and_in_order() {
-    for_each_seed("producing_delivers", 150, |seed| {
+    for_each_seed("producing_delivers", 100, |seed| {
         let Produced { cluster, producer } = produce(seed, NEVER);
         for partition in &cluster.partitions {
             let values: Vec<u64> = partition
@@ -52,7 +52,7 @@ fn producing_delivers_every_record_exactly_once_and_in_order() {
 #[test]
 fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
     let (mut expired, mut delivered, mut late_copies) = (0, 0, 0);
-    let is_whole = for_each_seed("producing_under_time_pressure", 150, |seed| {
+    let is_whole = for_each_seed("producing_under_time_pressure", 100, |seed| {
         let Produced { cluster, producer } = produce(seed, 150 * MS);
         for (number, partition) in cluster.partitions.iter().enumerate() {
             let values: Vec<u64> = partition
@@ -82,7 +82,7 @@ fn producing_under_time_pressure_leaves_no_duplicate_and_no_disorder_behind() {
         expired += producer.told.len() - ok;
     });
     assert!(
-        !is_whole || expired > 1_000 && delivered > 1_000 && delivered > 10_000 * late_copies,
+        !is_whole || expired > 500 && delivered > 1_000 && delivered > 10_000 * late_copies,
         "{expired} expired, {delivered} did not"
     );
 }

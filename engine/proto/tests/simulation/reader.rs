@@ -115,6 +115,18 @@ impl Reader {
         }
     }
 
+    /// The fetcher went back without a word, and found nothing new since.
+    pub(crate) fn handle_silent_reset(&mut self, cluster: &Cluster, fetcher: &Fetcher) {
+        let position = fetcher
+            .position(&self.tp)
+            .map_or(self.position, |position| position.offset);
+        if position < self.position {
+            let is_cut = cluster.partition(&self.tp).unclean_elections > 0;
+            assert!(self.resets && is_cut, "{}: position went back", self.tp);
+            self.cut(position);
+        }
+    }
+
     /// Whether all there is was read.
     pub(crate) fn is_done(&self, cluster: &Cluster) -> bool {
         let partition = cluster.partition(&self.tp);
@@ -122,7 +134,7 @@ impl Reader {
             true => partition.last_stable_offset(),
             false => partition.high_watermark,
         };
-        self.position >= end
+        self.position == end
     }
 
     /// The book says what the log says, but for what was removed after it was read.

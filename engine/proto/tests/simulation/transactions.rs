@@ -23,14 +23,14 @@ const PARTITIONS: usize = 3;
 #[test]
 fn transactions_are_committed_whole_once_and_in_order_or_not_at_all() {
     let (mut committed, mut crashes, mut doubts) = (0, 0, 0);
-    let is_whole = for_each_seed("transactions_are_committed", 150, |seed| {
+    let is_whole = for_each_seed("transactions_are_committed", 100, |seed| {
         let mut application = Application::new(seed, NEVER);
         application.run(12);
         committed += application.committed.iter().map(Vec::len).sum::<usize>();
         crashes += application.crashes;
         doubts += application.doubts;
     });
-    let enough = committed > 10_000 && crashes > 50 && doubts > 10;
+    let enough = committed > 10_000 && crashes > 30 && doubts > 5;
     assert!(
         !is_whole || enough,
         "{committed} records, {crashes} crashes, {doubts} doubts"
@@ -43,12 +43,12 @@ fn transactions_are_committed_whole_once_and_in_order_or_not_at_all() {
 #[test]
 fn transactions_whose_records_expire_are_aborted_and_leave_nothing_behind() {
     let mut aborted = 0;
-    let is_whole = for_each_seed("transactions_whose_records_expire", 150, |seed| {
+    let is_whole = for_each_seed("transactions_whose_records_expire", 100, |seed| {
         let mut application = Application::new(seed, 150 * MS);
         application.run(12);
         aborted += application.aborted;
     });
-    assert!(!is_whole || aborted > 300, "{aborted} aborted");
+    assert!(!is_whole || aborted > 200, "{aborted} aborted");
 }
 
 struct Application {
