@@ -9,7 +9,7 @@ use engine_client::admin::{NewTopic, PartitionDescription};
 use engine_client::{AutoOffsetReset, ConsumerConfig, ConsumerError, FetchError, StartAt};
 
 use crate::cluster::Cluster;
-use crate::scene::{Member, Scene, numbers, run};
+use crate::scene::{Member, Scene, numbers, run, sorted};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_of_4_4_0_are_read_where_they_are_near_and_as_far_as_they_agree() {
@@ -17,6 +17,7 @@ async fn replicas_of_4_4_0_are_read_where_they_are_near_and_as_far_as_they_agree
         return;
     };
     the_nearest_replica_is_read_and_left_when_it_hangs(&cluster).await;
+    a_reader_that_starts_while_a_broker_hangs_reads_what_the_others_lead(&cluster).await;
     a_log_that_was_cut_is_an_error_or_read_on_from_where_it_agrees(&cluster).await;
 }
 
@@ -40,6 +41,39 @@ async fn the_nearest_replica_is_read_and_left_when_it_hangs(cluster: &Cluster) {
     run(&mut [&mut member], "100 more records", |m| m[0].seen.len() >= 200).await;
     cluster.node("resume", near);
     assert_eq!(member.seen, numbers(0..200));
+    assert!(member.errors.is_empty(), "{:?}", member.errors);
+    member.consumer.close().await;
+}
+
+async fn a_reader_that_starts_while_a_broker_hangs_reads_what_the_others_lead(cluster: &Cluster) {
+    let scene = Scene::on(None, cluster.bootstrap_servers.clone(), 3).await;
+    scene.produce(3, 0, 90).await;
+    let admin = scene.admin().await;
+    let described = admin.describe_topics(&[&scene.topic]).await.expect("answers");
+    let leaders = described[0].1.as_ref().expect("exists").partitions.iter();
+    let leaders: Vec<i32> = leaders
+        .map(|partition| partition.leader.expect("has a leader"))
+        .collect();
+    assert_eq!(
+        leaders.iter().collect::<std::collections::BTreeSet<_>>().len(),
+        3,
+        "one each"
+    );
+    // One replica each: what the hanging broker leads, nobody else has.
+    let mut member = scene.reader(scene.config()).await;
+    let hanging = usize::try_from(leaders[0]).expect("small");
+    cluster.node("pause", hanging);
+    let all: Vec<_> = (0..3).map(|partition| scene.tp(partition)).collect();
+    member.consumer.assign(all.clone());
+    let starts = all.into_iter().map(|tp| (tp, StartAt::Earliest));
+    member.consumer.start(starts).expect("assigned");
+    let started = Instant::now();
+    run(&mut [&mut member], "what the others lead", |m| m[0].seen.len() >= 60).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(10), "request.timeout.ms is 30 s: {took:?}");
+    cluster.node("resume", hanging);
+    run(&mut [&mut member], "the rest", |m| m[0].seen.len() >= 90).await;
+    assert_eq!(sorted(member.seen.clone()), numbers(0..90));
     assert!(member.errors.is_empty(), "{:?}", member.errors);
     member.consumer.close().await;
 }

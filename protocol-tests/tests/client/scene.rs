@@ -244,8 +244,20 @@ pub(crate) async fn run(members: &mut [&mut Member], what: &str, done: impl Fn(&
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done(members) {
         if Instant::now() >= deadline {
-            let stats: Vec<_> = members.iter().map(|member| member.consumer.stats()).collect();
-            panic!("not within 30 s: {what}: {stats:#?}");
+            for member in members.iter() {
+                let stats = member.consumer.stats();
+                println!(
+                    "{} records of {:?}, errors {:?}",
+                    member.seen.len(),
+                    member.owned,
+                    member.errors
+                );
+                println!(
+                    "{:?} {:?} {:?} {:?}",
+                    stats.fetch, stats.membership, stats.lag, stats.errors
+                );
+            }
+            panic!("not within 30 s: {what}");
         }
         for member in members.iter_mut() {
             member.step().await;

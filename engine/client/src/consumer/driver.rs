@@ -2,10 +2,11 @@
 //!
 //! One loop: lock, let the machines say what to do, unlock, start it, wait for an answer, a timer,
 //! new metadata or the application. Every request is a task of its own; their number is bounded
-//! by the machines (one fetch per broker, one group request and one heartbeat at a time, one round of
-//! look-ups per partition).
+//! by the machines (one fetch per broker, one group request and one heartbeat at a time, one look-up per
+//! partition).
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -131,8 +132,7 @@ fn start_requests(
         }
         wake_at = membership.poll_timeout();
     }
-    let lookups = state.fetcher.poll_lookups(now);
-    if !lookups.is_empty() {
+    for lookups in by_whom_to_ask(cluster, state.fetcher.poll_lookups(now)) {
         let (shared, cluster) = (shared.clone(), cluster.clone());
         requests.spawn(async move { Outcome::Found(look_up(&shared, &cluster, lookups).await) });
     }
@@ -271,6 +271,23 @@ async fn fetch(cluster: &Cluster, plan: &FetchPlan, lane: Lane) -> Result<(i16, 
     let version = connection.version(ApiKey::Fetch, ours)?;
     let answer = connection.submit(version, &plan.request(version), timeout)?;
     Ok((version, answer.await?.decode(ApiKey::Fetch)?))
+}
+
+/// Look-ups that wait for the same broker, apart from the others: one that hangs must not hold up what others know.
+fn by_whom_to_ask(cluster: &Cluster, lookups: Vec<Lookup>) -> Vec<Vec<Lookup>> {
+    let metadata = cluster.metadata();
+    let mut groups: BTreeMap<Option<i32>, Vec<Lookup>> = BTreeMap::new();
+    for lookup in lookups {
+        let leader = match lookup.question {
+            Question::Committed => None, // The coordinator knows.
+            _ => metadata.leader_for(&lookup.tp.topic, lookup.tp.partition),
+        };
+        groups
+            .entry(leader.map(|leader| leader.node_id))
+            .or_default()
+            .push(lookup);
+    }
+    groups.into_values().collect()
 }
 
 /// One round of look-ups: committed offsets, offsets by time and ends of epochs, side by side.
