@@ -1,8 +1,8 @@
 //! Which partition a record goes to.
 //!
 //! Records with a key go where the Java client puts them: Java's murmur2 of the key, so that two
-//! clients agree on where a key lives. Records without one stick to a partition for a batch's worth of bytes, and
-//! slow partitions, seen by their queues, get less (KIP-794, Java's `BuiltInPartitioner`).
+//! clients agree on where a key lives. Records without one stick to a partition for a batch's worth of bytes or of time,
+//! and slow partitions, seen by their queues, get less (KIP-794, Java's `BuiltInPartitioner`).
 //! Never here: batches; the caller says how many bytes went where and how long the queues are.
 
 use fastrand::Rng;
@@ -48,6 +48,9 @@ pub fn murmur2(data: &[u8]) -> i32 {
 /// It is made anew after `batch.size` bytes, not when a batch goes: a slow broker's batches wait longer and grow
 /// larger, so it would get more than its share. A batch that is still open then is not left half full, but at twice
 /// `batch.size` the choice moves on in any case.
+///
+/// Unlike Java's it also moves on when a batch has lingered, whether the broker could take it or not. Of a trickle, one
+/// partition would get everything for minutes, and whoever reads several would wait for the others' event time.
 #[derive(Debug, Clone, Default)]
 pub struct StickyPartitioner {
     current: Option<i32>,
@@ -86,6 +89,13 @@ impl StickyPartitioner {
     /// open batch behind.
     pub fn has_enough(&self, batch_bytes_max: usize) -> bool {
         self.appended_bytes >= batch_bytes_max
+    }
+
+    /// The open batch of `partition` has lingered.
+    pub fn handle_lingered(&mut self, partition: i32) {
+        if self.current == Some(partition) {
+            self.current = None;
+        }
     }
 
     /// Bytes went to the current partition. `is_batch_open`: its newest batch can take more.
@@ -196,6 +206,16 @@ mod tests {
             }
             assert_eq!(sticky.current().is_none(), moves_on, "{appends:?}");
         }
+    }
+
+    #[test]
+    fn a_choice_moves_on_when_its_own_batch_has_lingered() {
+        let mut sticky = StickyPartitioner::default();
+        let chosen = sticky.choose(&candidates(&[(0, true); 4]), true, &mut Rng::with_seed(1));
+        sticky.handle_lingered(chosen.unwrap() + 1);
+        assert_eq!(sticky.current(), chosen);
+        sticky.handle_lingered(chosen.unwrap());
+        assert_eq!(sticky.current(), None);
     }
 
     /// How often each partition is drawn when every ticket is drawn once.

@@ -1,7 +1,7 @@
 //! How a batch ends: acknowledged, refused, expired, aborted.
 //!
-//! Also the timers, because expiry is one of them. Three: a batch lingers, a partition backs off,
-//! a batch expires. Never here: sending.
+//! Also the timers, because expiry is one of them. Three: a batch lingers (and is left by the sticky choice), a partition
+//! backs off, a batch expires. Never here: sending.
 
 use std::{
     sync::Arc,
@@ -213,6 +213,10 @@ impl<T: Clone> ProducerMachine<T> {
             if queue.retry_at.is_some_and(|retry_at| retry_at <= now) {
                 queue.retry_at = None;
             }
+            if self.sticky_until(partition).is_some_and(|until| until <= now) {
+                let queue = &self.partitions[partition];
+                self.topics[queue.topic_index].sticky.handle_lingered(queue.partition);
+            }
             if self.due(partition, now).is_some_and(|due| due <= now) {
                 self.close_open(partition);
             }
@@ -248,6 +252,7 @@ impl<T: Clone> ProducerMachine<T> {
             let expiry = queue.batches.iter().find(|batch| !batch.is_reported);
             [
                 self.due(*index, now),
+                self.sticky_until(*index),
                 queue.retry_at,
                 expiry.map(|batch| batch.deadline),
             ]
@@ -272,6 +277,15 @@ impl<T: Clone> ProducerMachine<T> {
         if open.id < self.flush_before || self.is_memory_short {
             return Some(now);
         }
+        Some(open.opened + self.options.linger)
+    }
+
+    /// When the topic's sticky choice leaves the partition because its open batch has lingered, also if that cannot be
+    /// sent.
+    fn sticky_until(&self, partition: usize) -> Option<Instant> {
+        let queue = &self.partitions[partition];
+        let is_current = self.topics[queue.topic_index].sticky.current() == Some(queue.partition);
+        let open = queue.batches.back().filter(|batch| is_current && batch.is_open())?;
         Some(open.opened + self.options.linger)
     }
 

@@ -1,11 +1,14 @@
 //! When a batch is full, due, flushed, or refused for want of memory; and where records go.
 
+use std::time::Duration;
+
 use engine_wire::record_batch::{BatchBuilder, Header};
 
 use super::bench::{Bench, MS, metadata, options, seal_all};
 use crate::partitioner::partition_for_key;
 use crate::producer::ProducerOptions;
 use crate::producer::append::{AppendError, TopicRecord};
+use crate::producer::outcome::RequestOutcome;
 
 #[test]
 fn a_batch_waits_for_linger_and_not_longer() {
@@ -203,6 +206,34 @@ fn small_batches_that_go_early_do_not_move_the_choice() {
         assert!(three.iter().all(|partition| *partition == three[0]), "{partitions:?}");
     }
     assert!(partitions.iter().any(|partition| *partition != partitions[0]));
+}
+
+#[test]
+fn a_trickle_of_records_without_key_reaches_every_partition_also_while_a_broker_takes_nothing() {
+    for is_connected in [true, false] {
+        let mut bench = Bench::new(options(), 4);
+        let mut counts = [0; 4];
+        for value in 0_u64..80 {
+            let (now, bytes) = (bench.now, value.to_be_bytes());
+            let record = TopicRecord {
+                value: Some(&bytes[..1]),
+                ..TopicRecord::default()
+            };
+            let partition = bench.machine.append(0, &record, || (now, 0, 0)).unwrap().partition;
+            counts[partition as usize] += 1;
+            let lingered = bench.machine.poll_deadline(bench.now).expect("the batch lingers");
+            assert!(lingered <= bench.now + 5 * MS);
+            bench.now += 5 * MS;
+            bench.machine.handle_timeout(bench.now);
+            seal_all(&mut bench.machine);
+            while let Some(plan) = bench.machine.poll_request(bench.now, |_| is_connected) {
+                bench
+                    .machine
+                    .handle_outcome(bench.now, plan.request_id, RequestOutcome::Written, Duration::ZERO);
+            }
+        }
+        assert!(counts.iter().all(|count| *count >= 5), "{is_connected}: {counts:?}");
+    }
 }
 
 #[test]
