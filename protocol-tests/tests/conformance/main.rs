@@ -37,6 +37,7 @@ mod log_start;
 mod out_of_range;
 mod partitioning;
 mod positions;
+mod quotas;
 mod record_content;
 mod record_sizes;
 mod topic_administration;
@@ -71,6 +72,7 @@ const BEHAVIOURS: &[&[Behaviour]] = &[
     committed_offsets::BEHAVIOURS,
     topic_life::BEHAVIOURS,
     cluster_life::BEHAVIOURS,
+    quotas::BEHAVIOURS,
     topic_administration::BEHAVIOURS,
     group_administration::BEHAVIOURS,
 ];

@@ -16,6 +16,7 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 pub(crate) struct RawConnection {
     stream: TcpStream,
     correlation_id: i32,
+    client_id: String,
 }
 
 impl RawConnection {
@@ -27,16 +28,23 @@ impl RawConnection {
                 return Self {
                     stream,
                     correlation_id: 0,
+                    client_id: "conformance".into(),
                 };
             }
         }
         panic!("none of {servers} takes a connection");
     }
 
+    /// Under this `client.id` from now on.
+    pub(crate) fn named(mut self, client_id: &str) -> Self {
+        self.client_id = client_id.into();
+        self
+    }
+
     /// One request, one answer.
     pub(crate) async fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.correlation_id += 1;
-        let frame = encode_request(version, self.correlation_id, Some("conformance"), request).expect("encodes");
+        let frame = encode_request(version, self.correlation_id, Some(&self.client_id), request).expect("encodes");
         let body = self.exchange(R::KEY, version, &frame).await;
         decode_body(version, body).expect("a whole response")
     }
