@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use engine_client::{Consumer, ConsumerConfig, StartAt};
+use engine_broker::FaultAction;
+use engine_client::{Consumer, ConsumerConfig, StartAt, admin::NewTopic};
 
 use crate::cluster::Cluster;
-use crate::scene::{Member, Scene, numbers, run, sorted};
+use crate::scene::{Member, SYNC_GROUP, Scene, numbers, run, sorted};
 
 /// Metadata is young enough to show what changed within half a second.
 fn config(scene: &Scene) -> ConsumerConfig {
@@ -89,6 +90,29 @@ async fn partitions_that_are_added_are_read() {
     let scene = Scene::new(2).await;
     a_group_takes_new_partitions_up(&scene).await;
     a_reader_without_a_group_sees_the_count_grow(&scene).await;
+}
+
+/// The metadata that has the topic comes while the assignment without it is under way, and no more comes for minutes.
+#[tokio::test]
+async fn a_topic_that_appears_in_the_middle_of_a_rebalance_is_dealt_out() {
+    let scene = Scene::embedded(1).await;
+    let later = format!("{}-later", scene.topic);
+    let mut config = scene.config();
+    config.client.allow_auto_create_topics = false;
+    scene.inject(SYNC_GROUP, FaultAction::Delay(Duration::from_millis(1_500)));
+    let mut consumer = Consumer::connect(config).await.expect("connects");
+    consumer.subscribe([later.as_str()]).expect("has a group");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let topic = NewTopic {
+        name: later,
+        partitions: Some(2),
+        ..NewTopic::default()
+    };
+    let created = scene.admin().await.create_topics(&[topic]).await.expect("answers");
+    assert!(created[0].1.is_ok(), "{created:?}");
+    let mut member = Member::new(consumer);
+    run(&mut [&mut member], "both partitions", |m| m[0].owned.len() == 2).await;
+    member.consumer.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,6 +155,8 @@ fn start_requests(
 fn handle(shared: &Shared, cluster: &Cluster, outcome: Outcome) {
     let now = now();
     let mut hints = Vec::new();
+    // A topic that came or grew between the counting and this was no news to a member in the middle of a rebalance.
+    let is_dealt_out = matches!(outcome, Outcome::Group(GroupOutcome::Synced { .. }));
     let mut state = shared.lock();
     match outcome {
         Outcome::Group(outcome) => handle_group(&mut state, now, outcome),
@@ -192,6 +194,9 @@ fn handle(shared: &Shared, cluster: &Cluster, outcome: Outcome) {
         }
     }
     drop(state);
+    if is_dealt_out {
+        take_metadata(shared, cluster);
+    }
     for (planned, leader) in hints {
         let tp = &planned.tp;
         cluster.apply_leader(&tp.topic, planned.topic_id, tp.partition, leader);
