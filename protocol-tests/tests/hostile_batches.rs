@@ -51,6 +51,7 @@ fn walk(bytes: Bytes, decompressor: &mut Decompressor) -> usize {
     records
 }
 
+/// Pitfall 19: batches with one byte changed, anywhere.
 #[test]
 fn mutated_batches_are_refused_or_read() {
     let _alone = alone();
@@ -97,6 +98,7 @@ fn mutated_compressed_data_stays_within_the_limit() {
     }
 }
 
+/// Pitfall 19: a few bytes that unpack to gigabytes.
 #[test]
 fn a_decompression_bomb_stops_at_the_limit() {
     let _alone = alone();
@@ -154,6 +156,7 @@ fn a_steady_state_allocates_nothing_per_batch_but_its_handles() {
     }
 }
 
+/// Pitfall 19: counts and lengths beyond what came.
 #[test]
 fn a_few_bytes_that_announce_much_get_no_room() {
     let _alone = alone();

@@ -83,6 +83,7 @@ macro_rules! for_each_message_we_use {
     };
 }
 
+/// Pitfall 19: negative and huge counts in every array of every message.
 #[test]
 fn a_count_of_any_size_anywhere_in_any_message_costs_no_more_than_the_message() {
     let _alone = alone();
@@ -119,6 +120,7 @@ fn a_count_of_any_size_anywhere_in_any_message_costs_no_more_than_the_message() 
     println!("{decoded} messages decoded by chance");
 }
 
+/// Pitfall 19: bytes that mean nothing.
 #[test]
 fn noise_decodes_to_an_error_or_a_message_within_budget() {
     let _alone = alone();

@@ -150,6 +150,7 @@ fn hints_from_produce_answers_only_move_forward() {
     cluster.apply_leader("unknown", None, 0, hint(1, 6));
 }
 
+/// Pitfall 19: gaps, duplicates and negative numbers in metadata.
 #[test]
 fn hostile_answers_leave_the_cache_as_it_was() {
     let mut cluster = ClusterMetadata::default();

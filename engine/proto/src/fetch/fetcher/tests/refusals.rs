@@ -47,6 +47,7 @@ fn a_broken_fetch_is_tried_again_from_the_same_offset() {
     assert_eq!(scene.plan().partitions[0].offset, 10);
 }
 
+/// Pitfall 19: partitions that nobody asked for, and some twice.
 #[test]
 fn hostile_answers_are_counted_and_ignored() {
     let mut scene = Scene::new();
