@@ -30,7 +30,7 @@ async fn producer(request: &ProduceRequest<'_>, transactional_id: Option<&str>) 
     config.compression = request.codec;
     config.batch_bytes_max = request.batch_bytes;
     config.request_bytes_max = REQUEST_BYTES_MAX;
-    config.linger = Duration::from_millis(200);
+    config.linger = Duration::from_secs(5); // Batches are cut by flush, not by time.
     config.transactional_id = transactional_id.map(str::to_owned);
     Ok(Producer::connect(config).await?)
 }

@@ -106,7 +106,7 @@ func (r *request) producer(records []record) (*kgo.Client, error) {
 		kgo.SeedBrokers(r.Bootstrap),
 		kgo.ProducerBatchCompression(codecs[r.Codec]),
 		kgo.ProducerBatchMaxBytes(r.BatchBytes),
-		kgo.ProducerLinger(200 * time.Millisecond),
+		kgo.ProducerLinger(5 * time.Second), // Batches are cut by flush, not by time.
 		kgo.RecordPartitioner(partitioner),
 	}
 	if r.TransactionalID != "" {

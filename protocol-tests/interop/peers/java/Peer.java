@@ -84,7 +84,7 @@ public class Peer {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", request.get("bootstrap").asText());
         properties.put("compression.type", request.get("codec").asText());
-        properties.put("linger.ms", "200");
+        properties.put("linger.ms", "5000"); // Batches are cut by flush, not by time.
         properties.put("batch.size", request.get("batch_bytes").asText());
         properties.put("max.request.size", "16777216");
         if (request.hasNonNull("transactional_id")) {

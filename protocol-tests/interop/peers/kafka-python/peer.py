@@ -41,7 +41,7 @@ def producer(request):
     config = {
         "bootstrap_servers": request["bootstrap"],
         "compression_type": None if request["codec"] == "none" else request["codec"],
-        "linger_ms": 200,
+        "linger_ms": 5000,  # Batches are cut by flush, not by time.
         "batch_size": request["batch_bytes"],
         "max_request_size": 16777216,
     }

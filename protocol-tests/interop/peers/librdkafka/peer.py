@@ -41,7 +41,7 @@ def producer(request):
     config = {
         "bootstrap.servers": request["bootstrap"],
         "compression.type": request["codec"],
-        "linger.ms": 200,
+        "linger.ms": 5000,  # Batches are cut by flush, not by time.
         "batch.size": request["batch_bytes"],
         "message.max.bytes": 16777216,
         "enable.idempotence": True,
