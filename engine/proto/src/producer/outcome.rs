@@ -101,6 +101,7 @@ impl<T: Clone> ProducerMachine<T> {
         let Some(index) = queue.find(batch_id) else {
             return; // Aborted meanwhile.
         };
+        queue.went_by_name |= topic_id.is_none();
         let batch = &mut queue.batches[index];
         let BatchState::InFlight {
             sealed,

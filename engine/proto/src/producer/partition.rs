@@ -34,6 +34,8 @@ pub(super) struct PartitionQueue<T> {
     /// any sequence of a producer that it does not know (KIP-360), so it could take a second batch and
     /// then refuse the first, or have refused it before.
     pub(super) is_established: bool,
+    /// A request of this epoch named the topic by its name: it may have reached a topic that nobody had heard of.
+    pub(super) went_by_name: bool,
     /// Sequences start again as soon as nothing is in flight.
     pub(super) is_restarting: bool,
     /// The topic was deleted and created anew, with this id, and what was in flight then is not all back yet.
@@ -68,6 +70,7 @@ impl<T> PartitionQueue<T> {
             next_sequence: 0,
             next_ordinal: 0,
             is_established: false,
+            went_by_name: false,
             is_restarting: false,
             another_log: None,
             failures: 0,
@@ -183,6 +186,7 @@ impl<T> PartitionQueue<T> {
         self.identity = Some(identity);
         self.next_sequence = 0;
         self.is_established = false;
+        self.went_by_name = false;
         (self.failures, self.retry_at) = (0, None);
     }
 
@@ -215,7 +219,9 @@ impl<T> PartitionQueue<T> {
         let was_used = self.is_established || self.batches.iter().any(|batch| batch.attempts > 0);
         if was_used && self.is_transactional {
             // The epoch is all partitions' own, and brokers take nothing but sequence 0 from a stranger in it (KIP-890).
-            if !self.batches.iter().any(|batch| batch.doubt.includes(topic_id)) {
+            // Those from before KIP-890 take any, and to them topics may go by name.
+            let may_be_there = self.batches.iter().any(|batch| batch.doubt.includes(topic_id));
+            if !self.went_by_name && !may_be_there {
                 self.restart_at_zero();
             }
         } else if was_used && self.identity.is_some() {

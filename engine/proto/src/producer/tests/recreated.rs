@@ -187,11 +187,12 @@ fn topics_without_ids_go_by_their_names() {
 #[test]
 fn inside_a_transaction_the_new_log_gets_sequence_zero_of_the_same_epoch() {
     let (mut bench, mut metadata) = bench(options(), 1);
-    let first = bench.in_flight(0, 1);
-    bench.deliver(&first);
     for queue in &mut bench.machine.partitions {
         queue.is_transactional = true;
     }
+    let first = bench.in_flight(0, 1);
+    bench.machine.handle_sent_by_topic_id(first.request_id);
+    bench.deliver(&first);
     // An attempt by id is lost: it may be in the old topic, and cannot be in the new one.
     let lost = bench.in_flight(0, 2);
     bench.machine.handle_sent_by_topic_id(lost.request_id);
@@ -208,6 +209,25 @@ fn inside_a_transaction_the_new_log_gets_sequence_zero_of_the_same_epoch() {
     bench.machine.handle_metadata(&metadata);
     let again = bench.request().expect("the new topic gave no reason to wait");
     assert_eq!(header_of(&again).base_sequence, 1);
+}
+
+#[test]
+fn inside_a_transaction_a_log_that_was_reached_by_name_goes_on_where_it_is() {
+    let (mut bench, mut metadata) = bench(options(), 1);
+    bench.machine.partitions[0].is_transactional = true;
+    for value in [1, 2] {
+        // The second of them is in the new topic already, and nobody has noticed.
+        bench.logs = vec![Log::default()];
+        let plan = bench.in_flight(0, value);
+        bench.deliver(&plan);
+    }
+    metadata.apply(&answer(NEW, 1, 0));
+    bench.machine.handle_metadata(&metadata);
+    let next = bench.in_flight(0, 3);
+    let header = header_of(&next);
+    assert_eq!((header.producer_epoch, header.base_sequence), (0, 2));
+    bench.deliver(&next);
+    assert_eq!(bench.logs[0].values, [2, 3]);
 }
 
 /// Requests go by id, answers get lost before and after the append, and the topic is created anew again and again,
