@@ -39,6 +39,7 @@ pub(super) async fn run(cluster: Weak<Inner>) {
             let outcome = ask(&inner, &request).await.and_then(accepted);
             told.note_outcome(outcome.as_ref().err());
             publish(&inner, &request, outcome);
+            inner.forget_gone_brokers();
             continue;
         }
         // A year stands for never; a demand wakes this task anyway.

@@ -267,6 +267,16 @@ impl Inner {
         slot
     }
 
+    /// Forgets the places of connections to brokers that the cluster does not name any more, once these are closed:
+    /// there are as many as there are brokers, however often brokers are replaced.
+    pub(super) fn forget_gone_brokers(&self) {
+        let metadata = Arc::clone(&self.published.borrow().metadata);
+        lock(&self.slots).retain(|(endpoint, _), slot| match endpoint {
+            Endpoint::Node(node_id) => metadata.broker(*node_id).is_some() || slot.open().is_some(),
+            Endpoint::Bootstrap(_) => true,
+        });
+    }
+
     pub(super) fn close(&self) {
         self.closed.send_replace(true);
         if let Some(task) = lock(&self.metadata_task).take() {

@@ -59,8 +59,10 @@ async fn answer(stream: &mut TcpStream, frame: Bytes, port: u16, broken: Option<
         garbage.put_i32(-2);
         garbage.freeze()
     } else {
+        // Each answer names another broker, at the same address.
+        let node_id = i32::try_from(asked.load(Ordering::SeqCst)).unwrap();
         let broker = MetadataResponseBroker::default()
-            .with_node_id(BrokerId(1))
+            .with_node_id(BrokerId(node_id))
             .with_host("127.0.0.1".into())
             .with_port(port.into());
         let body = MetadataResponse::default().with_brokers(vec![broker]);
@@ -110,6 +112,36 @@ async fn a_burst_of_demands_is_a_handful_of_requests() {
         distance >= config.retry_backoff / 2,
         "{distance:?} between two requests"
     );
+    cluster.close();
+    server.abort();
+}
+
+#[tokio::test]
+async fn brokers_that_are_replaced_again_and_again_leave_nothing_behind() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = ClientConfig::new(listener.local_addr().unwrap().to_string());
+    config.retry_backoff = Duration::from_millis(1);
+    let server = tokio::spawn(serve(listener, None, Arc::default()));
+    let cluster = Cluster::connect(&config).await.unwrap();
+    let deadline = now() + Duration::from_secs(20);
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        cluster
+            .wait_refreshed(cluster.refresh_metadata(), deadline)
+            .await
+            .unwrap();
+        let node_id = cluster.metadata().brokers().next().unwrap().node_id;
+        seen.push(node_id);
+        let target = NodeTarget::Broker(node_id);
+        cluster.connection(target, Lane::Control).await.unwrap();
+        for slot in lock(&cluster.inner.slots).values() {
+            slot.close(); // As the broker does that is replaced.
+        }
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 20);
+    let places = lock(&cluster.inner.slots).len();
+    assert!(places <= 4, "{places} places for connections to one broker at a time");
     cluster.close();
     server.abort();
 }
