@@ -11,6 +11,8 @@ mod machine;
 mod produce_request;
 mod receipt;
 mod sender;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod transaction_request;
 
@@ -81,6 +83,10 @@ impl Producer {
             servers: config.client.bootstrap_servers.join(","),
             source,
         })?;
+        Ok(Producer::on(cluster, config))
+    }
+
+    fn on(cluster: Cluster, config: ProducerConfig) -> Producer {
         let options = ProducerOptions {
             is_idempotent: config.enable_idempotence,
             linger: config.linger,
@@ -115,7 +121,7 @@ impl Producer {
         });
         tokio::spawn(sender::run(Arc::clone(&shared)));
         let last = Arc::new(CloseOnDrop(Arc::clone(&shared)));
-        Ok(Producer { shared, _last: last })
+        Producer { shared, _last: last }
     }
 
     /// Appends a record to its batch; waits while the buffer is full or the topic's metadata is on its way,

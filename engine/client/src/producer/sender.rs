@@ -77,6 +77,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         .compression_level
         .and_then(|level| u32::try_from(level).ok());
     let mut metadata = shared.cluster.metadata_changes();
+    // What was published before this task first ran is no change to it any more.
+    shared.machine().handle_metadata(&shared.cluster.metadata());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut sender = Sender {
         shared,
