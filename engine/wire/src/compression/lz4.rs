@@ -33,20 +33,25 @@ const FLAG_INDEPENDENT: u8 = 0x20;
 pub(crate) fn encode(table: &mut CompressTable, input: &[u8], output: &mut Vec<u8>) -> Result<(), String> {
     output.extend_from_slice(&MAGIC);
     output.extend_from_slice(&FRAME_DESCRIPTOR);
+    let mut end = output.len();
     for block in input.chunks(BLOCK_BYTES) {
-        let start = output.len();
-        output.resize(start + 4 + get_maximum_output_size(block.len()), 0);
-        let mut written =
-            compress_into_with_table(block, &mut output[start + 4..], table).map_err(|error| error.to_string())?;
-        let mut length = written as u32;
-        if written >= block.len() {
-            written = block.len();
-            length = written as u32 | UNCOMPRESSED_FLAG;
-            output[start + 4..start + 4 + written].copy_from_slice(block);
+        // What the block before did not need is room for this one, cleared already.
+        let worst = end + 4 + get_maximum_output_size(block.len());
+        if output.len() < worst {
+            output.resize(worst, 0);
         }
-        output[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        output.truncate(start + 4 + written);
+        let (length, content) = output[end..worst].split_at_mut(4);
+        let written = compress_into_with_table(block, content, table).map_err(|error| error.to_string())?;
+        let (stored, flag) = if written < block.len() {
+            (written, 0)
+        } else {
+            content[..block.len()].copy_from_slice(block);
+            (block.len(), UNCOMPRESSED_FLAG)
+        };
+        length.copy_from_slice(&(stored as u32 | flag).to_le_bytes());
+        end += 4 + stored;
     }
+    output.truncate(end);
     output.extend_from_slice(&[0; 4]);
     Ok(())
 }
