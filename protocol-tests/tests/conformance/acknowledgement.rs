@@ -55,6 +55,8 @@ async fn offsets_rise_from_zero(scene: &Scene, change: impl FnOnce(&mut Producer
 
 async fn acks_0_writes_without_telling_offsets(scene: Scene) -> Shown {
     let topic = scene.topic(1).await;
+    // Nobody would tell that a broker which has not heard of the topic yet drops the records.
+    scene.known_everywhere(&topic, |_| true).await;
     let change = |config: &mut ProducerConfig| {
         config.acks = Acks::None;
         config.enable_idempotence = false;

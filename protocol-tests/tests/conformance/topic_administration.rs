@@ -55,6 +55,7 @@ async fn a_topic_is_created_described_listed_and_deleted(scene: Scene) -> Shown 
         assert!(Instant::now() < deadline, "it has no leaders");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    scene.known_everywhere(&topic, |_| true).await;
     assert!(is_listed(&scene, &topic).await);
     assert_eq!(
         admin.delete_topics(&[&topic]).await.expect("answers"),
