@@ -193,6 +193,9 @@ impl<T: Clone> ProducerMachine<T> {
             }
             Verdict::Retry { refresh_metadata } => {
                 self.wants_metadata |= refresh_metadata;
+                // The topic may come back as another one by the same name, which knows no sequences. It must not take the
+                // second of two batches after it did not yet take the first.
+                queue.is_established &= code != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
                 self.retry(now, partition, index, was_head);
             }
             Verdict::RestartSequence => {

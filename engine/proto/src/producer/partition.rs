@@ -30,9 +30,9 @@ pub(super) struct PartitionQueue<T> {
     pub(super) is_transactional: bool,
     pub(super) next_sequence: i32,
     next_ordinal: u64,
-    /// A batch was acknowledged since the sequences began. Until then batches go one by one: a broker takes
-    /// any sequence of a producer that it does not know (KIP-360), so it could take a second batch and
-    /// then refuse the first, or have refused it before.
+    /// A batch was acknowledged since the sequences began, and since the topic was missing. Until then batches go
+    /// one by one: a broker takes any sequence of a producer that it does not know (KIP-360), so it could take a
+    /// second batch and then refuse the first, or have refused it before.
     pub(super) is_established: bool,
     /// A request of this epoch named the topic by its name: it may have reached a topic that nobody had heard of.
     pub(super) went_by_name: bool,

@@ -129,6 +129,28 @@ fn a_recreated_topic_that_refuses_strangers_in_the_middle_of_a_sequence_gets_eve
 }
 
 #[test]
+fn batches_go_one_by_one_while_a_topic_is_missing_and_by_name_keep_their_order_in_the_next() {
+    let (mut bench, _) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    let missing = bench.in_flight(0, 2);
+    bench.refuse(&missing, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    bench.append(0, 3).unwrap();
+    bench.machine.flush();
+    bench.now += 200 * MS;
+    let again = bench.request().expect("it waited for long enough");
+    assert!(
+        bench.request().is_none(),
+        "the new topic could be there for the second and not for the first"
+    );
+    bench.refuse(&again, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    bench.logs = vec![Log::default()];
+    bench.settle();
+    assert_eq!(bench.logs[0].values, [2, 3]);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
 fn a_partition_that_the_new_topic_does_not_have_expires_and_the_others_go_on() {
     let options = ProducerOptions {
         delivery_timeout: 100 * MS,
