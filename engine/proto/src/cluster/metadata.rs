@@ -26,7 +26,7 @@ pub struct ClusterMetadata {
     cluster_id: Option<Arc<str>>,
     controller_id: Option<i32>,
     brokers: BTreeMap<i32, Broker>,
-    topics: HashMap<Arc<str>, Arc<TopicMetadata>>,
+    topics: BTreeMap<Arc<str>, Arc<TopicMetadata>>,
     /// The ids that topics had before they were created anew.
     former_ids: HashMap<Arc<str>, FormerId>,
 }
@@ -112,7 +112,7 @@ impl ClusterMetadata {
         self.brokers.get(&node_id)
     }
 
-    /// All topics that were asked for, in no order.
+    /// All topics that were asked for, by name: what follows from them must not depend on chance.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicMetadata>> {
         self.topics.values()
     }
