@@ -51,6 +51,22 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// The share of the cores' time, from 0 to 1, that was used or stolen during `pause`: how busy others are while the
+/// caller does nothing. The load average would still remember what was compiled a minute ago.
+pub fn busy_share(pause: std::time::Duration) -> Result<f64> {
+    // The first line: ticks as user, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen.
+    let ticks = || -> Result<(f64, f64)> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let first = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        let ticks: Vec<f64> = first.take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+        Ok((ticks.iter().sum(), ticks.iter().skip(3).take(2).sum()))
+    };
+    let (all_before, idle_before) = ticks()?;
+    std::thread::sleep(pause);
+    let (all, idle) = ticks()?;
+    Ok(1.0 - (idle - idle_before) / (all - all_before).max(1.0))
+}
+
 /// User and system time of this process so far, ended threads included, in seconds.
 pub fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;

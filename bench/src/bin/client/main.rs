@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [100, 290, 1024])]
     value_bytes: Vec<usize>,
     /// Megabytes of values in each run; runs of small records are shorter, they cost more.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 300)]
     megabytes: u64,
     /// Where the report goes: this, and the same with `.json`.
     #[arg(long, default_value = "bench/reports/client.md")]

@@ -1,9 +1,12 @@
 //! What is written down: medians and ranges, and everything that is needed to doubt them.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use engine_bench::{client_run::RunResult, machine::Fingerprint};
+use engine_bench::{
+    client_run::RunResult,
+    machine::{Fingerprint, busy_share},
+};
 use serde::Serialize;
 
 use crate::{
@@ -19,6 +22,8 @@ pub(crate) struct Report {
     rounds: usize,
     missing: Vec<&'static str>,
     machine: Fingerprint,
+    /// The share of the cores that others used before the first run.
+    busy_before: f64,
     load_average_after: String,
     settings: Vec<Settings>,
     samples: Vec<Sample>,
@@ -41,6 +46,7 @@ impl Report {
             rounds: arguments.rounds,
             missing,
             machine: Fingerprint::read()?,
+            busy_before: busy_share(Duration::from_secs(2))?,
             load_average_after: String::new(),
             settings: Vec::new(),
             samples: Vec::new(),
@@ -68,7 +74,7 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let markdown = self.markdown();
         print!("{markdown}");
-        let json = serde_json::to_string_pretty(self)? + "\n";
+        let json = serde_json::to_string(self)? + "\n";
         for (path, text) in [(path.to_owned(), markdown), (path.with_extension("json"), json)] {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -77,6 +83,9 @@ impl Report {
 
     fn markdown(&self) -> String {
         let mut out = String::from(HEAD);
+        if self.busy_before > BUSY_SHARE {
+            out.push_str(BUSY);
+        }
         for operation in [Operation::Produce, Operation::Consume] {
             let _ = write!(out, "\n## {operation}\n{TABLE_HEAD}");
             for load in self.loads() {
@@ -86,8 +95,11 @@ impl Report {
         let _ = write!(out, "\n## Measured on\n{}\n", self.machine);
         let _ = writeln!(
             out,
-            "load average after the last run {}; broker: {}; rounds: {}",
-            self.load_average_after, self.broker, self.rounds
+            "load average after the last run {}; others used {:.0} % of the cores before the first; broker: {}; rounds: {}",
+            self.load_average_after,
+            100.0 * self.busy_before,
+            self.broker,
+            self.rounds
         );
         for name in &self.missing {
             let _ = writeln!(out, "\n**{name} is missing**: nothing is said about it here.");
@@ -190,6 +202,12 @@ acknowledged or read, and in brackets the least and the most of all runs; *with 
 instruction. Memory is the most of all runs. Ad events in JSON, 4 partitions, acks=all, idempotent, linger 5 ms, batches up to
 1 MB, 5 requests in flight; readers check each CRC and read every byte. Clients take turns within every round; each reads what
 each has written, so there are more reads than writes. Numbers, sizes and checksums of all runs were as asked for.
+";
+/// More than this is a busy machine.
+const BUSY_SHARE: f64 = 0.2;
+const BUSY: &str = "
+**The machine was busy with other work**, see below how busy. CPU seconds count more than a quiet machine would need,
+and rates are those of whoever got the cores: only the ratios within one load mean something, and no verdict on a target.
 ";
 const TABLE_HEAD: &str = "
 | records | client | CPU-s per M | with start-up | M records/s | peak MB | |
