@@ -257,12 +257,20 @@ impl Fetcher {
             if batch.header.next_offset() <= next.offset {
                 continue; // It lies below the position, or goes backwards.
             }
+            let is_left_out = is_aborted || batch.header.is_control() || batch.header.record_count == 0;
+            // The decoder checks the others. Of these nobody would notice that a broken bit made them what they are, and
+            // their records would be gone without a word.
+            if is_left_out && let Err(source) = batch.verify_crc() {
+                let (tp, offset) = (planned.tp.clone(), next.offset);
+                error = Some(FetchError::Malformed { tp, offset, source });
+                break;
+            }
             next.offset = batch.header.next_offset();
             if batch.header.partition_leader_epoch >= 0 {
                 next.leader_epoch = Some(batch.header.partition_leader_epoch);
             }
             self.stats.aborted_batches += u64::from(is_aborted);
-            if !is_aborted && !batch.header.is_control() && batch.header.record_count > 0 {
+            if !is_left_out {
                 self.stats.records += u64::try_from(batch.header.record_count).unwrap_or(0);
                 kept.push(batch);
             }

@@ -103,8 +103,18 @@ impl Fetcher {
                 let error = FetchError::NoCommittedOffset { tp };
                 state.reset(self.config.offset_reset, error)
             }
-            (Found::Nothing, Phase::Looking { .. }) => {
+            (
+                Found::Nothing,
+                Phase::Looking {
+                    start: StartAt::Timestamp(_) | StartAt::Ago(_),
+                },
+            ) => {
                 state.enter(Phase::Looking { start: StartAt::Latest });
+                None
+            }
+            (Found::Nothing, Phase::Looking { .. }) => {
+                // Every log has a beginning and an end: to go on at the other one would skip all of it.
+                back_off(state, now, &self.config.backoff, &mut self.rng);
                 None
             }
             (Found::Unsupported, Phase::Validating { position }) => {

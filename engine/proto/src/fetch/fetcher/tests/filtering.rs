@@ -161,3 +161,18 @@ fn an_aborted_transaction_that_is_only_its_marker_swallows_nothing_committed_lat
     scene.answer(&plan, data(0, &batches).with_aborted_transactions(Some(vec![aborted])));
     assert_eq!(offsets(&scene.fetched()), [(11, 12)]);
 }
+
+#[test]
+fn a_batch_that_a_broken_bit_would_have_left_out_is_an_error() {
+    for (at, bit, what) in [(22, 0x20, "control"), (60, 0x02, "empty")] {
+        let mut scene = Scene::new();
+        let mut broken = batch(10, 2).to_vec();
+        broken[at] ^= bit;
+        scene.fetch(&[broken.into()]);
+        let error = scene.error();
+        assert!(
+            matches!(error, FetchError::Malformed { offset: 10, .. }),
+            "{what}: {error}"
+        );
+    }
+}

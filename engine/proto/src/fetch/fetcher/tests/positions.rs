@@ -143,3 +143,15 @@ fn a_recreated_topic_is_an_error_by_default_although_its_epoch_is_older() {
     let plan = scene.plan();
     assert_eq!((plan.node_id, plan.partitions[0].topic_id), (2, recreated.topic_id));
 }
+
+#[test]
+fn a_log_without_a_beginning_is_asked_again_instead_of_read_from_its_end() {
+    let mut scene = Scene::new();
+    scene.fetcher.start(&tp(0), StartAt::Earliest);
+    let lookup = scene.fetcher.poll_lookups(scene.now).remove(0);
+    scene.fetcher.handle_found(scene.now, &lookup, Found::Nothing);
+    assert!(scene.fetcher.poll_lookups(scene.now).is_empty(), "not in a tight loop");
+    scene.now += Duration::from_secs(1);
+    let again = scene.fetcher.poll_lookups(scene.now).remove(0);
+    assert_eq!(again.question, Question::Timestamp(EARLIEST));
+}

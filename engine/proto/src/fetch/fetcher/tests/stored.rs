@@ -42,7 +42,8 @@ pub(super) fn emptied(base_offset: i64, count: i32) -> Bytes {
     let mut bytes = batch(base_offset, count)[..61].to_vec();
     bytes[8..12].copy_from_slice(&49i32.to_be_bytes());
     bytes[57..61].copy_from_slice(&0i32.to_be_bytes());
-    bytes.into()
+    let batch = RawBatch::parse(bytes.into()).expect("a whole header");
+    place_batch(batch, base_offset, 3, Some(0)).bytes // With a new CRC.
 }
 
 pub(super) const COMMIT: ControlRecord = ControlRecord::Commit { coordinator_epoch: 0 };
