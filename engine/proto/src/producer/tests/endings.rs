@@ -175,6 +175,23 @@ fn an_aborted_producer_tells_every_record_and_takes_no_more() {
 }
 
 #[test]
+fn a_throttle_beyond_all_reason_lasts_a_minute() {
+    let mut bench = Bench::new(options(), 1);
+    let plan = bench.in_flight(0, 1);
+    let outcome = bench.apply(&plan);
+    let throttle = i32::MAX as u32 * MS;
+    bench
+        .machine
+        .handle_outcome(bench.now, plan.request_id, outcome, throttle);
+    bench.append(0, 2).unwrap();
+    bench.machine.flush();
+    bench.now += 59_000 * MS;
+    assert!(bench.request().is_none());
+    bench.now += 1_000 * MS;
+    assert!(bench.request().is_some());
+}
+
+#[test]
 fn the_longer_of_two_throttles_counts() {
     let mut bench = Bench::new(options(), 1);
     let plans = [bench.in_flight(0, 1), bench.in_flight(0, 2)];
