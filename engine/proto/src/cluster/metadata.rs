@@ -216,7 +216,9 @@ impl ClusterMetadata {
             return;
         };
         let known = topic.partitions.get(index).map(|known| known.leader_epoch);
-        if known.is_some_and(|epoch| leader.leader_epoch > epoch) && leader.node_id >= 0 {
+        // A leader that nobody can find would keep out, with its epoch, those that metadata names later.
+        let is_found = self.brokers.contains_key(&leader.node_id);
+        if known.is_some_and(|epoch| leader.leader_epoch > epoch) && is_found {
             let known = &mut Arc::make_mut(topic).partitions[index];
             known.leader_id = Some(leader.node_id);
             known.leader_epoch = leader.leader_epoch;

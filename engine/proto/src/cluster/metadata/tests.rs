@@ -146,6 +146,8 @@ fn hints_from_produce_answers_only_move_forward() {
     assert_eq!(cluster.leader_for("orders", 0), leader(2, 5));
     cluster.apply_leader("orders", None, 0, hint(1, 6));
     assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
+    cluster.apply_leader("orders", None, 0, hint(99, 7)); // Nobody knows its address.
+    assert_eq!(cluster.leader_for("orders", 0), leader(1, 6));
     cluster.apply_leader("orders", None, 99, hint(1, 6));
     cluster.apply_leader("unknown", None, 0, hint(1, 6));
 }
