@@ -184,10 +184,14 @@ impl Cluster {
         if *closed.borrow_and_update() {
             return Err(RequestError::Closed);
         }
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = self.inner.connection(target, lane) => outcome,
-            _ = closed.wait_for(|closed| *closed) => Err(RequestError::Closed),
+            _ = closed.wait_for(|closed| *closed) => return Err(RequestError::Closed),
+        };
+        if outcome.is_err() && !matches!(target, NodeTarget::Any) {
+            self.refresh_metadata(); // It may have another address by now.
         }
+        outcome
     }
 
     /// A seed for a machine's jitter.

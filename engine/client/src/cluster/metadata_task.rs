@@ -127,15 +127,28 @@ fn publish(inner: &Inner, request: &RefreshRequest, outcome: Result<MetadataResp
     let now = now();
     // In one step: whoever sees its demand satisfied must see the new cache too.
     inner.published.send_modify(|published| match outcome {
-        Ok(response) => {
+        Ok(mut response) => {
             let metadata = Arc::make_mut(&mut published.metadata);
-            match request.topics {
-                Some(_) => metadata.apply(&response),
+            let mut lacks_topics = false;
+            match &request.topics {
+                Some(wanted) => {
+                    // What nobody asked for would stay for good, and each answer could bring more.
+                    let is_wanted = |name: &TopicName| wanted.binary_search_by(|topic| (**topic).cmp(name)).is_ok();
+                    response
+                        .topics
+                        .retain(|topic| topic.name.as_ref().is_some_and(is_wanted));
+                    metadata.apply(&response);
+                    // Left out, or without partitions, and no word about why.
+                    lacks_topics = wanted.iter().any(|topic| {
+                        let known = metadata.topic(topic);
+                        known.is_none_or(|known| known.partitions.is_empty() && known.error == ErrorCode::NONE)
+                    });
+                }
                 None => metadata.apply_all(&response),
             }
             published.error = None;
             let mut topics = response.topics.iter();
-            let lacks_topics = topics.any(|topic| ErrorCode::from(topic.error_code).is_retriable());
+            lacks_topics |= topics.any(|topic| ErrorCode::from(topic.error_code).is_retriable());
             let mut refresh = lock(&inner.refresh);
             match lacks_topics {
                 true => refresh.handle_incomplete_answer(now),
