@@ -84,7 +84,9 @@ impl Exchange<'_> {
                 }
             }),
             ApiKey::FindCoordinator => self.with(frame, |answer: &mut FindCoordinatorResponse| {
-                (answer.host, answer.port) = (host(), port);
+                if self.version < 4 {
+                    (answer.host, answer.port) = (host(), port);
+                }
                 for coordinator in &mut answer.coordinators {
                     (coordinator.host, coordinator.port) = (host(), port);
                 }
