@@ -178,10 +178,6 @@ fn assert_per_batch(what: &str, once: usize, twice: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(
-    clippy::await_holding_lock,
-    reason = "the other test waits for this one; no task takes the lock"
-)]
 async fn producing_allocates_nothing_per_record() {
     let _alone = alone();
     let broker = BrokerProcess::start();
@@ -202,10 +198,6 @@ async fn producing_allocates_nothing_per_record() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(
-    clippy::await_holding_lock,
-    reason = "the other test waits for this one; no task takes the lock"
-)]
 async fn consuming_allocates_nothing_per_record() {
     let _alone = alone();
     let broker = BrokerProcess::start();

@@ -27,8 +27,8 @@ const PREFACE: &str = "\
 Written by `scripts/conformance`, which starts each broker and runs the same tests, by nothing but its bootstrap address, on
 all of them; not edited by hand. The JSON beside it has the versions of every API too.
 
-✓ and the seconds it took (several behaviours run at the same time) · **FAILED** · – the broker cannot, by its own account or
-answers; the number leads to the reason.
+✓ and the seconds it took (several behaviours run at the same time) · **FAILED** · – the broker cannot, and a user is told
+so; the number leads to the reason.
 ";
 
 /// Reads the reports and writes `into` with `.md` and `.json`. Columns are in the order of the reports.

@@ -21,8 +21,8 @@ fn frames() {
         .collect();
     fuzz("frames", vec![whole, vec![0; 40]], 10_000, |input| {
         let decoder = FrameDecoder::new(1 << 28);
-        // A prefix is believed up to a MiB, and a large frame grows a few times.
-        allocating_at_most((4 << 20) + 16 * input.len(), || {
+        // A prefix is believed up to 8 MiB, once for each frame that is not whole yet.
+        allocating_at_most((24 << 20) + 16 * input.len(), || {
             let mut buffer = BytesMut::new();
             let mut found = Vec::new();
             let mut frames = 0;
