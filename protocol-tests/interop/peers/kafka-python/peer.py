@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 
 TIMEOUT_SECONDS = 30
 SETTLE_SECONDS = 0.4
+STUCK_SECONDS = 8
 ASSIGNORS = {"range": RangePartitionAssignor, "roundrobin": RoundRobinPartitionAssignor}
 
 
@@ -182,7 +183,10 @@ def tell(**event):
 
 
 class Teller(ConsumerRebalanceListener):
+    owns_something = False
+
     def on_partitions_assigned(self, assigned):
+        self.owns_something = self.owns_something or bool(assigned)
         tell(assigned=sorted(at.partition for at in assigned))
 
     def on_partitions_revoked(self, revoked):
@@ -190,18 +194,31 @@ class Teller(ConsumerRebalanceListener):
 
 
 def member(request):
+    while not is_member(request):
+        pass
+    tell(left=True)
+
+
+def is_member(request):
+    """False if it has to begin anew: kafka-python 3.0.12 may join before it knows the topic's partitions, assign
+    none and join again; now and then it then waits for ever for a SyncGroup answer that its log says it received."""
     reader = consumer(
         request,
         partition_assignment_strategy=[ASSIGNORS[request["assignor"]]],
         session_timeout_ms=request["session_timeout_ms"],
         heartbeat_interval_ms=300,
     )
-    reader.subscribe([request["topic"]], listener=Teller())
+    teller = Teller()
+    reader.subscribe([request["topic"]], listener=teller)
+    stuck_at = time.monotonic() + STUCK_SECONDS
     while not select.select([sys.stdin], [], [], 0)[0]:
         for record in polled(reader):
             tell(record={"partition": record.partition, "offset": record.offset})
+        if not teller.owns_something and time.monotonic() > stuck_at:
+            reader.close(timeout_ms=1000)
+            return False
     reader.close()
-    tell(left=True)
+    return True
 
 
 VERBS = {verb.__name__: verb for verb in (version, produce, transact, consume, resume, committed)}
