@@ -8,7 +8,6 @@
 use std::alloc::System;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine_broker::{Broker, BrokerConfig};
 use engine_client::admin::NewTopic;
@@ -18,12 +17,13 @@ use engine_client::{
 };
 use engine_wire::compression::{Codec, DecodeLimits, Decompressor};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::sync::Mutex;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// One test at a time: the counters are the process's.
-static COUNTERS: Mutex<()> = Mutex::new(());
+static COUNTERS: Mutex<()> = Mutex::const_new(());
 
 /// Set in the process that is the broker.
 const BROKER: &str = "ENGINE_ALLOCATIONS_BROKER";
@@ -32,10 +32,6 @@ const RECORDS: usize = 40_000;
 const VALUE_BYTES: usize = 290;
 /// A batch holds about 1,700 records.
 const BATCH_BYTES: usize = 512 << 10;
-
-fn alone() -> MutexGuard<'static, ()> {
-    COUNTERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The embedded broker in a process of its own; ends when this is dropped.
 struct BrokerProcess {
@@ -179,7 +175,7 @@ fn assert_per_batch(what: &str, once: usize, twice: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn producing_allocates_nothing_per_record() {
-    let _alone = alone();
+    let _alone = COUNTERS.lock().await;
     let broker = BrokerProcess::start();
     for codec in [Codec::None, Codec::Lz4] {
         let topic = format!("produced-{codec}");
@@ -199,7 +195,7 @@ async fn producing_allocates_nothing_per_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consuming_allocates_nothing_per_record() {
-    let _alone = alone();
+    let _alone = COUNTERS.lock().await;
     let broker = BrokerProcess::start();
     for codec in [Codec::None, Codec::Lz4] {
         let topic = format!("consumed-{codec}");
