@@ -81,11 +81,10 @@ impl ReplicaLog {
                 None if first != 0 && refuses_unknown => return (ErrorCode::UNKNOWN_PRODUCER_ID, -1),
                 None => {}
                 Some(entry) if header.producer_epoch < entry.epoch => return (ErrorCode::INVALID_PRODUCER_EPOCH, -1),
-                Some(entry) if header.producer_epoch > entry.epoch => {
-                    if first != 0 {
-                        return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
-                    }
+                Some(entry) if header.producer_epoch > entry.epoch && first != 0 => {
+                    return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
                 }
+                Some(entry) if header.producer_epoch > entry.epoch => {}
                 Some(entry) => {
                     if let Some(known) = entry.batches.iter().find(|known| (known.0, known.1) == (first, last)) {
                         return (ErrorCode::NONE, known.2);
