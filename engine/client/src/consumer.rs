@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod event;
 mod group_requests;
+mod look_ups;
 mod machines;
 mod stats;
 
