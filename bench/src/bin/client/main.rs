@@ -104,14 +104,14 @@ impl Bench {
             self.create(&topic).await?;
             let result = client.produce(&self.bootstrap, &topic, load).await?;
             verify(&result, expected, &topic)?;
-            samples.push(Sample::new(client, Operation::Produce, load, round, result));
+            samples.push(Sample::new(client.name, Operation::Produce, load, round, result));
             topics.push(topic);
         }
         for topic in &topics {
             for client in &self.clients {
                 let result = client.consume(&self.bootstrap, topic).await?;
                 verify(&result, expected, topic)?;
-                samples.push(Sample::new(client, Operation::Consume, load, round, result));
+                samples.push(Sample::new(client.name, Operation::Consume, load, round, result));
             }
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();

@@ -5,8 +5,6 @@ use std::fmt;
 use engine_bench::client_run::RunResult;
 use serde::Serialize;
 
-use crate::client::Client;
-
 /// Records of one size under one codec.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Load {
@@ -86,9 +84,15 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn new(client: &Client, operation: Operation, load: &Load, round: usize, result: RunResult) -> Sample {
+    pub(crate) fn new(
+        client: &'static str,
+        operation: Operation,
+        load: &Load,
+        round: usize,
+        result: RunResult,
+    ) -> Sample {
         Sample {
-            client: client.name,
+            client,
             operation,
             load: load.clone(),
             round,
