@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use engine_wire::error_code::ErrorCode;
-use engine_wire::record_batch::{BATCH_HEADER_BYTES, ControlRecord};
+use engine_wire::record_batch::{BATCH_HEADER_BYTES, ControlRecord, RawBatch, place_batch};
 use fastrand::Rng;
 
 use crate::cluster::NODES;
@@ -297,6 +297,9 @@ impl Partition {
         bytes[8..12].copy_from_slice(&batch_length.to_be_bytes());
         bytes[22] &= !7; // Not compressed.
         bytes[57..61].copy_from_slice(&(kept.len() as i32).to_be_bytes());
-        Some(bytes.into())
+        let rewritten = RawBatch::parse(bytes.into()).expect("a whole batch");
+        // With a time of the log, because that makes the CRC anew.
+        let placed = place_batch(rewritten, header.base_offset, header.partition_leader_epoch, Some(0));
+        Some(placed.bytes)
     }
 }
