@@ -39,7 +39,8 @@ impl Stall {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let batches = 2 * self.buffer_bytes_max / self.batch_bytes_max + 8 * self.partitions as usize;
         let spares = 2 * self.batch_bytes_max;
-        let request = 2 << 20;
+        // A request of `max.request.size` that was read and is decoded, on the connection that was cut and on the next one.
+        let request = 2 * (2 << 20);
         (1 << 20) + batches * 512 + cores * (self.batch_bytes_max + (256 << 10)) + spares + request
     }
 
