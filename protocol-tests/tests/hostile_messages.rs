@@ -248,8 +248,8 @@ fn request_headers_and_frames_take_noise() {
         allocating_at_most(&ALLOCATOR, 64 * 1024, &format!("seed {seed}"), || {
             let _ = decode_request(Bytes::from(noise.clone()));
         });
-        // A prefix is believed up to 1 MiB.
-        allocating_at_most(&ALLOCATOR, 2 << 20, &format!("frame of seed {seed}"), || {
+        // A prefix is believed up to 8 MiB.
+        allocating_at_most(&ALLOCATOR, 9 << 20, &format!("frame of seed {seed}"), || {
             let _ = FrameDecoder::new(1 << 30).decode(&mut BytesMut::from(&noise[..]));
         });
     }

@@ -24,7 +24,7 @@ async fn a_log_that_4_4_0_compacted_is_read_to_its_end() {
         "--set",
         "log.initial.task.delay.ms=100",
     ];
-    let Some(cluster) = Cluster::start_with("compaction", "4.4.0", 1, &eager) else {
+    let Some(cluster) = Cluster::start_for_long("compaction", "4.4.0", 1, &eager) else {
         return;
     };
     let scene = Scene {

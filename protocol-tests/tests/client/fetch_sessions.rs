@@ -16,7 +16,7 @@ const ROOM: usize = 8;
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_with_and_without_a_session_read_everything_once() {
     let crowded = ["--set", "max.incremental.fetch.session.cache.slots=8"];
-    let Some(cluster) = Cluster::start_with("fetch-sessions", "4.4.0", 1, &crowded) else {
+    let Some(cluster) = Cluster::start_for_long("fetch-sessions", "4.4.0", 1, &crowded) else {
         return;
     };
     let scene = Scene::on(None, cluster.bootstrap_servers.clone(), PARTITIONS).await;

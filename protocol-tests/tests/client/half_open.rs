@@ -76,7 +76,7 @@ async fn pass(
 async fn connections_that_4_4_0_forgot_are_given_up_in_time() {
     let (firewall, listener) = Firewall::start().await;
     let advertised = format!("advertised.listeners=PLAINTEXT://{}", firewall.address);
-    let Some(cluster) = Cluster::start_with("half-open", "4.4.0", 1, &["--set", &advertised]) else {
+    let Some(cluster) = Cluster::start_for_long("half-open", "4.4.0", 1, &["--set", &advertised]) else {
         return;
     };
     firewall.forward(listener, cluster.bootstrap_servers.clone());

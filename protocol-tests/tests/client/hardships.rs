@@ -16,7 +16,7 @@ const BYTES_PER_SECOND: i32 = 400_000;
 async fn consumers_bear_what_2_8_2_and_4_4_0_do_to_them() {
     let idle_max = format!("connections.max.idle.ms={}", IDLE_MAX.as_millis());
     for version in ["2.8.2", "4.4.0"] {
-        let Some(cluster) = Cluster::start_with("hardships", version, 1, &["--set", &idle_max]) else {
+        let Some(cluster) = Cluster::start_for_long("hardships", version, 1, &["--set", &idle_max]) else {
             return;
         };
         idle_connections_are_opened_again(&cluster).await;

@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_3_9_2_a_recreated_topic_is_written_and_read() {
-    let Some(cluster) = Cluster::start("recreated-3-9-2", "3.9.2", 1) else {
+    let Some(cluster) = Cluster::start_for_long("recreated-3-9-2", "3.9.2", 1, &[]) else {
         return;
     };
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;
@@ -42,7 +42,7 @@ async fn on_4_4_0_a_recreated_topic_is_written_and_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_three_brokers_a_recreated_topic_is_written_and_read() {
-    let Some(cluster) = Cluster::start("recreated-three", "4.4.0", 3) else {
+    let Some(cluster) = Cluster::start_for_long("recreated-three", "4.4.0", 3, &[]) else {
         return;
     };
     a_recreated_topic_is_written_and_read(&cluster.bootstrap_servers, || ()).await;

@@ -13,7 +13,7 @@ use crate::scene::{Member, Scene, numbers, run, sorted};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_of_4_4_0_are_read_where_they_are_near_and_as_far_as_they_agree() {
-    let Some(cluster) = Cluster::start("replicas", "4.4.0", 3) else {
+    let Some(cluster) = Cluster::start_for_long("replicas", "4.4.0", 3, &[]) else {
         return;
     };
     the_nearest_replica_is_read_and_left_when_it_hangs(&cluster).await;

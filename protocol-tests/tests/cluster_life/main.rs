@@ -39,7 +39,7 @@ async fn nothing_is_lost_or_doubled_while_brokers_of_3_9_2_restart_in_turn_and_h
 
 /// Writes and reads while nodes are disturbed, then compares what was told with what is there.
 async fn load_while_disturbed(name: &str, version: &str, kinds: &[Disturbance]) {
-    let Some(cluster) = Cluster::start(name, version, 3) else {
+    let Some(cluster) = Cluster::start_for_long(name, version, 3, &[]) else {
         return;
     };
     let idempotent = create_topic(&cluster, "idempotent").await;

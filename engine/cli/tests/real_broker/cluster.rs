@@ -1,7 +1,8 @@
 //! A cluster of real Apache Kafka for a test, through `scripts/kafka`; down when dropped.
 //!
 //! Without Java or Maven a test is skipped, and says so past the capture of the test harness.
-//! `ENGINE_REQUIRE_BROKER=1` makes a missing cluster a failure; `ENGINE_SKIP_BROKER=1` skips without trying.
+//! `ENGINE_REQUIRE_BROKER=1` makes a missing cluster a failure; `ENGINE_SKIP_BROKER=1` skips without trying. Tests that
+//! mostly wait (for timeouts, elections, a log cleaner) run with `ENGINE_LONG_TESTS=1`, which `scripts/check` sets.
 //! Included by the tests with `#[path]`, because a folder under `tests/` is no crate of its own.
 #![allow(dead_code)] // Not every test file needs every part.
 
@@ -68,6 +69,15 @@ impl Cluster {
             return skip(test, &reason);
         }
         panic!("{test}: no Apache Kafka {version} with {nodes} node(s): {reason}");
+    }
+
+    /// As [`Cluster::start_with`], for a test that takes long: skipped without `ENGINE_LONG_TESTS`.
+    #[track_caller]
+    pub(crate) fn start_for_long(test: &str, version: &str, nodes: usize, arguments: &[&str]) -> Option<Self> {
+        if !is_set("ENGINE_LONG_TESTS") {
+            return skip(test, "it takes long; scripts/check runs it, and ENGINE_LONG_TESTS=1");
+        }
+        Self::start_with(test, version, nodes, arguments)
     }
 
     /// `start`, `stop`, `kill`, `pause` or `resume` of node 1, 2 or 3.
