@@ -36,7 +36,8 @@ pub enum TransactionError {
         /// How it came out.
         reason: Arc<str>,
     },
-    /// Nothing more can be done with this producer: close it.
+    /// Nothing more can be done with this producer: close it. Under the newer protocol (KIP-890) a commit after
+    /// `transaction.timeout.ms` ends here, with INVALID_TXN_STATE, and not in [`Self::Fenced`].
     #[error("transactional id {transactional_id}: the producer cannot go on: {reason}")]
     Fatal {
         /// `transactional.id`.
