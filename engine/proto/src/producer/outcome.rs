@@ -17,6 +17,7 @@ use super::{
     answer::{Situation, Verdict, is_not_written, verdict},
     delivery::{BatchDelivered, DeliveryError},
     partition::{PartitionQueue, Restart},
+    transaction::steps::CONCURRENT_BACKOFF,
 };
 use crate::accumulator::{Batch, BatchId, BatchState, split};
 
@@ -196,18 +197,18 @@ impl<T: Clone> ProducerMachine<T> {
                 // The topic may come back as another one by the same name, which knows no sequences. It must not take the
                 // second of two batches after it did not yet take the first.
                 queue.is_established &= code != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-                self.retry(now, partition, index, was_head);
+                self.retry(now, (partition, index), was_head, code);
             }
             Verdict::RestartSequence => {
                 queue.is_restarting = true;
-                self.retry(now, partition, index, true);
+                self.retry(now, (partition, index), true, code);
             }
             Verdict::Split => self.split(partition, index),
         }
         self.try_restart(partition);
     }
 
-    fn retry(&mut self, now: Instant, partition: usize, index: usize, backs_off: bool) {
+    fn retry(&mut self, now: Instant, (partition, index): (usize, usize), backs_off: bool, code: Option<ErrorCode>) {
         let queue = &mut self.partitions[partition];
         let batch = &queue.batches[index];
         if batch.is_reported || batch.deadline <= now || batch.attempts > self.options.retries {
@@ -223,6 +224,11 @@ impl<T: Clone> ProducerMachine<T> {
             return;
         }
         let delay = self.options.retry_backoff.delay(queue.failures.max(1), &mut self.rng);
+        // The markers of the transaction before are being written. The first batches of every transaction may meet that.
+        let delay = match code {
+            Some(ErrorCode::CONCURRENT_TRANSACTIONS) => delay.min(CONCURRENT_BACKOFF),
+            _ => delay,
+        };
         queue.retry_at = Some(now + delay);
     }
 

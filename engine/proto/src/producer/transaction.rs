@@ -8,7 +8,7 @@
 pub(super) mod error;
 pub(super) mod request;
 pub(super) mod state;
-mod steps;
+pub(super) mod steps;
 mod verdict;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use engine_wire::error_code::ErrorCode;
 use engine_wire::record_batch::RawBatch;
 
 use super::bench::{Bench, MS, epoch_of, metadata, options};
+use crate::backoff::BackoffPolicy;
 use crate::producer::append::AppendError;
 use crate::producer::outcome::RequestOutcome;
 use crate::producer::transaction::error::TransactionError;
@@ -151,6 +152,30 @@ fn an_abort_drops_what_was_not_sent_and_waits_for_what_was() {
         assert_eq!(bench.logs[0].values, [0, 3], "version {version}");
         assert_eq!(bench.machine.stats().buffered_bytes, 0);
     }
+}
+
+#[test]
+fn a_batch_that_meets_the_markers_of_the_transaction_before_goes_again_soon() {
+    let slow = ProducerOptions {
+        retry_backoff: BackoffPolicy {
+            initial: 100 * MS,
+            max: 1_000 * MS,
+        },
+        ..options()
+    };
+    let (mut bench, _) = transactional(2, slow);
+    bench.machine.begin_transaction().unwrap();
+    bench.append(0, 0).unwrap();
+    bench.machine.flush();
+    for _ in 0..5 {
+        let plan = bench.request().expect("20 ms are over");
+        bench.refuse(&plan, ErrorCode::CONCURRENT_TRANSACTIONS);
+        assert!(bench.request().is_none(), "not as fast as the network can");
+        bench.now += 20 * MS;
+    }
+    let plan = bench.request().unwrap();
+    bench.deliver(&plan);
+    assert_eq!(bench.logs[0].values, [0]);
 }
 
 #[test]

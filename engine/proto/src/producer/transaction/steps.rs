@@ -172,4 +172,4 @@ impl Transaction {
 }
 
 /// As the Java client waits.
-const CONCURRENT_BACKOFF: Duration = Duration::from_millis(20);
+pub(in crate::producer) const CONCURRENT_BACKOFF: Duration = Duration::from_millis(20);
