@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::property::{
-    Property, PropertyError, Schema, bytes_positive, complete, millis, millis_positive, one_of, properties,
-    socket_buffer,
+    Property, PropertyError, Schema, bytes_positive, check_durations, complete, millis, millis_positive, one_of,
+    properties, socket_buffer,
 };
 
 /// What to do when no broker that is known answers.
@@ -131,6 +131,22 @@ impl ClientConfig {
                 name: "bootstrap.servers",
             });
         }
+        let durations = [
+            ("request.timeout.ms", self.request_timeout),
+            ("default.api.timeout.ms", self.default_api_timeout),
+            ("metadata.max.age.ms", self.metadata_age_max),
+            (
+                "metadata.recovery.rebootstrap.trigger.ms",
+                self.metadata_recovery_rebootstrap_trigger,
+            ),
+            ("retry.backoff.ms", self.retry_backoff),
+            ("retry.backoff.max.ms", self.retry_backoff_max),
+            ("reconnect.backoff.ms", self.reconnect_backoff),
+            ("reconnect.backoff.max.ms", self.reconnect_backoff_max),
+            ("connections.max.idle.ms", self.connections_idle_max),
+            ("socket.connection.setup.timeout.ms", self.connection_setup_timeout),
+        ];
+        check_durations(&durations, &mut errors);
         for (low_name, low, high_name, high) in [
             (
                 "retry.backoff.ms",

@@ -7,7 +7,8 @@ use engine_proto::group::assignor::single_owner::SingleOwnerAssignor;
 use super::{
     client::{ClientConfig, HasClient, client_properties},
     property::{
-        Property, PropertyError, Schema, boolean, bytes_positive, complete, millis, millis_positive, one_of, properties,
+        Property, PropertyError, Schema, boolean, bytes_positive, check_durations, complete, millis, millis_positive,
+        one_of, properties,
     },
 };
 
@@ -177,6 +178,14 @@ impl ConsumerConfig {
     /// What contradicts or is missing, whichever way the struct was made.
     pub fn validate(&self) -> Vec<PropertyError> {
         let mut errors = self.client.validate();
+        let durations = [
+            ("session.timeout.ms", self.session_timeout),
+            ("heartbeat.interval.ms", self.heartbeat_interval),
+            ("max.poll.interval.ms", self.poll_interval_max),
+            ("rebalance.timeout.ms", self.rebalance_timeout.unwrap_or_default()),
+            ("fetch.max.wait.ms", self.fetch_wait_max),
+        ];
+        check_durations(&durations, &mut errors);
         let mut contradiction = |text: String| errors.push(PropertyError::Contradiction(text));
         if self.heartbeat_interval >= self.session_timeout {
             contradiction(format!(

@@ -7,8 +7,8 @@ use engine_wire::compression::Codec;
 use super::{
     client::{ClientConfig, HasClient, client_properties},
     property::{
-        Property, PropertyError, Schema, boolean, bytes_positive, complete, millis, millis_positive, one_of, parse,
-        properties,
+        Property, PropertyError, Schema, boolean, bytes_positive, check_durations, complete, millis, millis_positive,
+        one_of, parse, properties,
     },
 };
 
@@ -133,6 +133,17 @@ impl ProducerConfig {
     /// What contradicts or is missing, whichever way the struct was made.
     pub fn validate(&self) -> Vec<PropertyError> {
         let mut errors = self.client.validate();
+        let durations = [
+            ("linger.ms", self.linger),
+            ("max.block.ms", self.block_max),
+            ("delivery.timeout.ms", self.delivery_timeout),
+            ("transaction.timeout.ms", self.transaction_timeout),
+            (
+                "partitioner.availability.timeout.ms",
+                self.partitioner_availability_timeout,
+            ),
+        ];
+        check_durations(&durations, &mut errors);
         let mut contradiction = |text: String| errors.push(PropertyError::Contradiction(text));
         if self.enable_idempotence {
             if self.acks != Acks::All {
@@ -161,7 +172,7 @@ impl ProducerConfig {
         if self.in_flight_max == 0 {
             contradiction("`max.in.flight.requests.per.connection` must be at least 1".into());
         }
-        if self.delivery_timeout < self.linger + self.client.request_timeout {
+        if self.delivery_timeout < self.linger.saturating_add(self.client.request_timeout) {
             contradiction(format!(
                 "`delivery.timeout.ms` ({} ms) is less than `linger.ms` ({} ms) plus `request.timeout.ms` ({} ms)",
                 self.delivery_timeout.as_millis(),

@@ -68,7 +68,7 @@ pub enum PropertyError {
         /// The property.
         name: &'static str,
     },
-    /// Two properties that cannot both be meant.
+    /// Properties that cannot be meant, most often two that cannot both be.
     #[error("{0}")]
     Contradiction(String),
 }
@@ -245,6 +245,16 @@ pub(super) fn millis(value: &str) -> Result<Duration, String> {
         return Err(format!("more than {DURATION_MS_MAX} milliseconds"));
     }
     Ok(Duration::from_millis(millis))
+}
+
+/// Notes durations that Kafka's numbers could not tell, and to which no clock counts.
+pub(super) fn check_durations(durations: &[(&str, Duration)], errors: &mut Vec<PropertyError>) {
+    for (name, duration) in durations {
+        if duration.as_millis() > u128::from(DURATION_MS_MAX) {
+            let text = format!("`{name}` is more than {DURATION_MS_MAX} milliseconds");
+            errors.push(PropertyError::Contradiction(text));
+        }
+    }
 }
 
 pub(super) fn millis_positive(value: &str) -> Result<Duration, String> {

@@ -223,3 +223,29 @@ fn strategies_have_the_names_of_the_protocol_and_of_java() {
         assert_eq!(read, expected, "{value}");
     }
 }
+
+#[test]
+fn durations_that_no_clock_counts_to_are_mistakes_also_without_properties() {
+    use std::time::Duration;
+    let producer = crate::ProducerConfig {
+        linger: Duration::MAX,
+        block_max: Duration::MAX,
+        delivery_timeout: Duration::MAX,
+        ..crate::ProducerConfig::new("one:9092")
+    };
+    let mut client = crate::ClientConfig::new("one:9092");
+    client.default_api_timeout = Duration::MAX;
+    let consumer = crate::ConsumerConfig {
+        rebalance_timeout: Some(Duration::MAX),
+        client: client.clone(),
+        ..crate::ConsumerConfig::default()
+    };
+    assert_eq!(producer.validate().len(), 3);
+    assert_eq!(client.validate().len(), 1);
+    let mistakes = consumer.validate();
+    assert_eq!(mistakes.len(), 2);
+    assert_eq!(
+        mistakes[1].to_string(),
+        "`rebalance.timeout.ms` is more than 2147483647 milliseconds"
+    );
+}
