@@ -35,6 +35,13 @@ pub enum OffsetsError {
         /// Why.
         code: ErrorCode,
     },
+    /// The coordinator's answer says nothing about a partition that it was asked about, or what cannot be. Not to be
+    /// taken for a partition without committed offset, or reading would begin anew.
+    #[error("{tp}: the coordinator's answer does not tell the committed offset")]
+    NotTold {
+        /// The partition.
+        tp: TopicPartition,
+    },
     /// The consumer has no `group.id`.
     #[error("offsets of a group need group.id")]
     NoGroup,

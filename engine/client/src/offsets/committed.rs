@@ -115,9 +115,19 @@ async fn fetch_committed_once(
     let response = cluster
         .request_with(target, Lane::Control, ours, build, timeout)
         .await?;
-    let (code, answered) = flatten(response);
+    committed_of(group, partitions, response)
+}
+
+/// What the answer says about the partitions that were asked about; about all that it names if `partitions` is `None`.
+fn committed_of(
+    group: &str,
+    partitions: Option<&[TopicPartition]>,
+    response: OffsetFetchResponse,
+) -> Result<Committed, OffsetsError> {
+    let (code, answered) = flatten(group, response);
     // Apache Kafka answers for a group that it does not know as for one that committed nothing; others say so.
-    if !code.is_ok() && code != ErrorCode::GROUP_ID_NOT_FOUND {
+    let is_unknown = code == ErrorCode::GROUP_ID_NOT_FOUND;
+    if !code.is_ok() && !is_unknown {
         return Err(OffsetsError::Group {
             group: group.to_owned(),
             code,
@@ -131,18 +141,32 @@ async fn fetch_committed_once(
         known.insert(tp, committed);
     }
     let Some(partitions) = partitions else {
-        let mut all: Committed = known.into_iter().collect();
+        let all = known.into_iter().map(|(tp, told)| Ok((tp.clone(), offset(&tp, told)?)));
+        let mut all = all.collect::<Result<Committed, OffsetsError>>()?;
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         return Ok(all);
     };
-    let asked = partitions.iter().map(|tp| (tp.clone(), known.remove(tp).flatten()));
-    Ok(asked.collect())
+    let asked = partitions.iter().map(|tp| match known.get(tp) {
+        Some(told) => Ok((tp.clone(), offset(tp, told.clone())?)),
+        None if is_unknown => Ok((tp.clone(), None)),
+        None => Err(OffsetsError::NotTold { tp: tp.clone() }),
+    });
+    asked.collect()
 }
 
-type Answered = Vec<(TopicPartition, ErrorCode, Option<CommittedOffset>)>;
+/// -1 says that there is none; less says nothing.
+fn offset(tp: &TopicPartition, told: CommittedOffset) -> Result<Option<CommittedOffset>, OffsetsError> {
+    match told.offset {
+        0.. => Ok(Some(told)),
+        -1 => Ok(None),
+        _ => Err(OffsetsError::NotTold { tp: tp.clone() }),
+    }
+}
 
-/// Both layouts of the answer as one.
-fn flatten(response: OffsetFetchResponse) -> (ErrorCode, Answered) {
+type Answered = Vec<(TopicPartition, ErrorCode, CommittedOffset)>;
+
+/// Both layouts of the answer as one; other groups are left out.
+fn flatten(group: &str, response: OffsetFetchResponse) -> (ErrorCode, Answered) {
     let mut all = Vec::new();
     /// The layouts have the same fields in structs of different names.
     macro_rules! take {
@@ -150,14 +174,14 @@ fn flatten(response: OffsetFetchResponse) -> (ErrorCode, Answered) {
             for topic in $topics {
                 for p in topic.partitions {
                     let tp = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
-                    let committed = (p.committed_offset >= 0).then(|| CommittedOffset {
+                    let committed = CommittedOffset {
                         offset: p.committed_offset,
                         leader_epoch: Some(p.committed_leader_epoch).filter(|epoch| *epoch >= 0),
                         metadata: p
                             .metadata
                             .map(|metadata| metadata.to_string())
                             .unwrap_or_default(),
-                    });
+                    };
                     all.push((tp, ErrorCode::from(p.error_code), committed));
                 }
             }
@@ -165,7 +189,11 @@ fn flatten(response: OffsetFetchResponse) -> (ErrorCode, Answered) {
     }
     let mut code = ErrorCode::from(response.error_code);
     take!(response.topics);
-    for group in response.groups {
+    for group in response
+        .groups
+        .into_iter()
+        .filter(|told| told.group_id.0.as_str() == group)
+    {
         if group.error_code != 0 {
             code = ErrorCode::from(group.error_code);
         }
@@ -232,6 +260,7 @@ fn is_worth_repeating(cluster: &Cluster, group: &str, error: &OffsetsError) -> b
             cluster.forget_coordinator(group);
             error.is_retriable()
         }
+        OffsetsError::NotTold { .. } => true,
         OffsetsError::Group { code, .. } | OffsetsError::Partition { code, .. } => {
             forget_if_moved(cluster, group, *code);
             matches!(code.class(), ErrorClass::Retriable | ErrorClass::RefreshMetadata)
@@ -254,6 +283,9 @@ fn by_topic(partitions: &[TopicPartition]) -> BTreeMap<&str, Vec<i32>> {
     }
     topics
 }
+
+#[cfg(test)]
+mod tests;
 
 /// From version 8 on, one request asks for several groups (KIP-709).
 const FIRST_BY_GROUP: i16 = 8;
