@@ -191,7 +191,12 @@ impl Producer {
     pub fn try_send(&self, record: ProduceRecord<'_>) -> Result<Receipt, TrySendError> {
         let (topic, record) = record.split();
         let full = || TrySendError::Full { topic: topic.into() };
-        let Some(topic_index) = self.shared.machine().topic_index(topic) else {
+        let topic_index = {
+            let machine = self.shared.machine();
+            machine.check_open().map_err(TrySendError::Record)?;
+            machine.topic_index(topic)
+        };
+        let Some(topic_index) = topic_index else {
             self.shared.cluster.want_topic(topic);
             return Err(full());
         };

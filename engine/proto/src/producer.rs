@@ -105,6 +105,8 @@ pub struct ProducerMachine<T> {
     outcomes: VecDeque<BatchOutcome<T>>,
     wants_metadata: bool,
     is_closed: bool,
+    /// Why nothing goes on, if that was nobody's wish.
+    gave_up: Option<Arc<str>>,
     transaction: Option<Transaction>,
     /// When a transaction that a closed producer cannot end is left to its timeout.
     give_up_at: Option<Instant>,
@@ -117,7 +119,7 @@ pub struct ProducerMachine<T> {
 #[derive(Debug)]
 struct TopicState {
     name: Arc<str>,
-    /// As the cluster tells it now; `None` where brokers give none.
+    /// As the cluster told it last; `None` as long as no broker gave one.
     topic_id: Option<Uuid>,
     /// Indexes into the machine's partitions, by the topic's own numbering.
     partitions: Vec<usize>,
@@ -166,6 +168,7 @@ impl<T: Clone> ProducerMachine<T> {
             outcomes: VecDeque::new(),
             wants_metadata: false,
             is_closed: false,
+            gave_up: None,
             transaction: None,
             give_up_at: None,
             next_turn: 0,
@@ -199,7 +202,8 @@ impl<T: Clone> ProducerMachine<T> {
             let another = topic
                 .topic_id
                 .filter(|heard| state.topic_id.is_some_and(|known| known != *heard));
-            state.topic_id = topic.topic_id;
+            // An answer without one, of an older broker, must not hide that the next one names another topic.
+            state.topic_id = topic.topic_id.or(state.topic_id);
             state.partition_count = count as i32;
             if state.sticky.current().is_some_and(|current| current >= count as i32) {
                 state.sticky = StickyPartitioner::default();

@@ -185,6 +185,8 @@ impl Shared {
         let mut reason = "no answer".to_owned();
         loop {
             if let Err(error) = self.cluster.wait_refreshed(ticket, deadline).await {
+                // The connections close with the producer, which knows why.
+                self.machine().check_open()?;
                 let is_late = now() >= deadline && error.is_retriable();
                 return Err(no_metadata(if is_late && reason != "no answer" {
                     reason

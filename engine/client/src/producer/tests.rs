@@ -1,11 +1,12 @@
-//! A producer beside one scripted broker that knows the topic and nothing else.
+//! A producer beside one scripted broker that knows the topic and nothing else, and gives producer ids to nobody.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine_wire::{
+    error_code::ErrorCode,
     messages::{
-        ApiKey, ApiVersionsResponse, BrokerId, MetadataResponse, TopicName,
+        ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdResponse, MetadataResponse, TopicName,
         api_versions_response::ApiVersion,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
     },
@@ -21,7 +22,19 @@ use super::*;
 
 const TOPIC: &str = "orders";
 
-async fn serve(mut stream: TcpStream, port: u16) {
+/// Gives the address of a broker that refuses producer ids, or does not answer who asks for one.
+async fn broker(refuses_ids: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, port, refuses_ids));
+        }
+    });
+    format!("127.0.0.1:{port}")
+}
+
+async fn serve(mut stream: TcpStream, port: u16, refuses_ids: bool) {
     while let Ok(size) = stream.read_u32().await {
         let mut frame = vec![0; size as usize];
         stream.read_exact(&mut frame).await.unwrap();
@@ -50,23 +63,22 @@ async fn serve(mut stream: TcpStream, port: u16) {
                 .with_brokers(vec![broker])
                 .with_topics(vec![topic]);
             encode_response(ApiKey::Metadata, version, correlation_id, &body).unwrap()
+        } else if header.api_key == ApiKey::InitProducerId as i16 && refuses_ids {
+            let code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED.code();
+            let body = InitProducerIdResponse::default().with_error_code(code);
+            encode_response(ApiKey::InitProducerId, version, correlation_id, &body).unwrap()
         } else {
             continue; // Everything else is never answered.
         };
-        stream.write_all(&response).await.unwrap();
+        if stream.write_all(&response).await.is_err() {
+            return;
+        }
     }
 }
 
 #[tokio::test]
 async fn a_topic_that_came_before_the_sender_ran_is_known_to_try_send() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, port));
-        }
-    });
-    let config = ProducerConfig::new(format!("127.0.0.1:{port}"));
+    let config = ProducerConfig::new(broker(false).await);
     let cluster = Cluster::connect(&config.client).await.unwrap();
     let deadline = now() + Duration::from_secs(20);
     let ticket = cluster.track_topics([TOPIC]);
@@ -83,5 +95,32 @@ async fn a_topic_that_came_before_the_sender_ran_is_known_to_try_send() {
         assert!(now() < deadline, "nobody told the machine of the topic");
         producer.ready().await;
     }
-    server.abort();
+}
+
+#[tokio::test]
+async fn a_producer_that_was_refused_an_id_says_so_whatever_is_sent_later() {
+    let producer = Producer::connect(ProducerConfig::new(broker(true).await))
+        .await
+        .unwrap();
+    let record = |topic| ProduceRecord {
+        topic,
+        value: Some(b"one"),
+        ..ProduceRecord::default()
+    };
+    let first = producer.send(record(TOPIC)).await.map_err(|error| error.to_string());
+    if let Ok(receipt) = first {
+        let told = receipt.delivered().await.unwrap_err().to_string();
+        assert!(told.contains("CLUSTER_AUTHORIZATION_FAILED"), "{told}");
+    }
+    // Known or not, and also if nobody waits.
+    for topic in [TOPIC, "others"] {
+        let sent = producer.send(record(topic)).await.unwrap_err().to_string();
+        let tried = producer.try_send(record(topic)).unwrap_err().to_string();
+        for told in [sent, tried] {
+            assert!(
+                told.contains("gave up") && told.contains("CLUSTER_AUTHORIZATION_FAILED"),
+                "{topic}: {told}"
+            );
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! against the batch and the memory budget, one encoding into the arena. The clock is read and the
 //! token made only when a batch opens.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use engine_wire::record_batch::{
     BATCH_HEADER_BYTES, BatchBuilder, HEADER_OVERHEAD_BYTES_MAX, Header, RECORD_OVERHEAD_BYTES_MAX,
@@ -85,6 +85,12 @@ pub enum AppendError {
     /// The producer is closed.
     #[error("the producer is closed")]
     Closed,
+    /// The producer cannot go on, and nobody closed it.
+    #[error("the producer gave up: {reason}")]
+    GaveUp {
+        /// What ended it.
+        reason: Arc<str>,
+    },
     /// A transactional producer sends inside of transactions only.
     #[error(transparent)]
     Transaction(#[from] TransactionError),
@@ -101,6 +107,17 @@ impl<T: Clone> ProducerMachine<T> {
         Some(self.topics[self.topic_index(topic)?].partition_count)
     }
 
+    /// Fails if no record is taken any more, of whatever topic.
+    pub fn check_open(&self) -> Result<(), AppendError> {
+        match (&self.gave_up, self.is_closed) {
+            (Some(reason), _) => Err(AppendError::GaveUp {
+                reason: Arc::clone(reason),
+            }),
+            (None, true) => Err(AppendError::Closed),
+            (None, false) => Ok(()),
+        }
+    }
+
     /// Encodes a record into its partition's open batch. `open` is called if a batch opens: it gives the
     /// time, the wall clock in ms and the batch's token.
     pub fn append(
@@ -110,7 +127,7 @@ impl<T: Clone> ProducerMachine<T> {
         open: impl FnOnce() -> (Instant, i64, T),
     ) -> Result<Appended<'_, T>, AppendError> {
         if self.is_closed {
-            return Err(AppendError::Closed);
+            self.check_open()?;
         }
         if let Some(transaction) = &self.transaction {
             transaction.check_open("send")?;

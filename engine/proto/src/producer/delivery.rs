@@ -196,6 +196,9 @@ impl<T: Clone> ProducerMachine<T> {
 
     /// Ends every batch with an error; what is in flight may still be written.
     pub fn abort(&mut self, reason: &Arc<str>) {
+        if !self.is_closed {
+            self.gave_up = Some(Arc::clone(reason));
+        }
         self.is_closed = true;
         if let Some(transaction) = &mut self.transaction {
             transaction.give_up(reason);

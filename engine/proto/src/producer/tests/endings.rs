@@ -169,7 +169,8 @@ fn an_aborted_producer_tells_every_record_and_takes_no_more() {
     bench.machine.abort(&"closed after 0 ms".into());
     assert_eq!(bench.failures().len(), 2);
     assert!(bench.machine.is_idle());
-    assert_eq!(bench.append(0, 3), Err(AppendError::Closed));
+    let reason = "closed after 0 ms".into();
+    assert_eq!(bench.append(0, 3), Err(AppendError::GaveUp { reason }));
     bench.deliver(&plan);
     assert!(bench.failures().is_empty(), "a late answer changes nothing");
 }

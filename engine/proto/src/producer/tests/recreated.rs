@@ -89,6 +89,22 @@ fn a_recreated_topic_gets_what_the_old_one_refused_under_fresh_sequences() {
 }
 
 #[test]
+fn a_topic_that_is_recreated_behind_an_answer_without_ids_is_another_one_all_the_same() {
+    let (mut bench, _) = bench(options(), 1);
+    let first = bench.in_flight(0, 1);
+    bench.deliver(&first);
+    // A cache that forgot the topic in between hears of it from a broker that gives no ids.
+    let mut metadata = ClusterMetadata::default();
+    metadata.apply(&answer(Uuid::nil(), 1, 5));
+    bench.machine.handle_metadata(&metadata);
+    recreate(&mut bench, &mut metadata, 1);
+    let second = bench.in_flight(0, 2);
+    let header = header_of(&second);
+    assert_eq!(second.batches[0].topic_id, Some(NEW));
+    assert_eq!((header.producer_epoch, header.base_sequence), (1, 0));
+}
+
+#[test]
 fn what_may_be_in_the_new_topic_already_is_sent_again_with_its_sequence() {
     let (mut bench, mut metadata) = bench(options(), 1);
     let first = bench.in_flight(0, 1);
