@@ -46,7 +46,7 @@ use engine_wire::request::{RequestHeader, decode_request_body};
 use engine_wire::response::encode_response;
 
 use crate::exchange::{Answer, AnswerError, Asker};
-use crate::fault::FaultAction;
+use crate::fault::{FaultAction, ObservedRequest};
 use crate::node::Node;
 use crate::supported::SUPPORTED;
 
@@ -57,7 +57,17 @@ pub(crate) async fn answer(
     header: &RequestHeader,
     body: Bytes,
 ) -> Result<Answer, AnswerError> {
-    let Some(action) = node.faults.take(header.api_key) else {
+    let observed = ObservedRequest {
+        api_key: header.api_key,
+        api_version: header.api_version,
+        client_id: header.client_id.as_deref().unwrap_or_default(),
+        body: &body,
+    };
+    let action = node
+        .observer
+        .look(&observed)
+        .or_else(|| node.faults.take(header.api_key));
+    let Some(action) = action else {
         return dispatch(node, peer, header, body, Meets::default()).await;
     };
     let mut meets = Meets::default();

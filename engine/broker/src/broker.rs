@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::BrokerConfig;
 use crate::connection::{self, ConnectionError};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultAction, Faults, ObservedRequest};
 use crate::node::Node;
 use crate::start_error::StartError;
 
@@ -71,6 +71,14 @@ impl Broker {
     /// Makes requests meet a fault; for tests of clients.
     pub fn inject(&self, fault: Fault) {
         self.faults().inject(fault);
+    }
+
+    /// Shows every request to `look` before it is handled, on whichever thread serves its connection; the request meets what
+    /// `look` answers, before any fault that waits. For tests of clients that must see what is asked, or choose by it.
+    /// There is one observer: false if it is there already.
+    #[must_use]
+    pub fn observe(&self, look: impl Fn(&ObservedRequest<'_>) -> Option<FaultAction> + Send + Sync + 'static) -> bool {
+        self.node.observer.set(Box::new(look))
     }
 
     /// Crashes, and is back at the same address after `down`: see [`FaultAction::Restart`](crate::FaultAction). Returns

@@ -3,8 +3,10 @@
 //! A fault waits for the next requests of its API and is used up by them. Requests of one connection meet
 //! faults in order; with several connections, whichever request comes first takes it.
 
+pub(crate) mod observer;
 mod text;
 
+pub use observer::ObservedRequest;
 pub use text::FaultTextError;
 
 use std::sync::atomic::{AtomicBool, Ordering};

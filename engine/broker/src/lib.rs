@@ -46,5 +46,5 @@ mod transaction_coordinator;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, FsyncPolicy};
-pub use fault::{Fault, FaultAction, FaultTextError};
+pub use fault::{Fault, FaultAction, FaultTextError, ObservedRequest};
 pub use start_error::StartError;

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::config::{BrokerConfig, FsyncPolicy};
 use crate::coordinator::Coordinator;
+use crate::fault::observer::Observer;
 use crate::fault::{Faults, Restarts};
 use crate::fetch_session::FetchSessions;
 use crate::journal::Journal;
@@ -51,6 +52,7 @@ pub(crate) struct Node {
     pub(crate) transactions: TransactionCoordinator,
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
+    pub(crate) observer: Observer,
     pub(crate) restarts: Restarts,
     pub(crate) fetch_sessions: FetchSessions,
     /// Of every partition when the broker started.
@@ -81,6 +83,7 @@ impl Node {
             transactions: TransactionCoordinator::new(config.transactional_ids_max),
             journal: Journal::none(),
             faults: Faults::default(),
+            observer: Observer::default(),
             restarts: Restarts::default(),
             fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
             leader_epoch: 0,

@@ -1,8 +1,9 @@
 //! Injected faults do what they say, once.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use engine_broker::{Fault, FaultAction};
+use engine_broker::{Fault, FaultAction, ObservedRequest};
 use engine_wire::error_code::ErrorCode;
 use engine_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use engine_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
@@ -284,4 +285,28 @@ async fn a_commit_whose_answer_is_lost_is_committed_once() {
         (vec!["a".to_owned()], 2),
         "one marker"
     );
+}
+
+#[tokio::test]
+async fn an_observer_sees_what_is_asked_and_chooses_by_it() {
+    let broker = start().await;
+    let seen: Arc<Mutex<Vec<(i16, String)>>> = Arc::default();
+    let writer = Arc::clone(&seen);
+    let look = move |request: &ObservedRequest<'_>| {
+        writer
+            .lock()
+            .unwrap()
+            .push((request.api_key, request.client_id.to_owned()));
+        let is_chosen = request.body.windows(6).any(|bytes| bytes == b"chosen");
+        is_chosen.then_some(FaultAction::Error(ErrorCode::KAFKA_STORAGE_ERROR))
+    };
+    assert!(broker.observe(look));
+    assert!(!broker.observe(|_| None), "there is one observer");
+    let mut client = RawClient::connect(&broker).await;
+    client.create("t").await;
+    let refused = client.produce("t", 0, batch(&["chosen"])).await;
+    assert_eq!(ErrorCode::from(refused.error_code), ErrorCode::KAFKA_STORAGE_ERROR);
+    assert_eq!(client.produce("t", 0, batch(&["other"])).await.base_offset, 0);
+    let raw = |api_key| (api_key, "raw".to_owned());
+    assert_eq!(*seen.lock().unwrap(), [raw(METADATA), raw(PRODUCE), raw(PRODUCE)]);
 }
