@@ -1,7 +1,9 @@
-//! Operators on one micro-batch.
+//! Operators on one micro-batch, and what those that remember have in common.
 
 pub(crate) mod filter;
 pub(crate) mod select;
+pub(crate) mod stateful;
 
 pub use filter::Filter;
 pub use select::Select;
+pub use stateful::{StatePart, StatefulOperator, UpdateOutcome};

@@ -1,4 +1,4 @@
-//! State ⇄ bytes: named micro-batches as Arrow IPC behind a version and a checksum.
+//! State in segments, and state ⇄ bytes: named micro-batches as Arrow IPC behind a version and a checksum.
 //!
 //! ```text
 //! mark "EST\x01" · version u32 · body length u64 · CRC-32C of the body u32 · body
@@ -16,6 +16,26 @@ use arrow::ipc::writer::StreamWriter;
 const MARK: [u8; 4] = *b"EST\x01";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 20;
+
+/// How much of a state a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// What was added since the last snapshot. It is taken out of a delta and not looked for, so it costs what it holds.
+    Changes,
+    /// Everything: all segments before it are obsolete.
+    Full,
+}
+
+/// What a task's state gave for one snapshot. A state is a full segment and the changes after it, in order.
+#[derive(Debug, Clone)]
+pub struct StateSegment {
+    /// What it holds; full where that was asked for, or where nothing before it counts any more.
+    pub kind: SnapshotKind,
+    /// The operators that have something in it, by name, for [`encode`].
+    pub parts: Vec<(String, RecordBatch)>,
+    /// The watermark, in nanoseconds, that closes the last of it; `None` without parts.
+    pub closed_at: Option<i64>,
+}
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

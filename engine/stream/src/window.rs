@@ -11,5 +11,5 @@ pub(crate) mod tumbling;
 
 pub use error::WindowError;
 pub use merge::WindowMerger;
-pub use partial::{PartialWindows, UpdateOutcome};
+pub use partial::PartialWindows;
 pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};

@@ -11,7 +11,7 @@ use engine_stream::event_time::EventTimes;
 use engine_stream::graph::{ClosedWindows, Output, ProcessError, SourcePlan, TaskGraph};
 use engine_stream::json::RowErrorKind;
 use engine_stream::micro_batch::{MicroBatchBuilder, SourceRecord};
-use engine_stream::snapshot::{self, SnapshotError};
+use engine_stream::snapshot::{self, SnapshotError, SnapshotKind};
 use engine_wire::compression::Decompressor;
 use engine_wire::record_batch::{BatchError, RawBatch, Record, RecordError};
 
@@ -167,13 +167,16 @@ impl PartitionTask {
     /// Takes the state of a snapshot.
     pub(crate) fn restore(&mut self, snapshot: &[u8]) -> Result<(), TaskError> {
         let parts = snapshot::decode(snapshot).map_err(|cause| self.snapshot_error(cause))?;
-        self.graph.restore(&parts).map_err(|cause| self.process_error(cause))
+        self.graph
+            .restore(&parts, None)
+            .map_err(|cause| self.process_error(cause))
     }
 
     /// The state as bytes; empty where no window is open.
     pub(crate) fn snapshot(&mut self) -> Result<Bytes, TaskError> {
-        let parts = self.graph.snapshot().map_err(|cause| self.process_error(cause))?;
-        if parts.iter().all(|(_, rows)| rows.num_rows() == 0) {
+        let segment = self.graph.snapshot(SnapshotKind::Full);
+        let parts = segment.map_err(|cause| self.process_error(cause))?.parts;
+        if parts.is_empty() {
             return Ok(Bytes::new());
         }
         Ok(Bytes::from(

@@ -7,6 +7,8 @@ use arrow::datatypes::TimestampNanosecondType;
 
 use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
+use crate::operator::stateful::StatefulOperator;
+use crate::snapshot::{SnapshotKind, StateSegment};
 use crate::window::error::WindowError;
 use crate::window::merge::WindowMerger;
 use crate::window::partial::PartialWindows;
@@ -51,18 +53,51 @@ impl ClosedWindows {
 #[derive(Debug)]
 pub struct TaskGraph {
     plan: Arc<SourcePlan>,
-    windows: Vec<PartialWindows>,
+    states: Vec<TaskState>,
+    /// The state of each stage, where it has one.
+    state_of_stage: Vec<Option<usize>>,
+    /// Whether everything was taken: what was kept before no longer counts.
+    emptied: bool,
+}
+
+/// The state of one stage.
+#[derive(Debug)]
+struct TaskState {
+    /// The stage's name.
+    name: String,
+    /// Which of [`SourcePlan::windows`] it is, if what it gives must be merged with that of other partitions.
+    window: Option<usize>,
+    operator: Box<dyn StatefulOperator>,
+}
+
+/// What a stage remembers, if it does: the one place that knows all stateful operators.
+fn stateful(operator: &Operator) -> Option<(Option<usize>, Box<dyn StatefulOperator>)> {
+    match operator {
+        Operator::Source | Operator::Filter(_) | Operator::Select(_) => None,
+        Operator::Window { position, window, .. } => {
+            Some((Some(*position), Box::new(PartialWindows::new(Arc::clone(window)))))
+        }
+    }
 }
 
 impl TaskGraph {
     /// Operators without state.
     pub fn new(plan: &Arc<SourcePlan>) -> Self {
-        let windows = windows(plan)
-            .map(|(_, window)| PartialWindows::new(Arc::clone(window)))
-            .collect();
+        let (mut states, mut state_of_stage) = (Vec::new(), Vec::new());
+        for stage in &plan.stages {
+            let state = stateful(&stage.operator);
+            state_of_stage.push(state.is_some().then_some(states.len()));
+            states.extend(state.map(|(window, operator)| TaskState {
+                name: stage.name.clone(),
+                window,
+                operator,
+            }));
+        }
         TaskGraph {
             plan: Arc::clone(plan),
-            windows,
+            states,
+            state_of_stage,
+            emptied: false,
         }
     }
 
@@ -77,15 +112,16 @@ impl TaskGraph {
         if batch.num_rows() == 0 {
             return Ok(outcome);
         }
-        let windows = &mut self.windows;
-        let mut feed = |position: usize, batch: &RecordBatch, late: Option<&SinkColumns>, outputs: &mut Vec<Output>| {
-            let updated = windows[position].update(batch, closed_before)?;
+        let (states, state_of_stage) = (&mut self.states, &self.state_of_stage);
+        let mut feed = |stage: usize, batch: &RecordBatch, late: Option<&SinkColumns>, outputs: &mut Vec<Output>| {
+            let state = state_of_stage[stage].expect("only stages that remember are fed");
+            let updated = states[state].operator.update(batch, closed_before)?;
             outcome.late_rows += updated.late_rows;
             outcome.unplaced_rows += updated.unplaced_rows;
             if let (Some(rows), Some(late)) = (updated.late, late) {
                 outputs.push(late.output(&rows));
             }
-            Ok(())
+            Ok(updated.passed)
         };
         flow(&self.plan, &self.plan.stages[0], batch, &mut feed, outputs)?;
         Ok(outcome)
@@ -93,66 +129,90 @@ impl TaskGraph {
 
     /// Takes the windows that the watermark closes.
     pub fn take_closed(&mut self, watermark: i64) -> Result<Vec<ClosedWindows>, ProcessError> {
-        self.take(|windows| windows.take_closed(watermark))
+        self.take(|state| state.take_closed(watermark))
     }
 
-    /// Takes all windows, closed or not (`--drain`).
+    /// Takes all windows, closed or not (`--drain`). The next snapshot is a full one.
     pub fn take_all(&mut self) -> Result<Vec<ClosedWindows>, ProcessError> {
-        self.take(PartialWindows::take_all)
+        self.emptied = true;
+        self.take(StatefulOperator::take_all)
     }
 
     fn take(
         &mut self,
-        mut take: impl FnMut(&mut PartialWindows) -> Result<Option<RecordBatch>, WindowError>,
+        mut take: impl FnMut(&mut dyn StatefulOperator) -> Result<Option<RecordBatch>, WindowError>,
     ) -> Result<Vec<ClosedWindows>, ProcessError> {
         let mut closed = Vec::new();
-        for (window, windows) in self.windows.iter_mut().enumerate() {
-            let node = || self.plan.windows[window].clone();
-            let state = take(windows).map_err(|cause| ProcessError { node: node(), cause })?;
-            closed.extend(state.map(|state| ClosedWindows { window, state }));
+        for state in &mut self.states {
+            let taken = take(state.operator.as_mut()).map_err(|cause| ProcessError {
+                node: state.name.clone(),
+                cause,
+            })?;
+            if let (Some(window), Some(state)) = (state.window, taken) {
+                closed.push(ClosedWindows { window, state });
+            }
         }
         Ok(closed)
     }
 
-    /// A copy of the state, by window name, for [`snapshot::encode`](crate::snapshot::encode).
-    pub fn snapshot(&mut self) -> Result<Vec<(String, RecordBatch)>, ProcessError> {
-        let parts = self.windows.iter_mut().zip(&self.plan.windows).map(|(windows, name)| {
-            let state = windows.snapshot().map_err(|cause| ProcessError {
+    /// The state, or what was added to it since the last snapshot, for [`snapshot::encode`](crate::snapshot::encode).
+    ///
+    /// Each snapshot must be kept with those before it, up to the last full one, or the task thrown away: the changes are
+    /// told once.
+    pub fn snapshot(&mut self, kind: SnapshotKind) -> Result<StateSegment, ProcessError> {
+        let kind = if std::mem::take(&mut self.emptied) {
+            SnapshotKind::Full
+        } else {
+            kind
+        };
+        let mut segment = StateSegment {
+            kind,
+            parts: Vec::new(),
+            closed_at: None,
+        };
+        for TaskState { name, operator, .. } in &mut self.states {
+            let part = operator.snapshot(kind).map_err(|cause| ProcessError {
                 node: name.clone(),
                 cause,
             })?;
-            Ok((name.clone(), state))
-        });
-        parts.collect()
+            if let Some(part) = part {
+                segment.closed_at = segment.closed_at.max(Some(part.closed_at));
+                segment.parts.push((name.clone(), part.rows));
+            }
+        }
+        Ok(segment)
     }
 
-    /// Merges a snapshot into the state. A part whose window is not in the plan is an error, never dropped.
-    pub fn restore(&mut self, parts: &[(String, RecordBatch)]) -> Result<(), ProcessError> {
-        for (name, state) in parts {
+    /// Adds the parts of a segment: first those of a full one, then of the changes after it, in the order they were taken.
+    ///
+    /// `closed_up_to` is the source's watermark when the last of them was kept: what it closes had been taken by then. A part
+    /// whose operator is not in the plan is an error, never dropped.
+    pub fn restore(&mut self, parts: &[(String, RecordBatch)], closed_up_to: Option<i64>) -> Result<(), ProcessError> {
+        for (name, rows) in parts {
             let error = |cause| ProcessError {
                 node: name.clone(),
                 cause,
             };
-            let window = self.plan.windows.iter().position(|window| window == name);
-            let window = window.ok_or_else(|| {
-                error(WindowError::NoSuchWindow {
+            let Some(state) = self.states.iter_mut().find(|state| state.name == *name) else {
+                let windows: Vec<&str> = self.states.iter().map(|state| state.name.as_str()).collect();
+                return Err(error(WindowError::NoSuchWindow {
                     window: name.clone(),
-                    windows: self.plan.windows.join(", "),
-                })
-            })?;
-            self.windows[window].restore(state).map_err(error)?;
+                    windows: windows.join(", "),
+                }));
+            };
+            state.operator.restore(rows, closed_up_to).map_err(error)?;
         }
         Ok(())
     }
 
     /// Groups over all open windows.
     pub fn groups(&self) -> usize {
-        self.windows.iter().map(PartialWindows::groups).sum()
+        self.states.iter().map(|state| state.operator.groups()).sum()
     }
 
     /// Bytes of state, roughly.
     pub fn state_bytes(&self) -> usize {
-        self.windows.iter().map(PartialWindows::size_bytes).sum()
+        self.states.iter().map(|state| state.operator.size_bytes()).sum()
     }
 }
 
@@ -188,7 +248,7 @@ impl WindowOutput {
             })?;
             let Some(rows) = merged else { continue };
             let mut feed = |_: usize, _: &RecordBatch, _: Option<&SinkColumns>, _: &mut Vec<Output>| {
-                unreachable!("a window behind a window is refused when the graph is planned")
+                unreachable!("an operator with state behind a window is refused when the graph is planned")
             };
             flow(&self.plan, stage, &rows, &mut feed, outputs)?;
         }
@@ -212,19 +272,20 @@ fn windows(plan: &SourcePlan) -> impl Iterator<Item = (&Stage, &Arc<TumblingWind
     })
 }
 
-/// Hands a stage's rows to its sinks and readers, and theirs to theirs.
+/// Hands a stage's rows to its sinks and readers, and theirs to theirs. `feed_state` gets the index of a stage that remembers.
 fn flow<F>(
     plan: &SourcePlan,
     stage: &Stage,
     rows: &RecordBatch,
-    feed_window: &mut F,
+    feed_state: &mut F,
     outputs: &mut Vec<Output>,
 ) -> Result<(), ProcessError>
 where
-    F: FnMut(usize, &RecordBatch, Option<&SinkColumns>, &mut Vec<Output>) -> Result<(), WindowError>,
+    F: FnMut(usize, &RecordBatch, Option<&SinkColumns>, &mut Vec<Output>) -> Result<Option<RecordBatch>, WindowError>,
 {
     outputs.extend(stage.sinks.iter().map(|sink| sink.output(rows)));
-    for reader in stage.readers.iter().map(|reader| &plan.stages[*reader]) {
+    for &index in &stage.readers {
+        let reader = &plan.stages[index];
         let error = |cause: WindowError| ProcessError {
             node: reader.name.clone(),
             cause,
@@ -233,15 +294,17 @@ where
             Operator::Source => unreachable!("a source has no input"),
             Operator::Filter(filter) => {
                 if let Some(kept) = filter.apply(rows).map_err(|cause| error(cause.into()))? {
-                    flow(plan, reader, &kept, feed_window, outputs)?;
+                    flow(plan, reader, &kept, feed_state, outputs)?;
                 }
             }
             Operator::Select(select) => {
                 let selected = select.apply(rows).map_err(|cause| error(cause.into()))?;
-                flow(plan, reader, &selected, feed_window, outputs)?;
+                flow(plan, reader, &selected, feed_state, outputs)?;
             }
-            Operator::Window { position, late, .. } => {
-                feed_window(*position, rows, late.as_ref(), outputs).map_err(error)?;
+            Operator::Window { late, .. } => {
+                if let Some(passed) = feed_state(index, rows, late.as_ref(), outputs).map_err(error)? {
+                    flow(plan, reader, &passed, feed_state, outputs)?;
+                }
             }
         }
     }

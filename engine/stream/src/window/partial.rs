@@ -12,6 +12,8 @@ use super::error::WindowError;
 use super::table::{WindowRows, WindowTable};
 use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
+use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
+use crate::snapshot::SnapshotKind;
 
 /// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
@@ -29,17 +31,6 @@ pub struct PartialWindows {
     taken_before: Option<i64>,
 }
 
-/// What became of the rows of a micro-batch.
-#[derive(Debug, Default)]
-pub struct UpdateOutcome {
-    /// The late rows, if the window was told to keep them.
-    pub late: Option<RecordBatch>,
-    /// How many rows were late.
-    pub late_rows: u64,
-    /// Rows without an event time, or in a window that reaches beyond the range of `i64` nanoseconds: in no window.
-    pub unplaced_rows: u64,
-}
-
 impl PartialWindows {
     /// No open windows.
     pub fn new(window: Arc<TumblingWindow>) -> Self {
@@ -50,8 +41,15 @@ impl PartialWindows {
         }
     }
 
-    /// Adds rows. A row is late if its window had closed by the watermark `closed_before`, the source's before this micro-batch.
-    pub fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
+    /// Open windows.
+    pub fn windows(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl StatefulOperator for PartialWindows {
+    /// A row is late if its window had closed.
+    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
         let window = Arc::clone(&self.window);
         let column = batch.column(window.time_column);
         let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
@@ -93,8 +91,8 @@ impl PartialWindows {
         Ok(outcome)
     }
 
-    /// Takes the windows that the watermark closes, earliest first. From now on their rows are late.
-    pub fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
+    /// Earliest window first.
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
         let end = self.window.closed_before(watermark);
         self.taken_before = self.taken_before.max(Some(end));
         if self.table.first_start().is_none_or(|start| start >= end) {
@@ -103,15 +101,14 @@ impl PartialWindows {
         self.table.take_states(&self.window, Some(end))
     }
 
-    /// Takes all windows, closed or not (for a drain).
-    pub fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
         self.table.take_states(&self.window, None)
     }
 
-    /// A copy of the state; it may have no rows.
-    pub fn snapshot(&mut self) -> Result<RecordBatch, WindowError> {
-        let states = self.table.copy_states(&self.window)?;
-        let states = states.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.window.state_schema)));
+    fn snapshot(&mut self, _: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
+        let Some(states) = self.table.copy_states(&self.window)? else {
+            return Ok(None);
+        };
         let taken_before = self
             .taken_before
             .map(|start| (CLOSED_THROUGH.to_owned(), start.to_string()));
@@ -120,11 +117,13 @@ impl PartialWindows {
             .chain(taken_before);
         let schema = self.window.state_schema.as_ref().clone();
         let schema = schema.with_metadata(metadata.collect());
-        Ok(states.with_schema(Arc::new(schema)).expect("only the metadata changed"))
+        Ok(Some(StatePart {
+            rows: states.with_schema(Arc::new(schema)).expect("only the metadata changed"),
+            closed_at: i64::MAX,
+        }))
     }
 
-    /// Merges a snapshot into this state.
-    pub fn restore(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
+    fn restore(&mut self, state: &RecordBatch, _: Option<i64>) -> Result<(), WindowError> {
         self.window.check_state(state)?;
         let metadata = state.schema_ref().metadata();
         let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
@@ -142,18 +141,11 @@ impl PartialWindows {
         Ok(())
     }
 
-    /// Groups over all open windows.
-    pub fn groups(&self) -> usize {
+    fn groups(&self) -> usize {
         self.table.groups()
     }
 
-    /// Open windows.
-    pub fn windows(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Bytes of state, roughly.
-    pub fn size_bytes(&self) -> usize {
+    fn size_bytes(&self) -> usize {
         self.table.size_bytes()
     }
 }

@@ -12,9 +12,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 
-use super::{TumblingOptions, TumblingWindow, WindowMerger};
+use super::{PartialWindows, TumblingOptions, TumblingWindow, WindowMerger};
 use crate::expression::AggregateExpression;
+use crate::operator::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
+use crate::snapshot::SnapshotKind;
 
 const MS: i64 = 1_000_000;
 
@@ -82,6 +84,12 @@ fn window(options: TumblingOptions) -> Arc<TumblingWindow> {
 
 fn counting() -> Arc<TumblingWindow> {
     window(options(&[], &["count(*)"]))
+}
+
+/// A full snapshot of a state that is not empty.
+fn full(partial: &mut PartialWindows) -> RecordBatch {
+    let part = partial.snapshot(SnapshotKind::Full).unwrap();
+    part.expect("there is state").rows
 }
 
 /// Window starts in milliseconds, and counts, of windows without groups.

@@ -8,7 +8,7 @@ use super::{ad_campaigns, filter, select, sink, spec, window};
 use crate::graph::{Output, PushOutcome, SourcePlan, TaskGraph, WindowOutput, plan};
 use crate::json::{JsonEncoder, TimestampFormat};
 use crate::micro_batch::{MicroBatchBuilder, SourceRecord};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotKind};
 
 fn decode(plan: &SourcePlan, payloads: &[&str]) -> RecordBatch {
     let mut builder = MicroBatchBuilder::new(&plan.projection, "ad-events", 0);
@@ -78,9 +78,9 @@ fn state_survives_a_restart_through_bytes() {
     let event = r#"{"event_type":"view","campaign_id":1,"event_time":1,"produce_time":5}"#;
     let mut task = TaskGraph::new(plan);
     task.push(&decode(plan, &[event]), None, &mut vec![]).unwrap();
-    let bytes = snapshot::encode(&task.snapshot().unwrap()).unwrap();
+    let bytes = snapshot::encode(&task.snapshot(SnapshotKind::Full).unwrap().parts).unwrap();
     let mut restored = TaskGraph::new(plan);
-    restored.restore(&snapshot::decode(&bytes).unwrap()).unwrap();
+    restored.restore(&snapshot::decode(&bytes).unwrap(), None).unwrap();
     restored.push(&decode(plan, &[event]), None, &mut vec![]).unwrap();
     assert_eq!(restored.groups(), 1);
     let mut outputs = Vec::new();
@@ -88,8 +88,11 @@ fn state_survives_a_restart_through_bytes() {
         .merge(restored.take_all().unwrap(), &mut outputs)
         .unwrap();
     assert!(lines(plan, &outputs)[0].contains(r#""events":2"#));
-    let unknown = [("other".to_owned(), task.snapshot().unwrap().remove(0).1)];
-    let error = restored.restore(&unknown).unwrap_err().to_string();
+    let unknown = [(
+        "other".to_owned(),
+        task.snapshot(SnapshotKind::Full).unwrap().parts.remove(0).1,
+    )];
+    let error = restored.restore(&unknown, None).unwrap_err().to_string();
     assert!(error.contains("there is state of a window \"other\""), "{error}");
 }
 

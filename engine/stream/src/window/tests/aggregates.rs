@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 
-use super::{Row, batch, options, window};
+use super::{Row, batch, full, options, window};
+use crate::operator::StatefulOperator;
 use crate::snapshot;
 use crate::window::{PartialWindows, TumblingWindow, WindowMerger};
 
@@ -79,11 +80,11 @@ fn every_aggregate_gives_in_parts_what_it_gives_in_one() {
             let mut partial = PartialWindows::new(Arc::clone(&window));
             for piece in part.chunks(17) {
                 partial.update(&batch(piece), None).unwrap();
-                let state = partial.snapshot().unwrap();
+                let state = full(&mut partial);
                 let bytes = snapshot::encode(&[("w".into(), state)]).unwrap();
                 let state = snapshot::decode(&bytes).unwrap().remove(0).1;
                 partial = PartialWindows::new(Arc::clone(&window));
-                partial.restore(&state).unwrap();
+                partial.restore(&state, None).unwrap();
             }
             states.push(partial.take_all().unwrap().unwrap());
         }

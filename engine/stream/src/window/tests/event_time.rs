@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use arrow::array::Array;
 
-use super::{MS, batch, counting, counts, options, times, window};
+use super::{MS, batch, counting, counts, full, options, times, window};
+use crate::operator::StatefulOperator;
 use crate::snapshot;
 use crate::window::{PartialWindows, TumblingOptions};
 
@@ -73,12 +74,12 @@ fn which_rows_are_late_does_not_depend_on_how_batches_are_cut() {
 fn a_closed_window_is_not_opened_again_by_a_watermark_that_went_back() {
     let window = counting();
     let mut partial = PartialWindows::new(Arc::clone(&window));
-    partial.update(&times(&[1]), None).unwrap();
+    partial.update(&times(&[1, 11]), None).unwrap();
     partial.take_closed(10 * MS).unwrap();
     assert_eq!(partial.update(&times(&[2]), None).unwrap().late_rows, 1);
     let mut restored = PartialWindows::new(Arc::clone(&window));
-    let bytes = snapshot::encode(&[("w".into(), partial.snapshot().unwrap())]).unwrap();
-    restored.restore(&snapshot::decode(&bytes).unwrap()[0].1).unwrap();
+    let bytes = snapshot::encode(&[("w".into(), full(&mut partial))]).unwrap();
+    restored.restore(&snapshot::decode(&bytes).unwrap()[0].1, None).unwrap();
     assert_eq!(
         restored.update(&times(&[2]), None).unwrap().late_rows,
         1,

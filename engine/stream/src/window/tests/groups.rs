@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{batch, options, schema, window};
+use crate::operator::StatefulOperator;
 use crate::window::{PartialWindows, TumblingOptions, TumblingWindow, WindowError, WindowMerger};
 
 #[test]

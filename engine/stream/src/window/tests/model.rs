@@ -8,6 +8,8 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::{MS, Row, batch, options, window};
+use crate::operator::StatefulOperator;
+use crate::snapshot::SnapshotKind;
 use crate::window::{PartialWindows, WindowMerger};
 
 #[derive(Debug, Clone)]
@@ -60,9 +62,11 @@ proptest! {
                     late += outcome.late_rows;
                 }
                 Step::Snapshot(partition) => {
-                    let state = partitions[partition].snapshot().unwrap();
+                    let state = partitions[partition].snapshot(SnapshotKind::Full).unwrap();
                     partitions[partition] = PartialWindows::new(Arc::clone(&window));
-                    partitions[partition].restore(&state).unwrap();
+                    if let Some(state) = state {
+                        partitions[partition].restore(&state.rows, watermark.map(|watermark| watermark * MS)).unwrap();
+                    }
                 }
                 Step::Watermark(to) => {
                     watermark = watermark.max(Some(to));

@@ -1,0 +1,64 @@
+//! What operators that remember have in common, so that a task can feed, checkpoint and restore any of them.
+//!
+//! A new one is a file with an implementation of [`StatefulOperator`], and a line in `graph::task` that makes it.
+//! Never here: what a segment looks like as bytes (see `snapshot`).
+
+use std::fmt;
+
+use arrow::array::RecordBatch;
+
+use crate::snapshot::SnapshotKind;
+use crate::window::error::WindowError;
+
+/// What became of the rows of a micro-batch.
+#[derive(Debug, Default)]
+pub struct UpdateOutcome {
+    /// Rows that go on to whoever reads the operator, at once. Windows have none: theirs come out of the merged state.
+    pub passed: Option<RecordBatch>,
+    /// The late rows, if the operator was told to keep them.
+    pub late: Option<RecordBatch>,
+    /// How many rows were late.
+    pub late_rows: u64,
+    /// Rows without an event time, or in a window that reaches beyond the range of `i64` nanoseconds: in no window.
+    pub unplaced_rows: u64,
+}
+
+/// One operator's part of a segment.
+#[derive(Debug, Clone)]
+pub struct StatePart {
+    /// The rows, with what [`StatefulOperator::restore`] must know of them in the metadata of their schema.
+    pub rows: RecordBatch,
+    /// The watermark, in nanoseconds, that closes the last of them: from then on the part is worth nothing.
+    pub closed_at: i64,
+}
+
+/// An operator of one source partition that remembers rows.
+///
+/// After an error its state is incomplete and must be thrown away.
+pub trait StatefulOperator: fmt::Debug + Send {
+    /// Adds rows. A row is late if it was closed by the watermark `closed_before`, the source's before this micro-batch.
+    fn update(&mut self, rows: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError>;
+
+    /// Takes what the watermark closes. From now on its rows are late.
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError>;
+
+    /// Takes what is still to be emitted, closed or not (for a drain).
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError>;
+
+    /// The state, or what was added to it since the last snapshot of either kind. `None` if that is nothing.
+    ///
+    /// What was taken by [`take_closed`](StatefulOperator::take_closed) is not told: `restore` is given the watermark.
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError>;
+
+    /// Adds a part that a snapshot gave: first a full one, then the changes after it, in the order they were taken.
+    ///
+    /// What the watermark `closed_up_to` closed had been taken when the last of them was kept. It is left out, by the rules
+    /// that were valid when the part was written.
+    fn restore(&mut self, rows: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError>;
+
+    /// How many groups, keys or sessions it remembers.
+    fn groups(&self) -> usize;
+
+    /// Bytes of state, roughly.
+    fn size_bytes(&self) -> usize;
+}
