@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod group_index;
+pub(crate) mod layers;
 pub(crate) mod merge;
 pub(crate) mod partial;
 pub(crate) mod table;

@@ -135,7 +135,7 @@ impl TaskGraph {
     /// Takes all windows, closed or not (`--drain`). The next snapshot is a full one.
     pub fn take_all(&mut self) -> Result<Vec<ClosedWindows>, ProcessError> {
         self.emptied = true;
-        self.take(StatefulOperator::take_all)
+        self.take(|state| state.take_all())
     }
 
     fn take(

@@ -56,7 +56,7 @@ pub trait StatefulOperator: fmt::Debug + Send {
     /// that were valid when the part was written.
     fn restore(&mut self, rows: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError>;
 
-    /// How many groups, keys or sessions it remembers.
+    /// How many groups, keys or sessions it remembers; exact after a snapshot, before it those that changed may count twice.
     fn groups(&self) -> usize;
 
     /// Bytes of state, roughly.

@@ -41,8 +41,10 @@ pub enum WindowError {
         size: i64,
     },
     /// A snapshot whose own description cannot be read.
-    #[error("this state says that windows were closed up to \"{found}\", which is no time")]
+    #[error("this state says of itself \"{key}\" = \"{found}\", which is no number of nanoseconds")]
     UnreadableState {
+        /// The key of the description.
+        key: &'static str,
         /// What stands there.
         found: String,
     },

@@ -176,6 +176,41 @@ impl GroupIndex {
         }
     }
 
+    /// How many of the groups of `other`, from number `from` on, are here too.
+    pub(crate) fn count_held(&self, other: &GroupIndex, from: usize) -> usize {
+        match (self, other) {
+            (GroupIndex::Single { groups }, GroupIndex::Single { groups: others }) => {
+                usize::from(*groups > 0 && *others > from)
+            }
+            (GroupIndex::Integer { table, null, .. }, GroupIndex::Integer { keys, .. }) => {
+                let held = |key: &&Option<i64>| match key {
+                    Some(key) => table.find(HASHER.hash_one(key), |(other, _)| other == key).is_some(),
+                    None => null.is_some(),
+                };
+                keys[from..].iter().filter(held).count()
+            }
+            (
+                GroupIndex::Bytes { table, null, keys },
+                GroupIndex::Bytes {
+                    null: null_of_other,
+                    keys: others,
+                    ..
+                },
+            ) => {
+                let held = |group: &usize| {
+                    if *null_of_other == Some(*group) {
+                        return null.is_some();
+                    }
+                    let (key, hash) = (others.key(*group), HASHER.hash_one(others.key(*group)));
+                    let found = table.find(hash, |(other, group)| *other == hash && keys.key(*group) == key);
+                    found.is_some()
+                };
+                (from..others.len()).filter(held).count()
+            }
+            _ => unreachable!("both indexes are of the same keys"),
+        }
+    }
+
     /// The key columns, one row per group, in the order of the groups' numbers.
     pub(crate) fn columns(&self, group_keys: &GroupKeys) -> Vec<ArrayRef> {
         match (self, &group_keys.kind) {

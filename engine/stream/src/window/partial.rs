@@ -3,13 +3,15 @@
 //! Each source partition has its own, so that they can move with it. A window is emitted once, when the watermark has
 //! passed its end and the allowed lateness.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, max, take_record_batch};
 
 use super::error::WindowError;
-use super::table::{WindowRows, WindowTable};
+use super::layers::LayeredWindows;
+use super::table::WindowRows;
 use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
 use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
@@ -17,6 +19,8 @@ use crate::snapshot::SnapshotKind;
 
 /// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
+/// The metadata key under which a snapshot says how long after their end its windows stay open, in nanoseconds.
+const ALLOWED_LATENESS: &str = "allowed_lateness";
 /// The metadata key under which a snapshot says of which window it is.
 const WINDOW: &str = "window";
 
@@ -26,7 +30,7 @@ const WINDOW: &str = "window";
 #[derive(Debug)]
 pub struct PartialWindows {
     window: Arc<TumblingWindow>,
-    table: WindowTable,
+    windows: LayeredWindows,
     /// Windows that start before this have been taken, and are not opened again.
     taken_before: Option<i64>,
 }
@@ -36,14 +40,14 @@ impl PartialWindows {
     pub fn new(window: Arc<TumblingWindow>) -> Self {
         PartialWindows {
             window,
-            table: WindowTable::new(),
+            windows: LayeredWindows::new(),
             taken_before: None,
         }
     }
 
     /// Open windows.
     pub fn windows(&self) -> usize {
-        self.table.len()
+        self.windows.len()
     }
 }
 
@@ -87,7 +91,7 @@ impl StatefulOperator for PartialWindows {
             let late = take_record_batch(batch, &UInt32Array::from(late));
             outcome.late = Some(late.expect("rows are positions in the micro-batch"));
         }
-        self.table.update(&window, batch, &rows)?;
+        self.windows.update(&window, batch, &rows)?;
         Ok(outcome)
     }
 
@@ -95,35 +99,37 @@ impl StatefulOperator for PartialWindows {
     fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
         let end = self.window.closed_before(watermark);
         self.taken_before = self.taken_before.max(Some(end));
-        if self.table.first_start().is_none_or(|start| start >= end) {
-            return Ok(None);
-        }
-        self.table.take_states(&self.window, Some(end))
+        self.windows.take_states(&self.window, Some(end))
     }
 
     fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
-        self.table.take_states(&self.window, None)
+        self.windows.take_states(&self.window, None)
     }
 
-    fn snapshot(&mut self, _: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
-        let Some(states) = self.table.copy_states(&self.window)? else {
-            return Ok(None);
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
+        let states = match kind {
+            SnapshotKind::Changes => self.windows.take_changes(&self.window)?,
+            SnapshotKind::Full => self.windows.copy_states(&self.window)?,
         };
-        let taken_before = self
-            .taken_before
-            .map(|start| (CLOSED_THROUGH.to_owned(), start.to_string()));
-        let metadata = [(WINDOW.to_owned(), self.window.definition())]
-            .into_iter()
-            .chain(taken_before);
-        let schema = self.window.state_schema.as_ref().clone();
-        let schema = schema.with_metadata(metadata.collect());
+        let Some(states) = states else { return Ok(None) };
+        let starts = self.window.state_starts(&states);
+        let last = max(&starts).expect("a state without rows is none");
+        let mut metadata = HashMap::from([
+            (WINDOW.to_owned(), self.window.definition()),
+            (ALLOWED_LATENESS.to_owned(), self.window.allowed_lateness().to_string()),
+        ]);
+        metadata.extend(
+            self.taken_before
+                .map(|start| (CLOSED_THROUGH.to_owned(), start.to_string())),
+        );
+        let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
         Ok(Some(StatePart {
             rows: states.with_schema(Arc::new(schema)).expect("only the metadata changed"),
-            closed_at: i64::MAX,
+            closed_at: self.window.closed_at(last),
         }))
     }
 
-    fn restore(&mut self, state: &RecordBatch, _: Option<i64>) -> Result<(), WindowError> {
+    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError> {
         self.window.check_state(state)?;
         let metadata = state.schema_ref().metadata();
         let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
@@ -131,21 +137,37 @@ impl StatefulOperator for PartialWindows {
             let found = found.cloned().unwrap_or_default();
             return Err(WindowError::ChangedWindow { expected, found });
         }
-        let taken_before = metadata.get(CLOSED_THROUGH).map(|text| {
-            let unreadable = |_| WindowError::UnreadableState { found: text.clone() };
-            text.parse::<i64>().map_err(unreadable)
-        });
-        let taken_before = taken_before.transpose()?;
-        self.table.merge(&self.window, state)?;
+        // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has
+        // not. A state that does not tell it is one of a former format, which was written anew for every checkpoint.
+        let lateness = nanoseconds(metadata, ALLOWED_LATENESS)?;
+        let closed = closed_up_to.zip(lateness);
+        let closed = closed.map(|(watermark, lateness)| self.window.closed_before_with(watermark, lateness));
+        let taken_before = nanoseconds(metadata, CLOSED_THROUGH)?.max(closed);
         self.taken_before = self.taken_before.max(taken_before);
-        Ok(())
+        let Some(taken_before) = self.taken_before else {
+            return self.windows.restore(&self.window, state);
+        };
+        self.windows.drop_before(taken_before);
+        let starts = self.window.state_starts(state);
+        let open = BooleanArray::from_unary(&starts, |start| start >= taken_before);
+        let open = filter_record_batch(state, &open).expect("one answer a row");
+        self.windows.restore(&self.window, &open)
     }
 
     fn groups(&self) -> usize {
-        self.table.groups()
+        self.windows.groups()
     }
 
     fn size_bytes(&self) -> usize {
-        self.table.size_bytes()
+        self.windows.size_bytes()
     }
+}
+
+fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, WindowError> {
+    let parsed = metadata.get(key).map(|text| {
+        let found = text.clone();
+        text.parse::<i64>()
+            .map_err(|_| WindowError::UnreadableState { key, found })
+    });
+    parsed.transpose()
 }

@@ -1,4 +1,4 @@
-//! Open windows and their aggregates: what partial windows and the merger have in common.
+//! Open windows and their aggregates: what the layers of partial windows and the merger have in common.
 //!
 //! Each window has its own groups and accumulators, so closing one is taking it out of a map.
 //! Never here: which windows are late or closed (see `partial`).
@@ -29,6 +29,8 @@ pub(crate) struct WindowTable {
 struct OpenWindow {
     index: GroupIndex,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    /// How many of its first groups [`WindowTable::count_shared`] has looked up, and how many of them it found.
+    looked_up: (usize, usize),
 }
 
 impl fmt::Debug for WindowTable {
@@ -84,14 +86,55 @@ impl WindowTable {
         self.groups
     }
 
-    /// The number of windows.
-    pub(crate) fn len(&self) -> usize {
-        self.windows.len()
+    /// The starts of the windows, in order.
+    pub(crate) fn starts(&self) -> impl DoubleEndedIterator<Item = i64> + '_ {
+        self.windows.keys().copied()
     }
 
-    /// The start of the earliest window.
-    pub(crate) fn first_start(&self) -> Option<i64> {
-        self.windows.keys().next().copied()
+    /// Whether a window is open.
+    pub(crate) fn has(&self, start: i64) -> bool {
+        self.windows.contains_key(&start)
+    }
+
+    /// How many groups are in `base` too, which must not have changed since the last look: each group is looked up once.
+    pub(crate) fn count_shared(&mut self, base: &WindowTable) -> usize {
+        for (start, open) in &mut self.windows {
+            if let Some(base) = base.windows.get(start) {
+                let (groups, shared) = &mut open.looked_up;
+                *shared += base.index.count_held(&open.index, *groups);
+                *groups = open.index.len();
+            }
+        }
+        self.known_shared()
+    }
+
+    /// What the last [`count_shared`](WindowTable::count_shared) found in the windows that are still open.
+    pub(crate) fn known_shared(&self) -> usize {
+        self.windows.values().map(|open| open.looked_up.1).sum()
+    }
+
+    /// Moves all windows of `other` into this table, and copies their partial states to `states`, earliest first.
+    pub(crate) fn absorb(
+        &mut self,
+        window: &TumblingWindow,
+        other: &mut WindowTable,
+        mut states: Option<&mut Vec<RecordBatch>>,
+    ) -> Result<(), WindowError> {
+        other.groups = 0;
+        for (start, mut open) in std::mem::take(&mut other.windows) {
+            if self.windows.contains_key(&start) {
+                let state = open.take_state(window, start)?;
+                self.merge(window, &state)?;
+                states.iter_mut().for_each(|states| states.push(state.clone()));
+                continue;
+            }
+            if let Some(states) = &mut states {
+                states.push(open.copy_state(window, start)?);
+            }
+            self.groups += open.index.len();
+            self.windows.insert(start, open);
+        }
+        Ok(())
     }
 
     /// Bytes held, roughly.
@@ -200,6 +243,13 @@ impl WindowTable {
         Ok(())
     }
 
+    /// Drops all windows that begin before `end`.
+    pub(crate) fn drop_before(&mut self, end: i64) {
+        let open = self.windows.split_off(&end);
+        let dropped = std::mem::replace(&mut self.windows, open);
+        self.groups -= dropped.values().map(|open| open.index.len()).sum::<usize>();
+    }
+
     /// Takes all windows that begin before `end` (all, if `None`) as one batch of partial states, earliest first.
     pub(crate) fn take_states(
         &mut self,
@@ -218,24 +268,13 @@ impl WindowTable {
         Ok(concat(window, &batches))
     }
 
-    /// A copy of all windows as one batch of partial states.
+    /// A copy of all windows as one batch of partial states, earliest first.
     pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
-        let mut batches = Vec::new();
-        for (start, open) in &mut self.windows {
-            // Taking the state of an accumulator empties it, so it is merged into a new one.
-            let state = open.take_state(window, *start)?;
-            open.accumulators = window.accumulators()?;
-            let groups: Vec<usize> = (0..open.index.len()).collect();
-            let mut first = 1 + window.keys.fields().len();
-            for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut open.accumulators) {
-                let columns = &state.columns()[first..first + aggregate.state_fields().len()];
-                let merged = accumulator.merge_batch(columns, &groups, groups.len());
-                merged.map_err(|error| aggregate.error(&error))?;
-                first += columns.len();
-            }
-            batches.push(state);
-        }
-        Ok(concat(window, &batches))
+        let batches = self
+            .windows
+            .iter_mut()
+            .map(|(start, open)| open.copy_state(window, *start));
+        Ok(concat(window, &batches.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// Takes all windows with their groups and final values, earliest first, groups in the order of their numbers.
@@ -275,7 +314,23 @@ impl OpenWindow {
         Ok(OpenWindow {
             index: GroupIndex::new(&window.keys),
             accumulators: window.accumulators()?,
+            looked_up: (0, 0),
         })
+    }
+
+    /// Taking the state of an accumulator empties it, so it is merged into a new one.
+    fn copy_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+        let state = self.take_state(window, start)?;
+        self.accumulators = window.accumulators()?;
+        let groups: Vec<usize> = (0..self.index.len()).collect();
+        let mut first = 1 + window.keys.fields().len();
+        for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
+            let columns = &state.columns()[first..first + aggregate.state_fields().len()];
+            let merged = accumulator.merge_batch(columns, &groups, groups.len());
+            merged.map_err(|error| aggregate.error(&error))?;
+            first += columns.len();
+        }
+        Ok(state)
     }
 
     fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
@@ -327,7 +382,8 @@ fn state_width((_, aggregate): &(String, AggregateExpression)) -> usize {
     aggregate.state_fields().len()
 }
 
-fn concat(window: &TumblingWindow, batches: &[RecordBatch]) -> Option<RecordBatch> {
+/// One batch of partial states; `None` of none.
+pub(crate) fn concat(window: &TumblingWindow, batches: &[RecordBatch]) -> Option<RecordBatch> {
     if batches.is_empty() {
         return None;
     }

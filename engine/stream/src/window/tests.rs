@@ -2,6 +2,7 @@ mod aggregates;
 mod event_time;
 mod groups;
 mod model;
+mod segments;
 mod state;
 
 use std::sync::Arc;

@@ -171,13 +171,28 @@ impl TumblingWindow {
         Some(start)
     }
 
+    /// How much longer than its end a window stays open, in nanoseconds.
+    pub(crate) fn allowed_lateness(&self) -> i64 {
+        self.allowed_lateness
+    }
+
     /// Windows that start before this are closed at a watermark.
     pub(crate) fn closed_before(&self, watermark: i64) -> i64 {
+        self.closed_before_with(watermark, self.allowed_lateness)
+    }
+
+    /// As [`closed_before`](TumblingWindow::closed_before), but with another allowed lateness.
+    pub(crate) fn closed_before_with(&self, watermark: i64, allowed_lateness: i64) -> i64 {
         // start + size + allowed_lateness <= watermark
         watermark
-            .saturating_sub(self.allowed_lateness)
+            .saturating_sub(allowed_lateness)
             .saturating_sub(self.size)
             .saturating_add(1)
+    }
+
+    /// The watermark that closes the window with this start.
+    pub(crate) fn closed_at(&self, start: i64) -> i64 {
+        start.saturating_add(self.size).saturating_add(self.allowed_lateness)
     }
 }
 

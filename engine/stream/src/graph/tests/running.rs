@@ -82,6 +82,7 @@ fn state_survives_a_restart_through_bytes() {
     let mut restored = TaskGraph::new(plan);
     restored.restore(&snapshot::decode(&bytes).unwrap(), None).unwrap();
     restored.push(&decode(plan, &[event]), None, &mut vec![]).unwrap();
+    restored.snapshot(SnapshotKind::Changes).unwrap();
     assert_eq!(restored.groups(), 1);
     let mut outputs = Vec::new();
     WindowOutput::new(plan)
@@ -94,6 +95,31 @@ fn state_survives_a_restart_through_bytes() {
     )];
     let error = restored.restore(&unknown, None).unwrap_err().to_string();
     assert!(error.contains("there is state of a window \"other\""), "{error}");
+}
+
+#[test]
+fn after_a_drain_nothing_that_was_kept_before_counts() {
+    let plan = &plan(&ad_campaigns()).unwrap().sources[0];
+    let event = r#"{"event_type":"view","campaign_id":1,"event_time":1,"produce_time":5}"#;
+    let mut task = TaskGraph::new(plan);
+    let mut kinds = Vec::new();
+    for drain in [false, true, false] {
+        task.push(&decode(plan, &[event]), None, &mut vec![]).unwrap();
+        if drain {
+            task.take_all().unwrap();
+        }
+        let segment = task.snapshot(SnapshotKind::Changes).unwrap();
+        assert_eq!(segment.closed_at.is_some(), !segment.parts.is_empty());
+        kinds.push((segment.kind, segment.parts.len()));
+    }
+    assert_eq!(
+        kinds,
+        [
+            (SnapshotKind::Changes, 1),
+            (SnapshotKind::Full, 0),
+            (SnapshotKind::Changes, 1)
+        ]
+    );
 }
 
 #[test]

@@ -109,5 +109,11 @@ fn state_whose_description_cannot_be_read_is_refused() {
     );
     let state = RecordBatch::try_new(Arc::new(schema), state.columns().to_vec()).unwrap();
     let error = PartialWindows::new(counting()).restore(&state, None).unwrap_err();
-    assert_eq!(error, WindowError::UnreadableState { found: "soon".into() });
+    assert_eq!(
+        error,
+        WindowError::UnreadableState {
+            key: "closed_through",
+            found: "soon".into()
+        }
+    );
 }

@@ -1,0 +1,115 @@
+//! Open windows in two layers, so that a checkpoint writes what changed and not what there is.
+//!
+//! ```text
+//! rows ──▶ delta ──(a checkpoint: its states are taken out and written)──▶ merged into the base
+//! ```
+//! Aggregates cannot tell which of their groups changed, but their states can be merged: what was added since the last
+//! checkpoint is a table of its own. A row costs what it cost with one table; a checkpoint costs a merge of the
+//! groups that changed; a window that closes gives the states of both layers, which whoever merges the partitions
+//! merges like those of two partitions.
+//! Never here: which windows are late or closed (see `partial`).
+
+use arrow::array::RecordBatch;
+
+use super::error::WindowError;
+use super::table::{WindowRows, WindowTable, concat};
+use super::tumbling::TumblingWindow;
+
+/// Open windows: those of the last checkpoint, and what was added since.
+#[derive(Debug)]
+pub(crate) struct LayeredWindows {
+    base: WindowTable,
+    delta: WindowTable,
+    /// Groups that are known to be in both layers.
+    shared: usize,
+}
+
+impl LayeredWindows {
+    /// No windows.
+    pub(crate) fn new() -> Self {
+        LayeredWindows {
+            base: WindowTable::new(),
+            delta: WindowTable::new(),
+            shared: 0,
+        }
+    }
+
+    /// Groups over all windows. A group in both layers counts twice until the next snapshot, unless `groups_max` made us look.
+    pub(crate) fn groups(&self) -> usize {
+        self.base.groups() + self.delta.groups() - self.shared
+    }
+
+    /// The number of windows.
+    pub(crate) fn len(&self) -> usize {
+        let delta = self.delta.starts().filter(|start| !self.base.has(*start));
+        self.base.starts().count() + delta.count()
+    }
+
+    /// Bytes held, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.base.size_bytes() + self.delta.size_bytes()
+    }
+
+    /// Aggregates rows into their windows.
+    pub(crate) fn update(
+        &mut self,
+        window: &TumblingWindow,
+        batch: &RecordBatch,
+        rows: &WindowRows,
+    ) -> Result<(), WindowError> {
+        self.delta.update(window, batch, rows)?;
+        if self.groups() <= window.groups_max {
+            return Ok(());
+        }
+        // Each group of the delta is looked up in the base once, and only near the limit.
+        self.shared = self.delta.count_shared(&self.base);
+        if self.groups() > window.groups_max {
+            return Err(WindowError::TooManyGroups {
+                groups_max: window.groups_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// Merges states that were kept.
+    pub(crate) fn restore(&mut self, window: &TumblingWindow, state: &RecordBatch) -> Result<(), WindowError> {
+        assert_eq!(self.delta.groups(), 0, "state is restored before rows are added");
+        self.base.merge(window, state)
+    }
+
+    /// Drops all windows that begin before `end`.
+    pub(crate) fn drop_before(&mut self, end: i64) {
+        self.base.drop_before(end);
+    }
+
+    /// Takes all windows that begin before `end` (all, if `None`) as partial states. A group may be there twice.
+    pub(crate) fn take_states(
+        &mut self,
+        window: &TumblingWindow,
+        end: Option<i64>,
+    ) -> Result<Option<RecordBatch>, WindowError> {
+        let base = self.base.take_states(window, end)?;
+        let delta = self.delta.take_states(window, end)?;
+        self.shared = self.delta.known_shared();
+        let layers: Vec<RecordBatch> = base.into_iter().chain(delta).collect();
+        Ok(concat(window, &layers))
+    }
+
+    /// The partial states of what was added since the last snapshot, earliest window first.
+    pub(crate) fn take_changes(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+        let mut changes = Vec::new();
+        self.settle(window, Some(&mut changes))?;
+        Ok(concat(window, &changes))
+    }
+
+    /// A copy of all windows as partial states, earliest first.
+    pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+        self.settle(window, None)?;
+        self.base.copy_states(window)
+    }
+
+    fn settle(&mut self, window: &TumblingWindow, changes: Option<&mut Vec<RecordBatch>>) -> Result<(), WindowError> {
+        self.shared = 0;
+        self.base.absorb(window, &mut self.delta, changes)
+    }
+}
