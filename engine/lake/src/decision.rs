@@ -10,7 +10,8 @@
 
 use crate::layout;
 use crate::staged::{StagedFile, StagedFiles};
-use crate::store::{LakeStore, StoreError};
+use crate::store::LakeStore;
+use crate::store::error::StoreError;
 
 /// What is known about one writer's files after a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

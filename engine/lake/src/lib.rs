@@ -75,6 +75,7 @@ pub use partition::level::PartitionError;
 pub use publish::{PublishError, Published, publish};
 pub use recovery::{RecoverError, Recovered, recover};
 pub use staged::{StagedFile, StagedFiles, StagedFilesError};
-pub use store::{LakeStore, StoreError};
+pub use store::LakeStore;
+pub use store::error::StoreError;
 pub use writer::{LakeStats, LakeWriter, OpenError, StageError, WriteError};
 pub use writer_id::{WriterId, WriterIdError};

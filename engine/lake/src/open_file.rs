@@ -10,13 +10,15 @@ use parquet::errors::ParquetError;
 
 use crate::encode::FileEncoding;
 use crate::layout;
-use crate::store::{LakeStore, StoreError, Upload};
+use crate::store::LakeStore;
+use crate::store::error::StoreError;
+use crate::store::medium::PartialFile;
 use crate::writer_id::WriterId;
 
 pub(crate) struct OpenFile {
     name: String,
     encoder: ArrowWriter<Vec<u8>>,
-    upload: Upload,
+    upload: Box<dyn PartialFile>,
     rows: u64,
     /// When it was used last, on the writer's own count.
     pub(crate) used: u64,
@@ -64,7 +66,7 @@ impl OpenFile {
             file: name.clone(),
             source,
         })?;
-        let upload = store.upload(layout::staged_path(writer_id, &name))?;
+        let upload = store.upload(&layout::staged_path(writer_id, &name))?;
         Ok(OpenFile {
             name,
             encoder,

@@ -3,7 +3,8 @@
 use crate::decision::{RecoveryAction, RecoveryConflict, RecoveryFacts, committed_files, decide};
 use crate::layout;
 use crate::staged::StagedFiles;
-use crate::store::{LakeStore, StoreError};
+use crate::store::LakeStore;
+use crate::store::error::StoreError;
 
 /// What [`publish`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use crate::decision::{RecoveryAction, RecoveryFacts, decide};
 use crate::layout;
 use crate::publish::{PublishError, Published, publish};
 use crate::staged::StagedFiles;
-use crate::store::{LakeStore, StoreError};
+use crate::store::LakeStore;
+use crate::store::error::StoreError;
 use crate::writer_id::WriterId;
 
 /// What [`recover`] did.

@@ -17,7 +17,8 @@ use crate::partition::level::PartitionError;
 use crate::partition::{Partitioner, SplitError};
 use crate::publish::{PublishError, Published, publish};
 use crate::staged::{StagedFile, StagedFiles};
-use crate::store::{LakeStore, StoreError};
+use crate::store::LakeStore;
+use crate::store::error::StoreError;
 use crate::writer_id::WriterId;
 
 /// Rows encoded between two looks at the size of a file and at the memory in use.
