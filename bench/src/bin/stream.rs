@@ -16,6 +16,7 @@ use engine_stream::graph::{
 use engine_stream::schema::{Field, FieldType, SourceSchema};
 use engine_stream::snapshot::{self, SnapshotKind};
 use engine_stream::watermark::WatermarkConfig;
+use engine_stream::window::WindowKind;
 
 const ROWS: usize = 64 * 1024;
 const BATCHES: usize = 64;
@@ -77,7 +78,9 @@ fn spec() -> GraphSpec {
         field("event_time", "timestamp(ns)"),
     ];
     let window = WindowSpec {
-        size: Duration::from_secs(10),
+        kind: WindowKind::Tumbling {
+            size: Duration::from_secs(10),
+        },
         group_by: vec!["campaign_id".into()],
         aggregates: vec![
             ("events".into(), "count(*)".into()),

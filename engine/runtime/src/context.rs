@@ -24,7 +24,7 @@ use crate::checkpoint::CheckpointId;
 use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::{
     KafkaOptions, LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, Timestamps,
-    TopicSelection, WindowKind,
+    TopicSelection,
 };
 use crate::run_error::RunError;
 use crate::sink::SinkError;
@@ -349,9 +349,9 @@ fn window_spans(pipeline: &Pipeline, plan: &SourcePlan) -> Vec<WindowSpan> {
             let Some(Operator::Window(window)) = transform.map(|transform| &transform.operator) else {
                 unreachable!("the plan's windows are the pipeline's")
             };
-            let WindowKind::Tumbling { size } = window.kind;
             WindowSpan {
-                size_ns: nanoseconds(size),
+                size_ns: nanoseconds(window.kind.size()),
+                slide_ns: nanoseconds(window.kind.slide()),
                 lateness_ns: nanoseconds(window.allowed_lateness),
             }
         })

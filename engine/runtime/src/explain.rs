@@ -212,8 +212,12 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
         }
         Some(Operator::Window(window)) => {
             explain_window(pipeline, window, &mut details);
+            let of_each_row = match window.kind.size().as_nanos() / window.kind.slide().as_nanos().max(1) {
+                1 => String::new(),
+                windows => format!(" ({windows} of each row)"),
+            };
             state = Some(format!(
-                "one row per open window and group, in each partition; at most {} groups of a partition, more stop the pipeline",
+                "one row per open window{of_each_row} and group, in each partition; at most {} groups of a partition, more stop the pipeline",
                 window.groups_max
             ));
         }
@@ -237,8 +241,13 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
 }
 
 fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String>) {
-    let WindowKind::Tumbling { size } = window.kind;
-    details.push(format!("tumbling, {} of {}", show_duration(size), window.time_column));
+    details.push(match window.kind {
+        WindowKind::Tumbling { size } => format!("tumbling, {} of {}", show_duration(size), window.time_column),
+        WindowKind::Hopping { size, slide } => {
+            let (size, slide) = (show_duration(size), show_duration(slide));
+            format!("hopping, {size} of {} every {slide}", window.time_column)
+        }
+    });
     if !window.group_by.is_empty() {
         details.push(format!("group by {}", window.group_by.join(", ")));
     }

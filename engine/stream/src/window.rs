@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod group_index;
+pub(crate) mod kind;
 pub(crate) mod layers;
 pub(crate) mod merge;
 pub(crate) mod partial;
@@ -11,6 +12,7 @@ mod tests;
 pub(crate) mod tumbling;
 
 pub use error::WindowError;
+pub use kind::WindowKind;
 pub use merge::WindowMerger;
 pub use partial::PartialWindows;
-pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};
+pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START, WINDOWS_PER_ROW_MAX};

@@ -38,6 +38,7 @@ pub(crate) const WINDOW: &[&str] = &[
     "input",
     "kind",
     "size",
+    "slide",
     "group_by",
     "aggregates",
     "allowed_lateness",

@@ -148,7 +148,7 @@ impl PartitionTask {
             latest: source
                 .window_spans
                 .iter()
-                .map(|span| LatestTimestamps::new(span.size_ns))
+                .map(|span| LatestTimestamps::new(*span))
                 .collect(),
             record_timestamps_ms: Vec::new(),
             source,

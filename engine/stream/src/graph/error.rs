@@ -15,7 +15,7 @@ pub struct GraphError {
     /// Whose mistake it is.
     pub part: GraphPart,
     /// The option at fault, as it is written below the part: `input`, `where`, `columns.total`, `aggregates.events`,
-    /// `group_by`, `size`, `late_output`, `watermark.column`, or an option of [`SinkSpec::uses`](super::SinkSpec::uses).
+    /// `group_by`, `size`, `slide`, `late_output`, `watermark.column`, or an option of [`SinkSpec::uses`](super::SinkSpec::uses).
     pub option: String,
     /// Where in a list option the fault is (the index in `group_by`).
     pub index: Option<usize>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::schema::SourceSchema;
 use crate::watermark::WatermarkConfig;
+use crate::window::kind::WindowKind;
 
 /// All sources, transforms and sinks.
 #[derive(Debug, Clone, Default)]
@@ -66,11 +67,11 @@ pub enum TransformKind {
     Window(WindowSpec),
 }
 
-/// A tumbling window, emitted once when it closes.
+/// A window, emitted once when it closes.
 #[derive(Debug, Clone)]
 pub struct WindowSpec {
-    /// Its length: a whole number of microseconds, at least one.
-    pub size: Duration,
+    /// Which windows a row belongs to; lengths are whole numbers of microseconds, at least one.
+    pub kind: WindowKind,
     /// The columns to group by; none gives one row per window.
     pub group_by: Vec<String>,
     /// Column names and SQL aggregates, in column order.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
 use crate::schema::{Field, FieldType, SourceSchema};
 use crate::watermark::WatermarkConfig;
+use crate::window::WindowKind;
 
 fn source(name: &str) -> SourceSpec {
     let fields = [
@@ -57,7 +58,9 @@ fn window(
     late: Option<&str>,
 ) -> TransformSpec {
     let kind = TransformKind::Window(WindowSpec {
-        size: Duration::from_millis(10),
+        kind: WindowKind::Tumbling {
+            size: Duration::from_millis(10),
+        },
         group_by: group_by.iter().map(|name| (*name).into()).collect(),
         aggregates: aggregates
             .iter()

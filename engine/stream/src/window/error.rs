@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tumbling::WINDOWS_PER_ROW_MAX;
 use crate::expression::error::EvaluateError;
 
 /// Why a window cannot take rows or state.
@@ -33,12 +34,14 @@ pub enum WindowError {
         found: String,
     },
     /// State of a window that begins where none does.
-    #[error("this state has a window that begins at {start} ns, but windows of {size} ns do not begin there")]
+    #[error(
+        "this state has a window that begins at {start} ns, but windows that begin every {slide} ns do not begin there"
+    )]
     MisalignedState {
         /// Where it begins, in nanoseconds since 1970.
         start: i64,
-        /// The length of this window, in nanoseconds.
-        size: i64,
+        /// From the start of one window to the next, in nanoseconds.
+        slide: i64,
     },
     /// A snapshot whose own description cannot be read.
     #[error("this state says of itself \"{key}\" = \"{found}\", which is no number of nanoseconds")]
@@ -71,6 +74,42 @@ pub enum WindowError {
     Size {
         /// The size.
         size: Duration,
+    },
+    /// A slide that is zero, no whole number of microseconds, or centuries.
+    #[error("a window's slide is at least one microsecond, in whole microseconds; {slide:?} is not")]
+    Slide {
+        /// The slide.
+        slide: Duration,
+    },
+    /// Windows with gaps between them: rows in no window are a filter's business.
+    #[error("a window's slide is at most its size, or rows would be in none; {slide:?} is longer than {size:?}")]
+    SlideBeyondSize {
+        /// The length.
+        size: Duration,
+        /// From the start of one window to the next.
+        slide: Duration,
+    },
+    /// Rows would be in one window more or less depending on when they happened (Flink SQL's `HOP` refuses it too).
+    #[error(
+        "a window's size is a whole multiple of its slide, so that every row is in as many windows; {size:?} is not one of {slide:?}"
+    )]
+    UnevenSlide {
+        /// The length.
+        size: Duration,
+        /// From the start of one window to the next.
+        slide: Duration,
+    },
+    /// Each row would be aggregated in very many windows.
+    #[error(
+        "every row would be in {windows} windows of {size:?}, one every {slide:?}; at most {WINDOWS_PER_ROW_MAX} are possible, so take a longer slide"
+    )]
+    TooManyWindows {
+        /// The length.
+        size: Duration,
+        /// From the start of one window to the next.
+        slide: Duration,
+        /// How many windows there would be for each row.
+        windows: i64,
     },
     /// State of a window that the pipeline no longer has.
     #[error("there is state of a window \"{window}\", but the pipeline's windows are {windows}")]

@@ -50,14 +50,15 @@ impl LayeredWindows {
         self.base.size_bytes() + self.delta.size_bytes()
     }
 
-    /// Aggregates rows into their windows.
+    /// Aggregates rows, given by pane, into those of their windows that begin at `open_from` or later.
     pub(crate) fn update(
         &mut self,
         window: &TumblingWindow,
         batch: &RecordBatch,
-        rows: &WindowRows,
+        panes: &WindowRows,
+        open_from: i64,
     ) -> Result<(), WindowError> {
-        self.delta.update(window, batch, rows)?;
+        self.delta.update(window, batch, panes, open_from)?;
         if self.groups() <= window.groups_max {
             return Ok(());
         }

@@ -52,7 +52,7 @@ impl PartialWindows {
 }
 
 impl StatefulOperator for PartialWindows {
-    /// A row is late if its window had closed.
+    /// Adds rows to those of their windows that are open. A row is late if all its windows had closed.
     fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
         let window = Arc::clone(&self.window);
         let column = batch.column(window.time_column);
@@ -66,24 +66,25 @@ impl StatefulOperator for PartialWindows {
         let mut outcome = UpdateOutcome::default();
         let mut rows = WindowRows::default();
         let mut late = Vec::new();
-        // Most rows are in the same window as the row before.
-        let (mut start, mut end) = (0, 0);
+        // Most rows are in the same windows as the row before.
+        let (mut pane, mut end) = (0, 0);
         for row in 0..times.len() {
             let Some(time) = times.nanoseconds(row) else {
                 outcome.unplaced_rows += 1;
                 continue;
             };
-            if time < start || time >= end {
-                let Some(found) = window.window_start(time) else {
+            if time < pane || time >= end {
+                let Some(found) = window.pane_start(time) else {
                     outcome.unplaced_rows += 1;
                     continue;
                 };
-                (start, end) = (found, found + window.size());
+                (pane, end) = (found, found + window.slide());
             }
-            if start < late_before {
+            // The last of its windows begins with the pane.
+            if pane < late_before {
                 late.push(row as u32);
             } else {
-                rows.push(start, row as u32);
+                rows.push(pane, row as u32);
             }
         }
         outcome.late_rows = late.len() as u64;
@@ -91,7 +92,7 @@ impl StatefulOperator for PartialWindows {
             let late = take_record_batch(batch, &UInt32Array::from(late));
             outcome.late = Some(late.expect("rows are positions in the micro-batch"));
         }
-        self.windows.update(&window, batch, &rows)?;
+        self.windows.update(&window, batch, &rows, late_before)?;
         Ok(outcome)
     }
 

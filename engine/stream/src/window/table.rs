@@ -4,11 +4,13 @@
 //! Never here: which windows are late or closed (see `partial`).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use arrow::compute::{concat_batches, take};
+use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -16,7 +18,7 @@ use hashbrown::HashMap;
 use super::error::WindowError;
 use super::group_index::{GroupIndex, KeyColumns};
 use super::tumbling::TumblingWindow;
-use crate::expression::aggregate::{AggregateArguments, AggregateExpression};
+use crate::expression::aggregate::AggregateArguments;
 use crate::schema::utc;
 
 /// Open windows by their start in nanoseconds.
@@ -42,32 +44,32 @@ impl fmt::Debug for WindowTable {
     }
 }
 
-/// The rows of a micro-batch that belong to each window.
+/// The rows of a micro-batch by pane, or rows of state by window.
 #[derive(Debug, Default)]
 pub(crate) struct WindowRows {
-    /// Window starts and their rows, in the order of their first row.
-    windows: Vec<(i64, Vec<u32>)>,
+    /// Starts and their rows, in the order of their first row.
+    starts: Vec<(i64, Vec<u32>)>,
     positions: HashMap<i64, usize, FixedState>,
     current: usize,
 }
 
 impl WindowRows {
-    /// Adds a row. A run of rows of one window costs no look-up.
+    /// Adds a row. A run of rows with one start costs no look-up.
     #[inline]
-    pub(crate) fn push(&mut self, window_start: i64, row: u32) {
-        match self.windows.get_mut(self.current) {
-            Some((start, rows)) if *start == window_start => rows.push(row),
-            _ => self.push_elsewhere(window_start, row),
+    pub(crate) fn push(&mut self, start: i64, row: u32) {
+        match self.starts.get_mut(self.current) {
+            Some((current, rows)) if *current == start => rows.push(row),
+            _ => self.push_elsewhere(start, row),
         }
     }
 
-    fn push_elsewhere(&mut self, window_start: i64, row: u32) {
-        let next = self.windows.len();
-        self.current = *self.positions.entry(window_start).or_insert(next);
+    fn push_elsewhere(&mut self, start: i64, row: u32) {
+        let next = self.starts.len();
+        self.current = *self.positions.entry(start).or_insert(next);
         if self.current == next {
-            self.windows.push((window_start, Vec::new()));
+            self.starts.push((start, Vec::new()));
         }
-        self.windows[self.current].1.push(row);
+        self.starts[self.current].1.push(row);
     }
 }
 
@@ -150,12 +152,13 @@ impl WindowTable {
         self.windows.values().map(size).sum()
     }
 
-    /// Aggregates rows into their windows.
+    /// Aggregates rows, given by pane, into those of their windows that begin at `open_from` or later.
     pub(crate) fn update(
         &mut self,
         window: &TumblingWindow,
         batch: &RecordBatch,
-        rows: &WindowRows,
+        panes: &WindowRows,
+        open_from: i64,
     ) -> Result<(), WindowError> {
         let keys = window.keys.prepare(&window.key_columns(batch));
         let arguments = window
@@ -163,82 +166,86 @@ impl WindowTable {
             .iter()
             .map(|(_, aggregate)| aggregate.arguments(batch));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        self.for_each_window(
-            window,
-            batch.num_rows(),
-            &keys,
-            rows,
-            |aggregate, position, accumulator, picked| {
-                let AggregateArguments { values, filter } = &arguments[position];
-                let (values, filter) = (
-                    picked.arrays(values),
-                    filter.as_ref().map(|filter| picked.filter(filter)),
-                );
-                let updated = accumulator.update_batch(&values, picked.groups, filter.as_ref(), picked.group_count);
-                updated.map_err(|error| aggregate.error(&error).into())
-            },
-        )
+        for (pane, rows) in &panes.starts {
+            let picked = PickedRows::new(rows, batch.num_rows());
+            let arguments: Vec<_> = arguments.iter().map(|arguments| picked.arguments(arguments)).collect();
+            for start in window.windows_of_pane(*pane).filter(|start| *start >= open_from) {
+                self.feed(
+                    window,
+                    start,
+                    &keys,
+                    rows,
+                    |position, accumulator, groups, group_count| {
+                        let AggregateArguments { values, filter } = &arguments[position];
+                        accumulator.update_batch(values, groups, filter.as_ref(), group_count)
+                    },
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Merges partial states into their windows.
     pub(crate) fn merge(&mut self, window: &TumblingWindow, state: &RecordBatch) -> Result<(), WindowError> {
         window.check_state(state)?;
         let starts = window.state_starts(state);
-        let mut rows = WindowRows::default();
+        let mut windows = WindowRows::default();
         for (row, start) in starts.values().iter().enumerate() {
-            rows.push(*start, row as u32);
+            windows.push(*start, row as u32);
         }
         let key_count = window.keys.fields().len();
         let keys = window.keys.prepare(&state.columns()[1..=key_count]);
-        self.for_each_window(
-            window,
-            state.num_rows(),
-            &keys,
-            &rows,
-            |aggregate, position, accumulator, picked| {
-                let first = 1 + key_count + window.aggregates[..position].iter().map(state_width).sum::<usize>();
-                let values = picked.arrays(&state.columns()[first..first + aggregate.state_fields().len()]);
-                let merged = accumulator.merge_batch(&values, picked.groups, picked.group_count);
-                merged.map_err(|error| aggregate.error(&error).into())
-            },
-        )
+        for (start, rows) in &windows.starts {
+            let picked = PickedRows::new(rows, state.num_rows());
+            let mut first = 1 + key_count;
+            let values = window.aggregates.iter().map(|(_, aggregate)| {
+                let columns = &state.columns()[first..first + aggregate.state_fields().len()];
+                first += columns.len();
+                picked.arrays(columns)
+            });
+            let values: Vec<_> = values.collect();
+            self.feed(
+                window,
+                *start,
+                &keys,
+                rows,
+                |position, accumulator, groups, group_count| {
+                    accumulator.merge_batch(&values[position], groups, group_count)
+                },
+            )?;
+        }
+        Ok(())
     }
 
-    fn for_each_window(
+    /// Gives rows of one window their groups, and each accumulator what `apply` makes of them:
+    /// `apply(position of the aggregate, accumulator, group of each row, number of groups)`.
+    fn feed(
         &mut self,
         window: &TumblingWindow,
-        row_count: usize,
+        start: i64,
         keys: &KeyColumns,
-        rows: &WindowRows,
-        mut feed: impl FnMut(
-            &AggregateExpression,
-            usize,
-            &mut dyn GroupsAccumulator,
-            &PickedRows<'_>,
-        ) -> Result<(), WindowError>,
+        rows: &[u32],
+        apply: impl Fn(usize, &mut dyn GroupsAccumulator, &[usize], usize) -> Result<(), DataFusionError>,
     ) -> Result<(), WindowError> {
-        for (start, rows) in &rows.windows {
-            let open = match self.windows.entry(*start) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(OpenWindow::new(window)?),
-            };
-            let groups_before = open.index.len();
-            self.group_numbers.clear();
-            open.index.assign(keys, rows, &mut self.group_numbers);
-            self.groups += open.index.len() - groups_before;
-            if self.groups > window.groups_max {
-                return Err(WindowError::TooManyGroups {
-                    groups_max: window.groups_max,
-                });
-            }
-            let picked = PickedRows {
-                rows: (rows.len() < row_count).then(|| UInt32Array::from(rows.clone())),
-                groups: &self.group_numbers,
-                group_count: open.index.len(),
-            };
-            for (position, (_, aggregate)) in window.aggregates.iter().enumerate() {
-                feed(aggregate, position, open.accumulators[position].as_mut(), &picked)?;
-            }
+        let open = match self.windows.entry(start) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(OpenWindow::new(window)?),
+        };
+        let groups_before = open.index.len();
+        self.group_numbers.clear();
+        open.index.assign(keys, rows, &mut self.group_numbers);
+        let groups = open.index.len();
+        self.groups += groups - groups_before;
+        if self.groups > window.groups_max {
+            return Err(WindowError::TooManyGroups {
+                groups_max: window.groups_max,
+            });
+        }
+        for (position, ((_, aggregate), accumulator)) in
+            window.aggregates.iter().zip(&mut open.accumulators).enumerate()
+        {
+            apply(position, accumulator.as_mut(), &self.group_numbers, groups)
+                .map_err(|error| aggregate.error(&error))?;
         }
         Ok(())
     }
@@ -351,15 +358,26 @@ impl OpenWindow {
     }
 }
 
-/// Some rows of a micro-batch, with their group numbers.
-struct PickedRows<'a> {
+/// Some rows of a micro-batch.
+struct PickedRows {
     /// `None`: all rows.
     rows: Option<UInt32Array>,
-    groups: &'a [usize],
-    group_count: usize,
 }
 
-impl PickedRows<'_> {
+impl PickedRows {
+    fn new(rows: &[u32], row_count: usize) -> Self {
+        PickedRows {
+            rows: (rows.len() < row_count).then(|| UInt32Array::from(rows.to_vec())),
+        }
+    }
+
+    fn arguments(&self, arguments: &AggregateArguments) -> AggregateArguments {
+        AggregateArguments {
+            values: self.arrays(&arguments.values),
+            filter: arguments.filter.as_ref().map(|filter| self.filter(filter)),
+        }
+    }
+
     fn arrays(&self, arrays: &[ArrayRef]) -> Vec<ArrayRef> {
         let Some(rows) = &self.rows else { return arrays.to_vec() };
         arrays
@@ -376,10 +394,6 @@ impl PickedRows<'_> {
                 .to_data(),
         )
     }
-}
-
-fn state_width((_, aggregate): &(String, AggregateExpression)) -> usize {
-    aggregate.state_fields().len()
 }
 
 /// One batch of partial states; `None` of none.

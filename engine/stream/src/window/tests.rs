@@ -1,6 +1,7 @@
 mod aggregates;
 mod event_time;
 mod groups;
+mod hopping;
 mod model;
 mod segments;
 mod state;
@@ -71,6 +72,7 @@ fn options(group_by: &[&str], aggregates: &[&str]) -> TumblingOptions {
     TumblingOptions {
         time_column: "time".into(),
         size: Duration::from_millis(10),
+        slide: Duration::from_millis(10),
         allowed_lateness: Duration::ZERO,
         group_by: group_by.iter().map(|name| (*name).to_owned()).collect(),
         aggregates: aggregates.iter().enumerate().map(aggregate).collect(),

@@ -1,4 +1,7 @@
-//! What a tumbling window is: `[start, end)`, aligned to 1970, aggregated per group; its columns, resolved and checked.
+//! What a window of fixed length is: `[start, end)`, aligned to 1970, aggregated per group; its columns, resolved and checked.
+//!
+//! Windows begin every `slide`; where that is less than their length (a hopping window), a row is in `size / slide` of them.
+//! All rows of one *pane* `[n × slide, (n + 1) × slide)` are in the same windows. A tumbling window is its own pane.
 //!
 //! Never here: rows or state (see `partial`).
 
@@ -19,13 +22,18 @@ pub const WINDOW_START: &str = "window_start";
 /// The end of a window, in every window's columns.
 pub const WINDOW_END: &str = "window_end";
 
-/// What a tumbling window computes, as options for [`TumblingWindow::new`].
+/// The most windows that a row may be in: a day of them, each a minute after the one before. Each of them aggregates the row.
+pub const WINDOWS_PER_ROW_MAX: u32 = 1_440;
+
+/// What a tumbling or hopping window computes, as options for [`TumblingWindow::new`].
 #[derive(Debug, Clone)]
 pub struct TumblingOptions {
     /// The column that holds the event time.
     pub time_column: String,
     /// The length: a whole number of microseconds, at least one.
     pub size: Duration,
+    /// From the start of one window to the next: the size, or less, which the size is then a whole multiple of.
+    pub slide: Duration,
     /// How much longer than its end a window stays open.
     pub allowed_lateness: Duration,
     /// The columns to group by.
@@ -38,11 +46,12 @@ pub struct TumblingOptions {
     pub groups_max: usize,
 }
 
-/// A tumbling window over rows of one schema.
+/// A tumbling or hopping window over rows of one schema.
 #[derive(Debug, Clone)]
 pub struct TumblingWindow {
     pub(crate) time_column: usize,
     size: i64,
+    slide: i64,
     allowed_lateness: i64,
     key_columns: Vec<usize>,
     pub(crate) keep_late_rows: bool,
@@ -56,10 +65,7 @@ pub struct TumblingWindow {
 impl TumblingWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
     pub fn new(input: &SchemaRef, options: TumblingOptions) -> Result<Self, WindowError> {
-        let size = i64::try_from(options.size.as_nanos())
-            .ok()
-            .filter(|size| *size > 0 && size % 1_000 == 0);
-        let size = size.ok_or(WindowError::Size { size: options.size })?;
+        let (size, slide) = size_and_slide(&options)?;
         let time_column = input.index_of(&options.time_column).ok();
         let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
         let time_column = time_column.filter(is_time).ok_or_else(|| WindowError::NoEventTime {
@@ -85,6 +91,7 @@ impl TumblingWindow {
         Ok(TumblingWindow {
             time_column,
             size,
+            slide,
             allowed_lateness: i64::try_from(options.allowed_lateness.as_nanos()).unwrap_or(i64::MAX),
             key_columns,
             keep_late_rows: options.keep_late_rows,
@@ -140,11 +147,11 @@ impl TumblingWindow {
         match starts
             .values()
             .iter()
-            .find(|start| self.window_start(**start) != Some(**start))
+            .find(|start| self.pane_start(**start) != Some(**start))
         {
             Some(start) => Err(WindowError::MisalignedState {
                 start: *start,
-                size: self.size,
+                slide: self.slide,
             }),
             None => Ok(()),
         }
@@ -157,18 +164,33 @@ impl TumblingWindow {
             let words: Vec<&str> = aggregate.sql().split_whitespace().collect();
             format!(", {name} = {}", words.join(" "))
         });
-        format!("{size:?}{}", aggregates.collect::<String>())
+        let slide = Duration::from_nanos(self.slide.unsigned_abs());
+        let every = (slide < size).then(|| format!(" every {slide:?}")).unwrap_or_default();
+        format!("{size:?}{every}{}", aggregates.collect::<String>())
     }
 
     pub(crate) fn state_starts(&self, state: &RecordBatch) -> TimestampNanosecondArray {
         state.column(0).as_primitive::<TimestampNanosecondType>().clone()
     }
 
-    /// The start of the window that a time is in; `None` if the window reaches beyond the range of `i64` nanoseconds.
-    pub(crate) fn window_start(&self, time: i64) -> Option<i64> {
-        let start = time.div_euclid(self.size).checked_mul(self.size)?;
+    /// How long a pane is, in nanoseconds: from the start of one window to the next.
+    pub(crate) fn slide(&self) -> i64 {
+        self.slide
+    }
+
+    /// The start of the pane that a time is in, which is the start of the last window that the time is in; `None` if a
+    /// window of that pane reaches beyond the range of `i64` nanoseconds.
+    pub(crate) fn pane_start(&self, time: i64) -> Option<i64> {
+        let start = time.div_euclid(self.slide).checked_mul(self.slide)?;
         start.checked_add(self.size)?;
+        start.checked_sub(self.size - self.slide)?;
         Some(start)
+    }
+
+    /// The starts of the windows that hold a pane, earliest first. The pane's start is one that [`Self::pane_start`] gave.
+    pub(crate) fn windows_of_pane(&self, pane: i64) -> impl Iterator<Item = i64> + use<> {
+        let slide = self.slide;
+        (0..self.size / slide).rev().map(move |back| pane - back * slide)
     }
 
     /// How much longer than its end a window stays open, in nanoseconds.
@@ -194,6 +216,29 @@ impl TumblingWindow {
     pub(crate) fn closed_at(&self, start: i64) -> i64 {
         start.saturating_add(self.size).saturating_add(self.allowed_lateness)
     }
+}
+
+/// Length and slide in nanoseconds, checked.
+fn size_and_slide(options: &TumblingOptions) -> Result<(i64, i64), WindowError> {
+    let TumblingOptions { size, slide, .. } = *options;
+    let nanoseconds = |duration: Duration| {
+        i64::try_from(duration.as_nanos())
+            .ok()
+            .filter(|nanoseconds| *nanoseconds > 0 && nanoseconds % 1_000 == 0)
+    };
+    let size_ns = nanoseconds(size).ok_or(WindowError::Size { size })?;
+    let slide_ns = nanoseconds(slide).ok_or(WindowError::Slide { slide })?;
+    if slide_ns > size_ns {
+        return Err(WindowError::SlideBeyondSize { size, slide });
+    }
+    if size_ns % slide_ns != 0 {
+        return Err(WindowError::UnevenSlide { size, slide });
+    }
+    let windows = size_ns / slide_ns;
+    if windows > i64::from(WINDOWS_PER_ROW_MAX) {
+        return Err(WindowError::TooManyWindows { size, slide, windows });
+    }
+    Ok((size_ns, slide_ns))
 }
 
 fn state_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)]) -> SchemaRef {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use engine_stream::window::WindowKind;
+
 /// A stream of rows that a transform or a sink can read: an index into the pipeline's sources or transforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StreamId {
@@ -65,16 +67,6 @@ pub struct Window {
     pub late_output: Option<usize>,
     /// Most groups over all open windows of one source partition: more stop the pipeline.
     pub groups_max: usize,
-}
-
-/// Which windows a row belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowKind {
-    /// Windows `[n × size, (n + 1) × size)` of event time since 1970; each row is in one.
-    Tumbling {
-        /// Length of a window; positive.
-        size: Duration,
-    },
 }
 
 /// A column that a window computes.

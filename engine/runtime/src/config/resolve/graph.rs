@@ -15,7 +15,7 @@ use super::super::document::{Entry, Value};
 use super::super::fields::Fields;
 use super::super::pipeline::{
     AggregateColumn, Operator, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind, Source, StreamId, Transform,
-    Window, WindowKind,
+    Window,
 };
 use super::super::source_text::Span;
 use super::sink::{DATE_LEVEL, SinkDraft};
@@ -119,7 +119,7 @@ fn resolved(transform: &TransformSpec, order: &[&TransformSpec], spec: &GraphSpe
                 .as_ref()
                 .expect("a window was checked to have event time");
             Operator::Window(Window {
-                kind: WindowKind::Tumbling { size: window.size },
+                kind: window.kind,
                 time_column: watermark.column.clone(),
                 group_by: window.group_by.clone(),
                 aggregates: window

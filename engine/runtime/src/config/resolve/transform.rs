@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine_stream::graph::{TransformKind, TransformSpec, WindowSpec};
+use engine_stream::window::WindowKind;
 
 use super::super::fields::Fields;
 use super::super::keys;
@@ -54,13 +55,39 @@ pub(crate) fn resolve(name: &str, fields: &Fields<'_>) -> Option<TransformSpec> 
     })
 }
 
-fn window(fields: &Fields<'_>) -> Option<WindowSpec> {
-    fields.required_choice("kind", &[("tumbling", ())]);
+/// A mistake in the lengths does not keep the rest from being checked: others stand in for them.
+fn window_kind(fields: &Fields<'_>) -> WindowKind {
+    const STAND_IN: Duration = Duration::from_secs(1);
+    let hopping = fields.required_choice("kind", &[("tumbling", false), ("hopping", true)]);
     if fields.node("size").is_none() {
         fields.missing("size", "a duration such as \"10s\"");
     }
-    // A mistake in the size does not keep the rest from being checked.
-    let size = fields.positive_duration("size").unwrap_or(Duration::from_secs(1));
+    let size = fields.positive_duration("size");
+    if hopping != Some(true) {
+        if hopping == Some(false) && fields.node("slide").is_some() {
+            let message = "a tumbling window has no `slide`; windows that overlap are `kind = \"hopping\"`";
+            fields.problems.error(&fields.span_of("slide"), message);
+        }
+        return WindowKind::Tumbling {
+            size: size.unwrap_or(STAND_IN),
+        };
+    }
+    if fields.node("slide").is_none() {
+        fields.missing(
+            "slide",
+            "a duration such as \"2s\", from the start of one window to the next",
+        );
+    }
+    match (size, fields.positive_duration("slide")) {
+        (Some(size), Some(slide)) => WindowKind::Hopping { size, slide },
+        (size, _) => WindowKind::Tumbling {
+            size: size.unwrap_or(STAND_IN),
+        },
+    }
+}
+
+fn window(fields: &Fields<'_>) -> Option<WindowSpec> {
+    let kind = window_kind(fields);
     let group_by = fields.texts("group_by", "an array of columns").unwrap_or_default();
     if fields.node("aggregates").is_none() {
         fields.missing(
@@ -75,7 +102,7 @@ fn window(fields: &Fields<'_>) -> Option<WindowSpec> {
         .integer("groups_max", 1, 1_000_000_000)
         .and_then(|groups| usize::try_from(groups).ok());
     Some(WindowSpec {
-        size,
+        kind,
         group_by: group_by.iter().map(|column| column.as_str().to_owned()).collect(),
         allowed_lateness: fields.duration("allowed_lateness").unwrap_or_default(),
         late_output,

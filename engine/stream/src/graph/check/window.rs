@@ -33,7 +33,8 @@ pub(crate) fn tumbling(
     }
     let options = TumblingOptions {
         time_column: time_column.to_owned(),
-        size: window.size,
+        size: window.kind.size(),
+        slide: window.kind.slide(),
         allowed_lateness: window.allowed_lateness,
         group_by: window.group_by.clone(),
         aggregates,
@@ -149,10 +150,13 @@ pub(super) fn check_window(
             })
         }
         Err(error) => {
-            let option = if matches!(error, WindowError::Size { .. }) {
-                "size"
-            } else {
-                "group_by"
+            let option = match error {
+                WindowError::Size { .. } => "size",
+                WindowError::Slide { .. }
+                | WindowError::SlideBeyondSize { .. }
+                | WindowError::UnevenSlide { .. }
+                | WindowError::TooManyWindows { .. } => "slide",
+                _ => "group_by",
             };
             errors.push(GraphError::new(part, option, error.to_string()));
             None

@@ -82,6 +82,7 @@ fn a_window_that_makes_no_sense_is_refused() {
             &schema(),
             TumblingOptions {
                 size,
+                slide: size,
                 ..options(&[], &["count(*)"])
             },
         );

@@ -55,6 +55,7 @@ fn state_of_this_window_before_it_was_changed_is_refused_and_not_mixed_in() {
     let before = snapshot(options(&[], &["count(*)"]));
     let shorter = TumblingOptions {
         size: Duration::from_millis(5),
+        slide: Duration::from_millis(5),
         ..options(&[], &["count(*)"])
     };
     for (changed, found, expected) in [
@@ -90,7 +91,7 @@ fn state_that_begins_where_no_window_does_is_refused_instead_of_overflowing() {
         let error = PartialWindows::new(Arc::clone(&window))
             .restore(&state, None)
             .unwrap_err();
-        assert_eq!(error, WindowError::MisalignedState { start, size: 10 * MS });
+        assert_eq!(error, WindowError::MisalignedState { start, slide: 10 * MS });
     }
 }
 
