@@ -236,6 +236,7 @@ mod tests {
         assert!(builder.is_empty() && builder.finish().num_rows() == 0);
     }
 
+    /// Pitfall 24 of the stream engine: a null payload (tombstone) panics.
     #[test]
     fn a_tombstone_is_a_typed_error_and_leaves_nothing_behind() {
         let fields = vec![crate::schema::Field::new("a", crate::schema::FieldType::Int64)];

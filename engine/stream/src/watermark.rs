@@ -67,7 +67,8 @@ struct PartitionWatermark {
 ///            │                        the end of the log
 ///            └── rows, or silence ◀────────────────────── CaughtUp
 /// ```
-/// A silence ends being caught up: the log holds more now, or nobody can say that it does not.
+/// A silence ends being caught up: the log holds more now, or nobody can say that it does not. Rows without a time that counts
+/// (none, or too far ahead) are as silence, and leave a partition that is not active where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Active { silent_since: Option<Instant> },
@@ -123,18 +124,26 @@ impl<K: Ord + Clone> PartitionWatermarks<K> {
     /// Rows of a partition have been processed. `wall_clock` is now, in nanoseconds since 1970.
     ///
     /// Returns how many of them were too far in the future. Rows of an unknown partition change nothing.
-    pub fn handle_rows(&mut self, partition: &K, times: EventTimes<'_>, wall_clock: i64) -> u64 {
-        let Some(partition) = self.partitions.get_mut(partition) else {
+    ///
+    /// Rows of which none has a time that counts are no sign of life: a partition that delivers nothing else for
+    /// `idle_timeout` leaves the minimum, or a producer with a wrong clock would hold the source's watermark for ever.
+    pub fn handle_rows(&mut self, partition: &K, times: EventTimes<'_>, wall_clock: i64, now: Instant) -> u64 {
+        let Some(state) = self.partitions.get_mut(partition) else {
             return 0;
         };
         if times.is_empty() {
             return 0;
         }
         let latest = times.latest(self.max_future_skew.map(|skew| wall_clock.saturating_add(skew)));
-        partition.activity = Activity::Active { silent_since: None };
-        let watermark = latest.nanoseconds.map(|time| time.saturating_sub(self.delay));
-        partition.watermark = partition.watermark.max(watermark);
         self.stats.skewed_rows += latest.skewed;
+        match latest.nanoseconds {
+            Some(time) => {
+                state.activity = Activity::Active { silent_since: None };
+                state.watermark = state.watermark.max(Some(time.saturating_sub(self.delay)));
+            }
+            None if state.activity.is_active() => self.handle_silence(partition, now),
+            None => {}
+        }
         latest.skewed
     }
 

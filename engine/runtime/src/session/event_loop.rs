@@ -195,7 +195,8 @@ impl Session {
                 self.context.record(Stage::Process, times.process);
                 self.context.record(Stage::Sinks, times.sinks);
                 let source = self.tasks[&task];
-                self.sources[source].handle_processed(task, &outcome, self.context.wall_clock_ns());
+                let wall_clock_ns = self.context.wall_clock_ns();
+                self.sources[source].handle_processed(task, &outcome, wall_clock_ns, Instant::now());
                 Ok(())
             }
             Reply::Failed(error) => Err(error.into()),

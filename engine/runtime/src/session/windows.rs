@@ -53,7 +53,7 @@ impl SessionSource {
     }
 
     /// A worker is done with a piece of a partition.
-    pub(crate) fn handle_processed(&mut self, task: TaskId, outcome: &TaskOutcome, wall_clock_ns: i64) {
+    pub(crate) fn handle_processed(&mut self, task: TaskId, outcome: &TaskOutcome, wall_clock_ns: i64, now: Instant) {
         let partition = self
             .partitions
             .get_mut(&task)
@@ -67,7 +67,7 @@ impl SessionSource {
         let Some(watermarks) = &mut self.watermarks else { return };
         for times in &outcome.event_times {
             let times = EventTimes::new(times).expect("the plan checked that event time is a timestamp");
-            self.counts.skewed_rows += watermarks.handle_rows(&task, times, wall_clock_ns);
+            self.counts.skewed_rows += watermarks.handle_rows(&task, times, wall_clock_ns, now);
         }
     }
 

@@ -12,8 +12,18 @@ fn watermarks(delay: u64, skew: Option<u64>) -> PartitionWatermarks<i32> {
 }
 
 fn rows(watermarks: &mut PartitionWatermarks<i32>, partition: i32, times: &[i64], wall_clock: i64) -> u64 {
+    rows_at(watermarks, partition, times, wall_clock, Instant::now_for_tests())
+}
+
+fn rows_at(
+    watermarks: &mut PartitionWatermarks<i32>,
+    partition: i32,
+    times: &[i64],
+    wall_clock: i64,
+    now: Instant,
+) -> u64 {
     let column = TimestampNanosecondArray::from(times.to_vec());
-    watermarks.handle_rows(&partition, EventTimes::new(&column).unwrap(), wall_clock)
+    watermarks.handle_rows(&partition, EventTimes::new(&column).unwrap(), wall_clock, now)
 }
 
 #[test]
@@ -28,6 +38,7 @@ fn the_source_follows_its_slowest_active_partition() {
     assert_eq!(w.partition_watermark(&0), Some(90));
 }
 
+/// Pitfall 1 of the stream engine: a caught-up partition that never delivered a record pins the watermark.
 #[test]
 fn a_caught_up_partition_that_never_delivered_a_record_does_not_pin_the_watermark() {
     let mut w = watermarks(10, None);
@@ -53,6 +64,7 @@ fn partitions_that_reach_their_end_together_do_not_pin_the_watermark() {
     assert_eq!(w.advance(), Some(190), "as if the slower one had left first");
 }
 
+/// Pitfall 2 of the stream engine: a task without partitions emits +∞.
 #[test]
 fn a_source_without_partitions_is_idle_and_never_at_infinity() {
     let mut w = watermarks(0, None);
@@ -66,6 +78,7 @@ fn a_source_without_partitions_is_idle_and_never_at_infinity() {
     assert_eq!(w.advance(), Some(100));
 }
 
+/// Pitfall 3 of the stream engine: the idleness timer fires while the task is merely busy.
 #[test]
 fn a_busy_process_does_not_make_its_partitions_idle() {
     let start = Instant::now_for_tests();
@@ -99,6 +112,7 @@ fn rows_interrupt_a_silence_and_wake_an_idle_partition() {
     assert_eq!(w.stats().idle_transitions, 1);
 }
 
+/// Pitfall 4 of the stream engine: the watermark regresses after a small batch and reopens a window.
 #[test]
 fn a_small_batch_of_old_rows_does_not_take_the_watermark_back() {
     let mut w = watermarks(10, None);
@@ -140,6 +154,7 @@ fn a_caught_up_partition_comes_back_when_its_log_may_hold_more() {
     assert_eq!(w.advance(), Some(300), "for no longer than the idle timeout");
 }
 
+/// Pitfall 5 of the stream engine: event time is lost on restart or rebalance.
 #[test]
 fn event_time_survives_a_restart_and_a_rebalance() {
     let mut w = watermarks(10, None);
@@ -157,6 +172,7 @@ fn event_time_survives_a_restart_and_a_rebalance() {
     assert_eq!(w.advance(), Some(99), "partition 1 carried its own watermark over");
 }
 
+/// Pitfall 9 of the stream engine: one future timestamp makes everything late and the drop counter stays 0.
 #[test]
 fn a_timestamp_in_the_far_future_is_counted_and_does_not_advance_the_watermark() {
     let mut w = watermarks(10, Some(1_000));
@@ -169,6 +185,7 @@ fn a_timestamp_in_the_far_future_is_counted_and_does_not_advance_the_watermark()
     assert_eq!(w.stats().skewed_rows, 2);
 }
 
+/// Pitfall 25 of the stream engine: clock skew between producers and the engine.
 #[test]
 fn a_clock_that_is_behind_the_producers_only_delays_the_watermark() {
     let mut w = watermarks(0, Some(10));
@@ -177,6 +194,56 @@ fn a_clock_that_is_behind_the_producers_only_delays_the_watermark() {
     assert_eq!(w.advance(), None, "every row is ahead of our clock");
     rows(&mut w, 0, &[1_000], 990);
     assert_eq!(w.advance(), Some(1_000));
+}
+
+/// Pitfall 9 of the stream engine: one future timestamp makes everything late and the drop counter stays 0.
+#[test]
+fn a_partition_with_nothing_but_future_timestamps_leaves_the_minimum_like_a_silent_one() {
+    let start = Instant::now_for_tests();
+    let mut w = watermarks(0, Some(1_000));
+    w.add(0, None);
+    w.add(1, Some(40));
+    rows(&mut w, 0, &[100], 500);
+    for second in 0..30 {
+        let now = start + Duration::from_secs(second);
+        assert_eq!(rows_at(&mut w, 1, &[5_000_000, 6_000_000], 500, now), 2);
+        assert_eq!(w.advance(), Some(40), "for no longer than the idle timeout: {second} s");
+    }
+    rows_at(&mut w, 1, &[5_000_000], 500, start + Duration::from_secs(30));
+    assert_eq!(w.advance(), Some(100));
+    assert_eq!((w.stats().skewed_rows, w.stats().idle_transitions), (61, 1));
+    rows_at(&mut w, 1, &[5_000_000], 500, start + Duration::from_secs(31));
+    rows(&mut w, 0, &[200], 500);
+    assert_eq!(w.advance(), Some(200), "more of them do not bring it back");
+    rows(&mut w, 1, &[5_000_000, 150], 500);
+    rows(&mut w, 0, &[300], 500);
+    assert_eq!(w.advance(), Some(200), "a time that counts does");
+    assert_eq!(w.partition_watermark(&1), Some(150));
+}
+
+#[test]
+fn future_timestamps_do_not_bring_a_partition_back_from_the_end_of_its_log() {
+    let mut w = watermarks(0, Some(1_000));
+    w.add(0, None);
+    w.add(1, None);
+    rows(&mut w, 0, &[100], 500);
+    w.handle_caught_up(&1);
+    rows(&mut w, 1, &[5_000_000], 500);
+    assert_eq!(w.advance(), Some(100));
+}
+
+/// Pitfall 25 of the stream engine: clock skew between producers and the engine.
+#[test]
+fn producers_whose_clocks_disagree_hold_the_watermark_at_the_slowest_of_them() {
+    let mut w = watermarks(10, Some(1_000));
+    w.add(0, None);
+    w.add(1, None);
+    for now in (0..10_000).step_by(100) {
+        rows(&mut w, 0, &[now + 500], now);
+        rows(&mut w, 1, &[now - 2_000], now);
+        assert_eq!(w.advance(), Some(now - 2_010), "no row of either is ever behind it");
+    }
+    assert_eq!(w.stats(), WatermarkStats::default());
 }
 
 #[test]

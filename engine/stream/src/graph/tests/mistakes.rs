@@ -71,6 +71,20 @@ fn every_mistake_is_reported_at_once_with_its_place() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
+/// Pitfall 10 of the stream engine: chained stateful operators under one global watermark drop rows.
+#[test]
+fn a_window_behind_a_window_is_refused_also_with_a_filter_and_a_select_between() {
+    let transforms = vec![
+        window("first", "events", &["ad_id"], &[("n", "count(*)")], None),
+        filter("many", "first", "n > 1"),
+        select("slim", "many", &[("event_time", "window_start"), ("n", "n")]),
+        window("second", "slim", &[], &[("n", "sum(n)")], None),
+    ];
+    let found = mistakes(&spec(transforms, vec![sink("out", Some("second"))]));
+    let refused = "a window cannot read another window's rows yet; filter and select can";
+    assert_eq!(found, [("transforms.second input".to_owned(), refused.to_owned())]);
+}
+
 #[test]
 fn a_mistake_carries_its_position_and_the_nearest_name() {
     let errors = plan(&spec(vec![filter("b", "event", "seen and event_typ = 'view'")], vec![])).unwrap_err();
