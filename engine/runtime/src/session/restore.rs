@@ -8,6 +8,7 @@ use engine_client::{AutoOffsetReset, Consumer, StartAt, TopicPartition};
 use engine_lake::{LakeStore, LakeWriter, StagedFiles, WriterId};
 use engine_stream::graph::WindowOutput;
 use engine_stream::watermark::PartitionWatermarks;
+use tracing::info;
 
 use super::Session;
 use super::pace::{Pace, PaceConfig};
@@ -111,6 +112,12 @@ impl Session {
             session.bound_by_log_end().await?;
         }
         let banner = session.started(&recovery, control.server_url.clone());
+        // The banner is shown once; a process that gets the partitions back says so here.
+        info!(
+            checkpoint = session.checkpoint.0,
+            watermark_ms = banner.restored.as_ref().and_then(|restored| restored.watermark_ms),
+            "This process owns the partitions now."
+        );
         control.reporter.started(banner);
         Ok(session)
     }
