@@ -27,7 +27,7 @@ use serde_json::Value;
 /// Small windows: some close, and lake files are staged, in every second.
 const WINDOW_MS: i64 = 1_000;
 const SESSION_TIMEOUT_MS: u64 = 1_500;
-/// No moment is waited for longer.
+/// No moment is waited for longer; the load may be over before it comes.
 const MOMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// When to kill.
@@ -41,6 +41,17 @@ enum Moment {
     Published,
     /// As soon as offsets have been committed, right after a checkpoint.
     Committed,
+}
+
+impl Moment {
+    fn kind(self) -> &'static str {
+        match self {
+            Moment::After(_) => "any time",
+            Moment::Staged => "after staging",
+            Moment::Published => "after publishing",
+            Moment::Committed => "after committing",
+        }
+    }
 }
 
 #[test]
@@ -111,18 +122,33 @@ fn survives(servers: &str, replicas: usize, load: (u64, u64), kills: usize, dist
     ]);
 
     let mut seen = Seen::default();
+    let mut reached = BTreeMap::new();
     for (kill, moment) in moments(seed, kills).into_iter().enumerate() {
         let mut run = job.start(&[]);
         seen.restored(&run.started());
         let at = Instant::now();
-        wait_for(&job, moment, &mut run);
+        let came = wait_for(&job, moment, &mut run);
         run.kill();
+        let kind = if came {
+            moment.kind()
+        } else {
+            "a moment that did not come"
+        };
+        *reached.entry(kind).or_insert(0) += 1;
         println!(
-            "kill {kill}: {moment:?}, {:.2?} after the banner; {seen:?}",
+            "kill {kill}: {kind} ({moment:?}), {:.2?} after the banner; {seen:?}",
             at.elapsed()
         );
         disturb(kill);
         seen.committed(&committed(&job));
+    }
+    println!("{reached:?}");
+    for moment in moments(seed, kills) {
+        assert!(
+            reached.contains_key(moment.kind()),
+            "no kill was {}: {reached:?}",
+            moment.kind()
+        );
     }
     let report = wait(generator, &["generate"]).success();
     let report: Value = serde_json::from_str(&report).expect("a report in JSON");
@@ -253,26 +279,35 @@ fn moments(seed: u64, count: usize) -> Vec<Moment> {
         .collect()
 }
 
-fn wait_for(job: &Job, moment: Moment, run: &mut Running) {
+/// Whether the moment came: a kill at another time must not be taken for one in it.
+fn wait_for(job: &Job, moment: Moment, run: &mut Running) -> bool {
     let deadline = Instant::now() + MOMENT_TIMEOUT;
     let until = |mut reached: Box<dyn FnMut() -> bool + '_>| {
-        while !reached() && Instant::now() < deadline {
+        while !reached() {
+            if Instant::now() >= deadline {
+                return false;
+            }
             std::thread::sleep(Duration::from_micros(200));
         }
+        true
     };
-    match moment {
-        Moment::After(delay) => std::thread::sleep(delay),
+    let came = match moment {
+        Moment::After(delay) => {
+            std::thread::sleep(delay);
+            true
+        }
         Moment::Staged => until(Box::new(|| staged_files(&job.lake) > 0)),
         Moment::Published => {
             let before = visible_files(&job.lake).len();
-            until(Box::new(move || visible_files(&job.lake).len() > before));
+            until(Box::new(move || visible_files(&job.lake).len() > before))
         }
         Moment::Committed => {
             let before = committed(job);
-            until(Box::new(move || committed(job) != before));
+            until(Box::new(move || committed(job) != before))
         }
-    }
+    };
     run.assert_running();
+    came
 }
 
 fn staged_files(lake: &Path) -> usize {
