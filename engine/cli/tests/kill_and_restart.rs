@@ -1,5 +1,5 @@
-//! SIGKILL in the middle of the main job, again and again, while events keep coming: nothing is lost, each window is in
-//! the lake once, its last result row is exact, and no restart begins before the last one.
+//! SIGKILL in the middle of the main job, again and again, while events keep coming: each window is in the lake and in the
+//! results once and exact (at least once: its last row is), and no restart begins before the last one.
 //!
 //! `ENGINE_E2E_SEED` repeats a failure's moments.
 
@@ -26,6 +26,7 @@ use serde_json::Value;
 
 /// Small windows: some close, and lake files are staged, in every second.
 const WINDOW_MS: i64 = 1_000;
+const EXACTLY_ONCE: &str = "exactly_once";
 const SESSION_TIMEOUT_MS: u64 = 1_500;
 /// No moment is waited for longer; the load may be over before it comes.
 const MOMENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,17 +56,26 @@ impl Moment {
 }
 
 #[test]
-fn kills_lose_nothing_and_double_nothing_in_the_lake_on_kafka_4_4_0() {
+fn kills_lose_nothing_and_double_nothing_on_kafka_4_4_0() {
     on_cluster("4.4.0", 1);
 }
 
 #[test]
-fn kills_lose_nothing_and_double_nothing_in_the_lake_on_three_brokers_of_kafka_3_9_2() {
+fn kills_lose_nothing_and_double_nothing_on_three_brokers_of_kafka_3_9_2() {
     on_cluster("3.9.2", 3);
 }
 
 #[test]
-fn kills_of_the_engine_and_of_the_embedded_broker_lose_nothing() {
+fn kills_of_the_engine_and_of_the_embedded_broker_lose_nothing_and_double_nothing() {
+    on_embedded_broker(EXACTLY_ONCE);
+}
+
+#[test]
+fn kills_lose_nothing_at_least_once() {
+    on_embedded_broker("at_least_once");
+}
+
+fn on_embedded_broker(guarantee: &str) {
     let data = tempfile::tempdir().unwrap();
     let arguments = ["--data", data.path().to_str().unwrap()];
     let mut broker = Some(EmbeddedBroker::start(&arguments));
@@ -77,7 +87,7 @@ fn kills_of_the_engine_and_of_the_embedded_broker_lose_nothing() {
             broker = Some(EmbeddedBroker::start_at(&address, &arguments));
         }
     };
-    survives(&address, 1, (24_000, 2_000), 6, &mut restart);
+    survives(&address, 1, guarantee, (24_000, 2_000), 6, &mut restart);
 }
 
 fn on_cluster(version: &str, nodes: usize) {
@@ -92,11 +102,25 @@ fn on_cluster(version: &str, nodes: usize) {
     } else {
         ((300_000, 8_000), 11)
     };
-    survives(&cluster.bootstrap_servers, nodes, load, kills, &mut |_| ());
+    survives(
+        &cluster.bootstrap_servers,
+        nodes,
+        EXACTLY_ONCE,
+        load,
+        kills,
+        &mut |_| (),
+    );
 }
 
 /// `load` is the number of events and how many come per second. `disturb` is called after each kill, before the restart.
-fn survives(servers: &str, replicas: usize, load: (u64, u64), kills: usize, disturb: &mut dyn FnMut(usize)) {
+fn survives(
+    servers: &str,
+    replicas: usize,
+    guarantee: &str,
+    load: (u64, u64),
+    kills: usize,
+    disturb: &mut dyn FnMut(usize),
+) {
     let seed = std::env::var("ENGINE_E2E_SEED").map_or(20_261_121, |seed| seed.parse().expect("a number"));
     println!("ENGINE_E2E_SEED={seed}");
     let folder = tempfile::tempdir().unwrap();
@@ -105,6 +129,7 @@ fn survives(servers: &str, replicas: usize, load: (u64, u64), kills: usize, dist
         .set(&format!("sources.events.kafka.session.timeout.ms={SESSION_TIMEOUT_MS}"))
         .set("sources.events.kafka.heartbeat.interval.ms=300")
         .set("transforms.per_campaign.size=1s")
+        .set(&format!("checkpoint.guarantee={guarantee}"))
         .set("trigger.interval=50ms")
         .set("checkpoint.interval=200ms");
     let (count, rate) = (load.0.to_string(), load.1.to_string());
@@ -170,6 +195,10 @@ fn survives(servers: &str, replicas: usize, load: (u64, u64), kills: usize, dist
     assert_same("lake", &lake(&job.lake), &raw.counts);
     let rows = results(servers, &job.topic("results"), WINDOW_MS);
     let emitted: usize = rows.values().map(Vec::len).sum();
+    if guarantee == EXACTLY_ONCE {
+        let twice: Vec<_> = rows.iter().filter(|(_, rows)| rows.len() != 1).collect();
+        assert!(twice.is_empty(), "windows that are not there once: {twice:?}");
+    }
     let last = rows
         .into_iter()
         .map(|(window, rows)| (window, *rows.last().unwrap()))

@@ -36,7 +36,7 @@ fn sigterm_ends_a_run_gracefully_with_its_summary() {
     let ended = wait(child, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.starts_with("ad-campaigns: stopped"), "{}", ended.stdout);
-    assert!(banner.contains("pipeline ad-campaigns, at_least_once"), "{banner}");
+    assert!(banner.contains("pipeline ad-campaigns, exactly_once"), "{banner}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_run_draws_one_live_line_and_standard_output_holds_the_summary_alone() {
     );
     let (seen, code) = on_terminal(folder.path(), &command, b"", &[]);
     assert_eq!(code, Some(0), "{seen}");
-    assert!(seen.contains("pipeline ad-campaigns, at_least_once"), "{seen}");
+    assert!(seen.contains("pipeline ad-campaigns, exactly_once"), "{seen}");
     let drawn: Vec<&str> = seen.split('\r').filter(|line| line.contains("running · in ")).collect();
     assert!(
         // The first follows the banner.

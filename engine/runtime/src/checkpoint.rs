@@ -1,8 +1,10 @@
 //! The checkpoint: what makes a restart continue where the last run stopped.
 //!
-//! One checkpoint covers all sources of a pipeline. With `guarantee = "at_least_once"` its steps are, in this order:
-//! flush the outputs, stage the lake files, append the state and then one [`manifest::Manifest`] to the compacted state
-//! topic, commit the offsets (next to read, with [`commit_metadata::CommitMetadata`]), publish the lake files.
+//! One checkpoint covers all sources of a pipeline. With `guarantee = "exactly_once"` outputs, state, one
+//! [`manifest::Manifest`] and the offsets (next to read, with [`commit_metadata::CommitMetadata`]) are one Kafka
+//! transaction; lake files are staged before it commits and published after. With `at_least_once` the steps are, in this order:
+//! flush the outputs, stage the lake files, append the state and then the manifest to the compacted state
+//! topic, commit the offsets, publish the lake files.
 //! The manifest is a single record, so a checkpoint is either there as a whole or not at all, and it names the
 //! offsets that belong to its state: a crash between any two steps never pairs one checkpoint's state with
 //! another's offsets. What to do after a crash is decided by the pure function in [`recovery`].

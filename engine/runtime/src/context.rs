@@ -7,15 +7,16 @@ pub(crate) mod totals;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
-use engine_client::{Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, Producer, ProducerStats};
+use engine_client::{
+    Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel, Producer, ProducerStats,
+};
 use engine_lake::{Compression, LakeConfig, PartitionBy};
 use engine_stream::graph::SourcePlan;
-use engine_stream::json::{JsonEncoder, TimestampFormat};
 use tokio::runtime::Handle;
 
 use self::topics::SourceTopics;
@@ -23,21 +24,15 @@ use self::totals::Totals;
 use crate::checkpoint::CheckpointId;
 use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::{
-    KafkaOptions, LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, Timestamps,
-    TopicSelection,
+    LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, TopicSelection,
 };
 use crate::run_error::RunError;
-use crate::sink::SinkError;
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::sink::kafka::KafkaSink;
 use crate::source::reject::RejectPolicy;
 use crate::source::task::TaskSource;
 use crate::source::window_span::WindowSpan;
 use crate::stage_times::Stage;
 use crate::worker::TaskId;
-
-/// How long buffered records may take to leave when the run ends.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What lives as long as the process.
 #[derive(Debug)]
@@ -48,31 +43,25 @@ pub(crate) struct RunContext {
     pub(crate) network: Handle,
     /// Worker threads.
     pub(crate) workers: usize,
-    /// Every source in runnable form.
-    pub(crate) sources: Vec<Arc<TaskSource>>,
     /// What is known of the brokers' version.
     pub(crate) broker_version: Option<String>,
     /// Client options of each source's fetcher.
     pub(crate) fetch_configs: Vec<ConsumerConfig>,
-    /// Client options of the one group member.
-    pub(crate) group_config: ConsumerConfig,
+    /// Client options of the one group member, without its strategy.
+    group_config: ConsumerConfig,
     /// Per source: where a partition starts that nothing is known of.
     pub(crate) start_policies: Vec<AutoOffsetReset>,
-    /// Writes the state topic.
-    state_producer: Producer,
-    /// Every Kafka sink, by name.
-    pub(crate) kafka_sinks: HashMap<String, KafkaSink>,
     /// Every lake table, by the sink's name.
     pub(crate) lake_tables: HashMap<String, LakeTable>,
-    /// The dead-letter topic.
-    pub(crate) dead_letter: Option<DeadLetterSink>,
     /// Per source and output of its plan: index into the pipeline's sinks.
     pub(crate) routes: Vec<Vec<usize>>,
     /// The topics that each source reads, with their partitions; a pattern may find more while the run goes on.
     source_topics: Mutex<Vec<SourceTopics>>,
     admin: Admin,
-    /// One producer per set of options.
-    producers: Vec<(KafkaOptions, Producer)>,
+    /// Those of the running session.
+    producers: Mutex<Vec<Producer>>,
+    /// Whether the partitions were ever ours.
+    has_begun: AtomicBool,
     totals: Mutex<Totals>,
     next_task: AtomicU64,
 }
@@ -101,54 +90,18 @@ impl RunContext {
         let features = admin.supported_features().await.unwrap_or_default();
         let broker_version = broker_version::broker_version(&features);
         let network = Handle::current();
-        let mut producers = Producers::default();
-
-        let dead_letter = match &pipeline.dead_letter {
-            Some(dead_letter) => {
-                let producer = producers.connect(&dead_letter.kafka).await?;
-                Some(DeadLetterSink::new(&dead_letter.topic, producer, network.clone()))
-            }
-            None => None,
-        };
-        let sources: Vec<_> = (0..pipeline.sources.len())
-            .map(|index| {
-                Arc::new(task_source(
-                    &pipeline,
-                    index,
-                    &graph.sources[index],
-                    dead_letter.as_ref(),
-                ))
-            })
-            .collect();
         let routes = graph
             .sources
             .iter()
             .map(|plan| plan.sinks.iter().map(|(name, _)| sink_index(&pipeline, name)));
         let routes: Vec<Vec<usize>> = routes.map(Iterator::collect).collect();
 
-        let (mut kafka_sinks, mut lake_tables) = (HashMap::new(), HashMap::new());
+        let mut lake_tables = HashMap::new();
         for (name, schema) in graph.sources.iter().flat_map(|plan| &plan.sinks) {
-            match &pipeline.sinks[sink_index(&pipeline, name)].kind {
-                SinkKind::Kafka(kafka) => {
-                    let timestamps = match kafka.timestamps {
-                        Timestamps::Milliseconds => TimestampFormat::Milliseconds,
-                        Timestamps::Rfc3339 => TimestampFormat::Rfc3339,
-                    };
-                    let encoder = JsonEncoder::new(schema, timestamps)
-                        .map_err(|error| RunError::Sink(SinkError::from_error(name, &error)))?;
-                    let key = kafka.key.as_ref().map(|key| schema.index_of(key)).transpose();
-                    let key = key.map_err(|error| RunError::Plan(error.to_string()))?;
-                    let producer = producers.connect(&kafka.kafka).await?;
-                    let sink = KafkaSink::new(name, &kafka.topic, producer, network.clone(), encoder, key);
-                    kafka_sinks.insert(name.clone(), sink);
-                }
-                SinkKind::Parquet(parquet) => {
-                    lake_tables.insert(name.clone(), lake_table(parquet, schema));
-                }
+            if let SinkKind::Parquet(parquet) = &pipeline.sinks[sink_index(&pipeline, name)].kind {
+                lake_tables.insert(name.clone(), lake_table(parquet, schema));
             }
         }
-        let state_producer = producers.connect(&pipeline.kafka.options).await?;
-        let producers = producers.connected;
         // Where a partition starts is decided once, before it is fetched; after that an offset that is out of range is
         // lost data and must be an error, whatever the policy for a first start.
         let mut fetch_configs: Vec<_> = pipeline
@@ -161,9 +114,10 @@ impl RunContext {
             config.auto_offset_reset = AutoOffsetReset::None;
         }
         let mut group_config = fetch_configs[0].clone();
-        group_config.partition_assignment_strategy = vec![AssignmentStrategy::SingleOwner {
-            started_ms: wall_clock_ns() / 1_000_000,
-        }];
+        if pipeline.transaction.is_some() {
+            // Committed offsets are read when no transaction holds them back any more, whatever a source reads.
+            group_config.isolation_level = IsolationLevel::ReadCommitted;
+        }
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(RunContext {
             totals: Mutex::new(Totals::new(pipeline.sources.len(), pipeline.sinks.len())),
@@ -171,19 +125,16 @@ impl RunContext {
             next_task: AtomicU64::new(0),
             pipeline,
             network,
-            sources,
             source_topics: Mutex::new(source_topics),
             broker_version,
             admin,
             fetch_configs,
             group_config,
             start_policies,
-            state_producer,
-            kafka_sinks,
             lake_tables,
-            dead_letter,
             routes,
-            producers,
+            producers: Mutex::default(),
+            has_begun: AtomicBool::new(false),
         })
     }
 
@@ -222,10 +173,30 @@ impl RunContext {
         Ok(known.iter().map(SourceTopics::len).sum::<usize>() > before)
     }
 
+    /// Client options of a new member of the group. The oldest member owns the partitions: whoever has lost them comes
+    /// back as the youngest.
+    pub(crate) fn member_config(&self) -> ConsumerConfig {
+        ConsumerConfig {
+            partition_assignment_strategy: vec![AssignmentStrategy::SingleOwner {
+                started_ms: wall_clock_ns() / 1_000_000,
+            }],
+            ..self.group_config.clone()
+        }
+    }
+
+    /// Every source in runnable form, for one session.
+    pub(crate) fn task_sources(&self, dead_letter: Option<&DeadLetterSink>) -> Vec<Arc<TaskSource>> {
+        let plans = self.pipeline.plan.sources.iter().enumerate();
+        plans
+            .map(|(index, plan)| Arc::new(task_source(&self.pipeline, index, plan, dead_letter)))
+            .collect()
+    }
+
     /// The state topic, to be read and written by one session.
-    pub(crate) fn state_topic(&self) -> StateTopic {
+    pub(crate) fn state_topic(&self, producer: Producer) -> StateTopic {
         let name = self.pipeline.state_topic();
-        StateTopic::open(name, self.state_producer.clone(), self.fetch_configs[0].clone())
+        let is_transactional = self.pipeline.transaction.is_some();
+        StateTopic::open(name, producer, is_transactional, self.fetch_configs[0].clone())
     }
 
     /// An id that no other task of this process has.
@@ -265,16 +236,33 @@ impl RunContext {
         self.totals().checkpoint_failures += 1;
     }
 
-    /// What every producer has counted.
-    pub(crate) fn producer_stats(&self) -> Vec<ProducerStats> {
-        self.producers.iter().map(|(_, producer)| producer.stats()).collect()
+    /// Whether the partitions were ever ours: what fails before is told at once, as it may be the first start of a pipeline
+    /// with a wrong address.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
     }
 
-    /// Closes the producers; everything that counts was flushed by the last checkpoint.
-    pub(crate) async fn close(&self) {
-        for (_, producer) in &self.producers {
-            // A failure here is of records that no checkpoint covers: the next run writes them again.
-            let _ = producer.close(CLOSE_TIMEOUT).await;
+    /// The partitions are ours.
+    pub(crate) fn handle_begun(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// The producers of the session that begins.
+    pub(crate) fn watch_producers(&self, producers: Vec<Producer>) {
+        *lock(&self.producers) = producers;
+    }
+
+    /// What the running session's producers have counted.
+    pub(crate) fn producer_stats(&self) -> Vec<ProducerStats> {
+        lock(&self.producers).iter().map(Producer::stats).collect()
+    }
+
+    /// The session's producers are closed: their counts go to the totals.
+    pub(crate) fn count_closed_producers(&self) {
+        let closed = std::mem::take(&mut *lock(&self.producers));
+        let mut totals = self.totals();
+        for producer in closed {
+            totals.ended_requests.add_producer(&producer.stats());
         }
     }
 }
@@ -287,25 +275,6 @@ pub(crate) fn wall_clock_ns() -> i64 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Default)]
-struct Producers {
-    connected: Vec<(KafkaOptions, Producer)>,
-}
-
-impl Producers {
-    /// A producer with these options; sinks with the same options share one, and so its batches and connections.
-    async fn connect(&mut self, options: &KafkaOptions) -> Result<Producer, RunError> {
-        if let Some((_, producer)) = self.connected.iter().find(|(known, _)| known == options) {
-            return Ok(producer.clone());
-        }
-        let producer = Producer::connect(options.producer_config())
-            .await
-            .map_err(RunError::connect)?;
-        self.connected.push((options.clone(), producer.clone()));
-        Ok(producer)
-    }
 }
 
 fn sink_index(pipeline: &Pipeline, name: &str) -> usize {

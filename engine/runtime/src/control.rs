@@ -98,6 +98,12 @@ impl Control {
         Ok(true)
     }
 
+    /// Subscribes a new member to every topic that is known now.
+    pub(crate) fn subscribe_anew(&mut self, group: &mut Consumer, context: &RunContext) -> Result<(), RunError> {
+        self.subscribed.clear();
+        self.subscribe(group, context).map(|_| ())
+    }
+
     /// Resolves when a pattern has matched new topics since this resolved the last time. Safe to drop.
     pub(crate) async fn new_topics(&mut self) {
         if self.new_topics.changed().await.is_err() {

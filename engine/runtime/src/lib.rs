@@ -25,6 +25,7 @@ pub mod generate;
 pub mod latency;
 mod load;
 pub mod metrics;
+mod outputs;
 pub mod progress;
 mod run;
 mod run_error;
@@ -34,6 +35,7 @@ mod session;
 mod sink;
 mod source;
 pub mod stage_times;
+mod transaction;
 mod view;
 mod worker;
 

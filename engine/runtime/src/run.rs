@@ -3,27 +3,29 @@
 //! The network (producers, consumers, HTTP) lives on the caller's tokio runtime. The coordinator, which merges windows
 //! and encodes results, and the workers have threads of their own.
 
+mod member;
 mod observe;
+mod setbacks;
 mod summary;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine_client::{Consumer, ConsumerStats, Event};
+use engine_client::ConsumerStats;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
+use self::member::coordinate;
 use self::observe::RunObserver;
 use self::summary::summary;
 use crate::config::pipeline::Pipeline;
 use crate::context::RunContext;
 use crate::control::{Control, RunOptions, stopped};
 use crate::load::Load;
-use crate::progress::{ProgressReporter, RunOutcome, RunPhase, RunSummary};
+use crate::progress::{ProgressReporter, RunPhase, RunSummary};
 use crate::run_error::RunError;
 use crate::server::Server;
-use crate::session::{Session, SessionEnd};
 
 /// Runs a pipeline until its end, until `stop` turns true, or until it fails.
 ///
@@ -93,7 +95,6 @@ async fn run_observed(
         .map_err(RunError::Threads)?;
     let outcome = ended.await.map_err(|_| RunError::CoordinatorGone)??;
     drop(load);
-    context.close().await;
     Ok(summary(&context, outcome, started.elapsed()))
 }
 
@@ -123,72 +124,5 @@ impl Drop for AbortOnDrop {
         if let Some(task) = &self.0 {
             task.abort();
         }
-    }
-}
-
-/// Belongs to the group and owns the partitions whenever they are ours.
-async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
-    let mut group = tokio::select! {
-        biased;
-        interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
-        group = Consumer::connect(context.group_config.clone()) => group.map_err(RunError::connect)?,
-    };
-    control.subscribe(&mut group, &context)?;
-    let ended = own(&context, &mut group, &mut control).await;
-    control.report(&context, RunPhase::Stopping, None, &group.stats());
-    // Leaving tells the group at once that the partitions are free; a failed process too has nothing more to say.
-    group.close().await;
-    ended
-}
-
-async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Control) -> Result<RunOutcome, RunError> {
-    loop {
-        let event = tokio::select! {
-            biased;
-            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
-            event = group.poll() => event.map_err(RunError::group)?,
-        };
-        let assigned = match event {
-            Event::Assigned(assigned) if assigned.is_empty() => {
-                info!(
-                    group = context.pipeline.group_id(),
-                    "Standing by: another process owns the partitions."
-                );
-                continue;
-            }
-            Event::Assigned(assigned) => assigned,
-            Event::Revoked(_) => {
-                group.revoked_done();
-                continue;
-            }
-            _ => continue,
-        };
-        // The last owner may have read topics that are new since this process started: its state must find them.
-        if context.reads_by_pattern() && !control.until_end {
-            context.look_for_topics().await?;
-            if control.subscribe(group, context)? {
-                continue;
-            }
-        }
-        let mut session = tokio::select! {
-            biased;
-            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
-            session = Session::begin(Arc::clone(context), group, &assigned, control) => session?,
-        };
-        let end = session.run(group, control).await?;
-        session.close().await;
-        match end {
-            SessionEnd::Finished if control.drain => return Ok(RunOutcome::Drained),
-            SessionEnd::Finished => return Ok(RunOutcome::EndReached),
-            SessionEnd::Stopped => return Ok(RunOutcome::Stopped),
-            SessionEnd::Revoked => {
-                info!("The group rebalances; everything up to here is in a checkpoint.");
-                group.revoked_done();
-            }
-            SessionEnd::Lost => {
-                warn!("The partitions went to another process; work since the last checkpoint is its.");
-            }
-        }
-        control.report(context, RunPhase::Starting, None, &group.stats());
     }
 }

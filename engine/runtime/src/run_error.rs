@@ -6,6 +6,7 @@ use crate::checkpoint::recovery::RecoveryError;
 use crate::checkpoint::state_topic::StateTopicError;
 use crate::error_chain::describe;
 use crate::sink::SinkError;
+use crate::source::task::TaskError;
 use crate::worker::WorkerError;
 
 /// Why a run failed.
@@ -29,9 +30,18 @@ pub enum RunError {
     /// Records cannot be fetched.
     #[error("cannot read: {0}")]
     Fetch(String),
+    /// The brokers do not tell where partitions begin and end.
+    #[error("cannot look offsets up: {0}")]
+    Offsets(String),
     /// Offsets cannot be read or committed.
     #[error("committed offsets: {0}")]
     Commit(String),
+    /// A transaction was not committed, or nobody knows.
+    #[error("transaction: {0}")]
+    Transaction(String),
+    /// The cluster does not let this pipeline use transactions.
+    #[error("transaction: {0}; `guarantee = \"at_least_once\"` in [checkpoint] works without")]
+    Refused(String),
     /// There is no safe start.
     #[error("cannot restore: {0}")]
     Recovery(#[from] RecoveryError),
@@ -74,6 +84,10 @@ impl RunError {
         RunError::Fetch(describe(&error))
     }
 
+    pub(crate) fn offsets(error: impl Error) -> Self {
+        RunError::Offsets(describe(&error))
+    }
+
     pub(crate) fn commit(error: impl Error) -> Self {
         RunError::Commit(describe(&error))
     }
@@ -81,10 +95,25 @@ impl RunError {
     pub(crate) fn process(error: impl Error) -> Self {
         RunError::Process(describe(&error))
     }
+
+    /// Whether it may go well from the last checkpoint: the brokers did not answer, or did not do what was asked of them
+    /// this time. Everything else would only happen again.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            RunError::Connect(_) | RunError::Offsets(_) | RunError::Commit(_) | RunError::Transaction(_) => true,
+            RunError::State(error) => error.is_transient,
+            RunError::Sink(error) => error.is_transient,
+            _ => false,
+        }
+    }
 }
 
 impl From<WorkerError> for RunError {
     fn from(error: WorkerError) -> Self {
-        RunError::Worker(describe(&error))
+        match error {
+            WorkerError::Sink(error) => RunError::Sink(error),
+            WorkerError::Task(TaskError::DeadLetter { cause, .. }) if cause.is_transient => RunError::Sink(cause),
+            error => RunError::Worker(describe(&error)),
+        }
     }
 }

@@ -15,12 +15,14 @@
 //! Never here: joining the group, HTTP, printing.
 
 pub(crate) mod barrier;
+mod checkpoint;
 pub(crate) mod event_loop;
 pub(crate) mod pace;
 pub(crate) mod partitions;
 mod report;
 pub(crate) mod restore;
 mod silence;
+mod state_writing;
 pub(crate) mod windows;
 
 use std::collections::HashMap;
@@ -38,6 +40,7 @@ use crate::checkpoint::state_topic::StateTopic;
 use crate::checkpoint::{CheckpointId, OwnerEpoch};
 use crate::context::RunContext;
 use crate::control::Control;
+use crate::outputs::Outputs;
 use crate::progress::RunPhase;
 use crate::sink::set::SinkSet;
 use crate::worker::{Reply, TaskId, Workers};
@@ -58,20 +61,30 @@ pub(crate) struct Session {
     /// Process jobs at the workers.
     outstanding: usize,
     sinks: Arc<SinkSet>,
+    outputs: Outputs,
     pace: Pace,
     silence: Silence,
     gather_started: Option<Instant>,
     /// Flushes of window results that are under way. The next checkpoint waits for them, so there are never more than one
     /// per source and trigger of a checkpoint interval.
     deliveries: Vec<JoinHandle<()>>,
+    /// Windows whose results the next commit makes visible, as in [`ClosedResults::latest`](windows::ClosedResults).
+    uncommitted_latest: Vec<(i64, i64)>,
     /// Whether anything was processed since the last checkpoint.
     changed: bool,
 }
 
 impl Session {
-    /// Ends the workers and the fetchers, and leaves its counts to the totals.
-    pub(crate) async fn close(self) {
+    /// Ends the workers, the outputs and the fetchers, and leaves its counts to the totals. What no checkpoint covers is
+    /// given up.
+    pub(crate) async fn close(self, is_covered: bool) {
         self.leave_counts();
+        if is_covered {
+            self.outputs.close(&self.context).await;
+        } else {
+            // First, for workers may wait for room in a producer that nobody will make.
+            self.outputs.abandon(&self.context).await;
+        }
         self.workers.join();
         for source in self.sources {
             source.fetcher.close().await;

@@ -8,6 +8,9 @@ pub(crate) mod kafka;
 pub(crate) mod lake;
 pub(crate) mod set;
 
+use engine_client::{AppendError, DeliveryError, SendError};
+use engine_wire::error_code::{ErrorClass, ErrorCode};
+
 /// Why a sink cannot take or keep rows. The pipeline stops; the next run starts at the last checkpoint.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("sink \"{sink}\": {what}")]
@@ -16,6 +19,8 @@ pub struct SinkError {
     pub sink: String,
     /// What happened.
     pub what: String,
+    /// Whether it may go well another time: brokers that did not answer, a transaction that was aborted.
+    pub(crate) is_transient: bool,
 }
 
 impl SinkError {
@@ -23,6 +28,35 @@ impl SinkError {
         SinkError {
             sink: sink.to_owned(),
             what: what.into(),
+            is_transient: false,
+        }
+    }
+
+    /// From a record that the producer did not take.
+    pub(crate) fn from_send(sink: &str, error: &SendError) -> Self {
+        let is_transient = match error {
+            SendError::BufferFull { .. } | SendError::NoMetadata { .. } => true,
+            SendError::Record(error) => matches!(error, AppendError::Closed | AppendError::Transaction(_)),
+        };
+        SinkError {
+            is_transient,
+            ..SinkError::from_error(sink, error)
+        }
+    }
+
+    /// From records that the brokers did not take.
+    pub(crate) fn from_delivery(sink: &str, error: &DeliveryError) -> Self {
+        let is_transient = match error {
+            DeliveryError::Expired { .. } | DeliveryError::Aborted { .. } => true,
+            DeliveryError::NotWritable { .. } => false,
+            DeliveryError::Refused { code, .. } => code.is_some_and(|code| {
+                // The coordinator ended the transaction; the next one is another try.
+                code == ErrorCode::INVALID_TXN_STATE || code.class() != ErrorClass::Fatal
+            }),
+        };
+        SinkError {
+            is_transient,
+            ..SinkError::from_error(sink, error)
         }
     }
 
@@ -31,6 +65,7 @@ impl SinkError {
         SinkError {
             sink: sink.to_owned(),
             what: crate::error_chain::describe(error),
+            is_transient: false,
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn recount(servers: &str, topic: &str, window_ms: i64) -> Recount {
 #[track_caller]
 pub(crate) fn results(servers: &str, topic: &str, window_ms: i64) -> BTreeMap<(i64, i64), Vec<(i64, i64)>> {
     let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    read_lines(servers, topic, &["--json"], |line| {
+    read_lines(servers, topic, &["--json", "--isolation", "read_committed"], |line| {
         let record: Value = serde_json::from_slice(line).expect("`consume --json` prints JSON");
         let row: Value = serde_json::from_str(record["value"].as_str().expect("a value")).expect("results are JSON");
         let integer = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("{column} of {row}"));

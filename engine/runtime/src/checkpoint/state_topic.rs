@@ -24,6 +24,8 @@ const READ_STALL_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct StateTopic {
     topic: String,
     producer: Producer,
+    /// Whether the producer's transaction makes a checkpoint whole: then nothing is flushed between its records.
+    is_transactional: bool,
     consumer_config: ConsumerConfig,
     /// What former owners left; obsolete with our first whole checkpoint.
     former_keys: Vec<StateKey>,
@@ -37,14 +39,22 @@ pub struct StateTopicError {
     pub topic: String,
     /// What happened, with its causes.
     pub what: String,
+    /// Whether it may go well another time; damage does not.
+    pub(crate) is_transient: bool,
 }
 
 impl StateTopic {
     /// Does no I/O yet; the topic exists already. It is read with the connection options of `consumer_config`.
-    pub(crate) fn open(topic: String, producer: Producer, consumer_config: ConsumerConfig) -> Self {
+    pub(crate) fn open(
+        topic: String,
+        producer: Producer,
+        is_transactional: bool,
+        consumer_config: ConsumerConfig,
+    ) -> Self {
         StateTopic {
             topic,
             producer,
+            is_transactional,
             consumer_config: ConsumerConfig {
                 group_id: None,
                 isolation_level: IsolationLevel::ReadCommitted,
@@ -85,11 +95,11 @@ impl StateTopic {
                 continue;
             };
             for batch in &fetched.batches {
-                batch.verify_crc().map_err(|error| self.failed(&error))?;
-                for record in batch.records(&mut decompressor).map_err(|error| self.failed(&error))? {
-                    let record = record.map_err(|error| self.failed(&error))?;
+                batch.verify_crc().map_err(|error| self.damaged(&error))?;
+                for record in batch.records(&mut decompressor).map_err(|error| self.damaged(&error))? {
+                    let record = record.map_err(|error| self.damaged(&error))?;
                     let applied = table.apply(record.offset, record.key, record.value);
-                    applied.map_err(|error| self.failed(&error))?;
+                    applied.map_err(|error| self.damaged(&error))?;
                 }
             }
             next_offset = fetched.next_offset;
@@ -97,15 +107,19 @@ impl StateTopic {
         consumer.close().await;
         let owner_epoch = table.next_owner_epoch();
         self.former_keys = table.keys_before(owner_epoch);
-        let restored = table.restore().map_err(|error| self.failed(&error))?;
+        let restored = table.restore().map_err(|error| self.damaged(&error))?;
         Ok((restored, owner_epoch))
     }
 
-    /// Takes an epoch, so that nobody else ever writes under it. `now_ms` is for people.
+    /// Takes an epoch, so that nobody else ever writes under it. `now_ms` is for people. A transactional producer has
+    /// claimed more than that already: a former owner's records are not even seen.
     pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), StateTopicError> {
+        if self.is_transactional {
+            return Ok(());
+        }
         self.send(&StateKey::Claim(owner_epoch), Some(now_ms.to_string().as_bytes()))
             .await?;
-        self.producer.flush().await.map_err(|error| self.failed(&error))
+        self.flush().await
     }
 
     /// Appends one partition's snapshot; returns the number of its pieces.
@@ -134,12 +148,13 @@ impl StateTopic {
         Ok(chunk)
     }
 
-    /// Completes the checkpoint: the manifest goes out only when the brokers have every piece that it names.
+    /// Completes the checkpoint: the manifest goes out only when the brokers have every piece that it names, or in one
+    /// transaction with them.
     pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), StateTopicError> {
-        self.producer.flush().await.map_err(|error| self.failed(&error))?;
+        self.flush().await?;
         self.send(&StateKey::Manifest(manifest.owner_epoch), Some(&manifest.encode()))
             .await?;
-        self.producer.flush().await.map_err(|error| self.failed(&error))
+        self.flush().await
     }
 
     /// Deletes what earlier owners wrote. Their newest checkpoint was needed until ours was whole.
@@ -151,7 +166,16 @@ impl StateTopic {
         for key in former_keys {
             self.send(&key, None).await?;
         }
-        self.producer.flush().await.map_err(|error| self.failed(&error))
+        self.flush().await
+    }
+
+    /// The commit of a transaction flushes by itself.
+    async fn flush(&self) -> Result<(), StateTopicError> {
+        if self.is_transactional {
+            return Ok(());
+        }
+        let flushed = self.producer.flush().await;
+        flushed.map_err(|error| self.failed(&error))
     }
 
     async fn send(&self, key: &StateKey, value: Option<&[u8]>) -> Result<(), StateTopicError> {
@@ -179,6 +203,14 @@ impl StateTopic {
         StateTopicError {
             topic: self.topic.clone(),
             what,
+            is_transient: true,
+        }
+    }
+
+    fn damaged(&self, error: &dyn std::error::Error) -> StateTopicError {
+        StateTopicError {
+            is_transient: false,
+            ..self.failed(error)
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Pipeline {
     pub trigger: Trigger,
     /// When and how progress is committed.
     pub checkpoint: Checkpoint,
+    /// The options of the one producer of all outputs, present exactly under [`Guarantee::ExactlyOnce`]: one transaction
+    /// is one producer's. Without `transactional.id`, which [`Pipeline::transactional_id`] gives.
+    pub transaction: Option<KafkaOptions>,
     /// The sources, in the order of the file; at least one.
     pub sources: Vec<Source>,
     /// The transforms, sorted so that every input comes before its readers.
@@ -70,11 +73,11 @@ impl Pipeline {
         format!("engine-state-{}", self.name)
     }
 
-    /// The transactional id of one instance of this pipeline: `<name>-<instance>`. Stable per instance,
-    /// so that a restart fences its own former self. Unused while the guarantee is at-least-once.
+    /// The transactional id of whichever process owns the partitions: `engine-<name>`. It is the same for all, so that a
+    /// process that takes over fences the one before it and ends its open transaction.
     #[must_use]
-    pub fn transactional_id(&self, instance: u32) -> String {
-        format!("{}-{instance}", self.name)
+    pub fn transactional_id(&self) -> String {
+        format!("engine-{}", self.name)
     }
 
     /// The `client.id` that this pipeline's connections use unless the file sets one: `engine-<name>`.
@@ -135,6 +138,7 @@ impl Pipeline {
                 SinkKind::Parquet(_) => None,
             }))
             .chain(self.dead_letter.iter_mut().map(|dead_letter| &mut dead_letter.kafka))
+            .chain(self.transaction.iter_mut())
             .chain(self.generators.iter_mut().map(|generator| &mut generator.kafka));
         for options in options {
             options.set("bootstrap.servers", &address);
@@ -246,6 +250,16 @@ impl KafkaOptions {
         checked(ProducerConfig::from_properties(self.iter()))
     }
 
+    /// The settings of the transactional producer.
+    ///
+    /// # Panics
+    /// As [`KafkaOptions::client_config`], and if these are not a pipeline's options of its transaction.
+    #[must_use]
+    pub fn transactional_config(&self, transactional_id: &str) -> ProducerConfig {
+        let id = ("transactional.id", transactional_id);
+        checked(ProducerConfig::from_properties(self.iter().chain([id])))
+    }
+
     /// Every option as (name, value), ready for a client's `from_properties`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -275,6 +289,8 @@ pub struct Checkpoint {
 pub enum Guarantee {
     /// Nothing is lost; what was written after the last checkpoint is written again after a restart.
     AtLeastOnce,
+    /// Outputs, state, offsets and lake files of a checkpoint are there together or not at all.
+    ExactlyOnce,
 }
 
 impl Guarantee {
@@ -283,6 +299,7 @@ impl Guarantee {
     pub fn name(self) -> &'static str {
         match self {
             Guarantee::AtLeastOnce => "at_least_once",
+            Guarantee::ExactlyOnce => "exactly_once",
         }
     }
 }

@@ -19,6 +19,7 @@ mod graph;
 mod kafka;
 mod sink;
 mod source;
+mod transaction;
 mod transform;
 
 /// Kafka's limit on topic names.
@@ -55,10 +56,14 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
     let mut is_whole = true;
     let mut part = |known: bool| is_whole &= known;
     refuse_duplicate_names(root);
+    let is_exactly_once = checkpoint.guarantee == Guarantee::ExactlyOnce;
     let mut sources = Vec::new();
     for (name, fields) in named(root, "sources", "at least one source, such as [sources.events]") {
-        let source = source::resolve(name, &fields, &shared);
+        let mut source = source::resolve(name, &fields, &shared);
         part(source.is_some());
+        if let Some(source) = source.as_mut().filter(|_| is_exactly_once) {
+            transaction::read_committed(&mut source.kafka);
+        }
         sources.extend(source);
     }
     let mut transforms = Vec::new();
@@ -89,6 +94,8 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
         .flat_map(Fields::named)
         .filter_map(|(name, fields)| generator::resolve(name, &fields, &shared))
         .collect();
+    let transaction =
+        is_exactly_once.then(|| transaction::resolve(root, &checkpoint, &shared, &sinks, dead_letter.as_ref()));
     if !is_whole || sources.is_empty() || sinks.is_empty() {
         return None;
     }
@@ -98,6 +105,7 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
         kafka,
         trigger,
         checkpoint,
+        transaction,
         sources,
         transforms: resolved.transforms,
         graph: resolved.spec,
@@ -183,16 +191,13 @@ fn trigger(root: &Fields<'_>) -> Trigger {
 fn checkpoint(root: &Fields<'_>) -> Checkpoint {
     let mut checkpoint = Checkpoint {
         interval: CHECKPOINT_INTERVAL,
-        guarantee: Guarantee::AtLeastOnce,
+        guarantee: Guarantee::ExactlyOnce,
     };
     if let Some(fields) = root.fields("checkpoint") {
         fields.only(&[keys::CHECKPOINT]);
         checkpoint.interval = fields.positive_duration("interval").unwrap_or(checkpoint.interval);
-        let words = [("at_least_once", Some(Guarantee::AtLeastOnce)), ("exactly_once", None)];
-        if fields.choice("guarantee", &words) == Some(None) {
-            let message = "`exactly_once` is to come: until then write `guarantee = \"at_least_once\"` or leave it out";
-            fields.problems.error(&fields.span_of("guarantee"), message);
-        }
+        let words = [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce].map(|guarantee| (guarantee.name(), guarantee));
+        checkpoint.guarantee = fields.choice("guarantee", &words).unwrap_or(checkpoint.guarantee);
     }
     checkpoint
 }

@@ -11,7 +11,7 @@ impl Session {
     /// The banner.
     pub(super) fn started(&self, recovery: &Recovery, server_url: Option<String>) -> RunStarted {
         let context = &self.context;
-        let topics = context.sources.iter().enumerate().flat_map(|(index, source)| {
+        let topics = context.pipeline.sources.iter().enumerate().flat_map(|(index, source)| {
             let topics = context.topics_of(index).into_iter();
             topics.map(|(topic, partitions)| TopicStarted {
                 source: source.name.clone(),

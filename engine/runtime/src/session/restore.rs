@@ -22,11 +22,12 @@ use crate::checkpoint::state_table::RestoredState;
 use crate::config::pipeline::SinkKind;
 use crate::context::{RunContext, wall_clock_ns};
 use crate::control::Control;
+use crate::outputs::Outputs;
 use crate::run_error::RunError;
 use crate::sink::SinkError;
 use crate::sink::lake::LakeSink;
 use crate::sink::set::{NamedSink, SinkSet, SinkWriter};
-use crate::source::task::PartitionTask;
+use crate::source::task::{PartitionTask, TaskSource};
 use crate::worker::{Job, WorkerError, Workers};
 
 /// Bytes that one micro-batch gathers over all partitions and sources, as they came from the brokers; beyond it no more
@@ -45,9 +46,12 @@ impl Session {
         assigned: &[TopicPartition],
         control: &Control,
     ) -> Result<Session, RunError> {
+        // Under exactly once this ends whatever a former owner left open, so what is read below is all there will be.
+        let outputs = Outputs::open(&context).await?;
+        let task_sources = context.task_sources(outputs.dead_letter.as_ref());
         let committed = group.committed(assigned).await.map_err(RunError::commit)?;
         let mut facts = Vec::new();
-        for (index, source) in context.sources.iter().enumerate() {
+        for (index, source) in task_sources.iter().enumerate() {
             for tp in assigned.iter().filter(|tp| context.reads(index, &tp.topic)) {
                 let committed = committed
                     .iter()
@@ -61,7 +65,7 @@ impl Session {
                 });
             }
         }
-        let mut state_topic = context.state_topic();
+        let mut state_topic = context.state_topic(outputs.state_producer.clone());
         let (restored, owner_epoch) = state_topic.read().await?;
         let manifest = restored.as_ref().map(|restored| &restored.manifest);
         let recovery = recovery::decide(&facts, manifest).map_err(RunError::Recovery)?;
@@ -69,7 +73,7 @@ impl Session {
             .claim(owner_epoch, context.wall_clock_ns() / 1_000_000)
             .await?;
 
-        let sinks = Arc::new(open_sinks(&context, manifest)?);
+        let sinks = Arc::new(open_sinks(&context, &outputs, manifest)?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
         let workers = Workers::start(context.workers, &sinks, &replies).map_err(RunError::Threads)?;
         let pipeline = &context.pipeline;
@@ -92,10 +96,12 @@ impl Session {
             replies: answers,
             outstanding: 0,
             sinks,
+            outputs,
             pace,
             silence: Silence::new(silence_patience(&context)),
             gather_started: None,
             deliveries: Vec::new(),
+            uncommitted_latest: Vec::new(),
             // Where reading begins is worth a checkpoint of its own: with `latest`, records that come while the pipeline
             // is stopped would be passed over if nothing was kept of a first, silent run.
             changed: !recovery
@@ -104,13 +110,14 @@ impl Session {
                 .all(|start| matches!(start, StartPosition::Restored { .. })),
             context,
         };
-        for source in 0..session.context.sources.len() {
-            session.open_source(source, &facts, &recovery, manifest).await?;
+        for (index, source) in task_sources.into_iter().enumerate() {
+            session.open_source(index, source, &facts, &recovery, manifest).await?;
         }
         session.install_tasks(restored.as_ref())?;
         if control.until_end && !control.waits_for_generators() {
             session.bound_by_log_end().await?;
         }
+        session.context.handle_begun();
         let banner = session.started(&recovery, control.server_url.clone());
         // The banner is shown once; a process that gets the partitions back says so here.
         info!(
@@ -126,6 +133,7 @@ impl Session {
     async fn open_source(
         &mut self,
         index: usize,
+        source: Arc<TaskSource>,
         facts: &[PartitionFacts],
         recovery: &Recovery,
         manifest: Option<&Manifest>,
@@ -133,8 +141,7 @@ impl Session {
         let context = Arc::clone(&self.context);
         let config = context.fetch_configs[index].clone();
         let reset = context.start_policies[index];
-        let mut fetcher = Consumer::connect(config).await.map_err(RunError::fetch)?;
-        let source = &context.sources[index];
+        let mut fetcher = Consumer::connect(config).await.map_err(RunError::connect)?;
         let mut starts = Vec::new();
         for (facts, start) in facts
             .iter()
@@ -190,12 +197,12 @@ impl Session {
             self.tasks.insert(task, index);
         }
         self.sources.push(SessionSource {
-            source: Arc::clone(source),
+            window_output: WindowOutput::new(&source.plan),
+            source,
             fetcher,
             partitions,
             by_name,
             watermarks,
-            window_output: WindowOutput::new(&source.plan),
             closed_up_to,
             counts: Default::default(),
         });
@@ -242,7 +249,7 @@ impl Session {
         for source in &mut self.sources {
             let tps: Vec<_> = source.by_name.keys().cloned().collect();
             let mut at_end = Vec::new();
-            for (tp, end) in source.fetcher.end_offsets(&tps).await.map_err(RunError::fetch)? {
+            for (tp, end) in source.fetcher.end_offsets(&tps).await.map_err(RunError::offsets)? {
                 let Some(task) = source.by_name.get(&tp) else { continue };
                 let partition = source
                     .partitions
@@ -281,7 +288,7 @@ async fn reset_offset(fetcher: &Consumer, reset: AutoOffsetReset, tp: &TopicPart
             let since_ms =
                 (wall_clock_ns() / 1_000_000).saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
             let times = [(tp.clone(), since_ms.max(0))];
-            let found = fetcher.offsets_for_times(&times).await.map_err(RunError::fetch)?;
+            let found = fetcher.offsets_for_times(&times).await.map_err(RunError::offsets)?;
             match found.into_iter().find_map(|(_, listed)| listed) {
                 Some(listed) => return Ok(listed.offset),
                 None => fetcher.end_offsets(std::slice::from_ref(tp)).await,
@@ -293,17 +300,17 @@ async fn reset_offset(fetcher: &Consumer, reset: AutoOffsetReset, tp: &TopicPart
             )));
         }
     };
-    let offsets = offsets.map_err(RunError::fetch)?;
+    let offsets = offsets.map_err(RunError::offsets)?;
     let offset = offsets.into_iter().find(|(of, _)| of == tp).map(|(_, offset)| offset);
     offset.ok_or_else(|| RunError::Fetch(format!("{tp}: the broker told no offset")))
 }
 
 /// Opens every sink; a lake table first gets what a crash left: published if its checkpoint is whole, deleted if not.
-fn open_sinks(context: &RunContext, manifest: Option<&Manifest>) -> Result<SinkSet, RunError> {
+fn open_sinks(context: &RunContext, outputs: &Outputs, manifest: Option<&Manifest>) -> Result<SinkSet, RunError> {
     let mut sinks = Vec::new();
     for sink in &context.pipeline.sinks {
         let writer = match &sink.kind {
-            SinkKind::Kafka(_) => SinkWriter::Kafka(context.kafka_sinks[&sink.name].clone()),
+            SinkKind::Kafka(_) => SinkWriter::Kafka(outputs.kafka_sinks[&sink.name].clone()),
             SinkKind::Parquet(_) => SinkWriter::Lake(open_lake(context, &sink.name, manifest)?),
         };
         sinks.push(NamedSink::new(&sink.name, writer));

@@ -7,7 +7,6 @@ use engine_wire::record_batch::Header;
 use tokio::runtime::Handle;
 
 use super::SinkError;
-use crate::error_chain::describe;
 use crate::source::reject::{DeadLetters, Reject};
 
 /// What errors call it.
@@ -39,7 +38,7 @@ impl DeadLetterSink {
         let flushed = self.producer.flush().await;
         let mut failure = self.failure();
         if let Err(error) = flushed {
-            failure.get_or_insert(SinkError::from_error(NAME, &error));
+            failure.get_or_insert(SinkError::from_delivery(NAME, &error));
         }
         failure.clone().map_or(Ok(()), Err)
     }
@@ -50,7 +49,7 @@ impl DeadLetterSink {
 }
 
 impl DeadLetters for DeadLetterSink {
-    fn write(&self, reject: &Reject<'_>) -> Result<(), String> {
+    fn write(&self, reject: &Reject<'_>) -> Result<(), SinkError> {
         let (error, partition, offset) = (
             reject.error.to_string(),
             reject.partition.to_string(),
@@ -81,6 +80,6 @@ impl DeadLetters for DeadLetterSink {
         let appended = self.producer.append_all(&self.topic, [record]);
         futures::executor::block_on(appended)
             .map(|_| ())
-            .map_err(|error| describe(&error))
+            .map_err(|error| SinkError::from_send(NAME, &error))
     }
 }

@@ -82,14 +82,13 @@ impl KafkaSink {
             let rows = ROWS_PER_APPEND.min(batch.num_rows() - offset);
             written = scratch
                 .encode(&self.shared, &batch.slice(offset, rows))
+                .map_err(|what| SinkError::new(&self.shared.name, what))
                 .and_then(|()| self.append(&scratch));
             offset += rows;
             bytes += scratch.bytes.len() as u64;
         }
         lock(&self.shared.scratch).push(scratch);
-        written
-            .map(|()| bytes)
-            .map_err(|what| SinkError::new(&self.shared.name, what))
+        written.map(|()| bytes)
     }
 
     /// Waits until the brokers have everything written so far, without lingering.
@@ -97,18 +96,18 @@ impl KafkaSink {
         let flushed = self.shared.producer.flush().await;
         let mut failure = self.failure();
         if let Err(error) = flushed {
-            failure.get_or_insert(SinkError::from_error(&self.shared.name, &error));
+            failure.get_or_insert(SinkError::from_delivery(&self.shared.name, &error));
         }
         failure.clone().map_or(Ok(()), Err)
     }
 
-    fn append(&self, scratch: &Scratch) -> Result<(), String> {
+    fn append(&self, scratch: &Scratch) -> Result<(), SinkError> {
         // Rows come from threads of our own and from the coordinator's, which is inside the runtime already.
         let _network = self.shared.network.enter();
         let appended = self.shared.producer.append_all(&self.shared.topic, scratch.records());
         futures::executor::block_on(appended)
             .map(|_| ())
-            .map_err(|error| crate::error_chain::describe(&error))
+            .map_err(|error| SinkError::from_send(&self.shared.name, &error))
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<SinkError>> {

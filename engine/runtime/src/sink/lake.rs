@@ -26,6 +26,20 @@ pub(crate) struct LakeSink {
     failure: std::sync::Arc<Mutex<Option<SinkError>>>,
 }
 
+/// Files that are being closed.
+#[derive(Debug)]
+pub(crate) struct LakeStaging<'a> {
+    lake: &'a LakeSink,
+    staged: Receiver<Result<StagedFiles, SinkError>>,
+}
+
+impl LakeStaging<'_> {
+    /// Waits until they are durable.
+    pub(crate) fn finish(self) -> Result<StagedFiles, SinkError> {
+        self.staged.recv().unwrap_or_else(|_| Err(self.lake.failure()))
+    }
+}
+
 enum Command {
     Write(RecordBatch),
     Stage {
@@ -64,11 +78,11 @@ impl LakeSink {
         self.send(Command::Write(batch.clone()))
     }
 
-    /// Closes the files of everything written so far and makes them durable; no reader sees them yet.
-    pub(crate) fn stage(&self, checkpoint: u64) -> Result<StagedFiles, SinkError> {
+    /// Begins to close the files of everything written so far and to make them durable; no reader sees them yet.
+    pub(crate) fn begin_stage(&self, checkpoint: u64) -> Result<LakeStaging<'_>, SinkError> {
         let (answer, staged) = sync_channel(1);
         self.send(Command::Stage { checkpoint, answer })?;
-        staged.recv().unwrap_or_else(|_| Err(self.failure()))
+        Ok(LakeStaging { lake: self, staged })
     }
 
     /// Makes staged files visible. Doing it twice is harmless.

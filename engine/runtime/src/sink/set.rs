@@ -8,7 +8,7 @@ use engine_stream::graph::Output;
 
 use super::SinkError;
 use super::kafka::KafkaSink;
-use super::lake::LakeSink;
+use super::lake::{LakeSink, LakeStaging};
 
 /// All sinks.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(crate) struct SinkSet {
     /// `routes[source][output]` is an index into `sinks`.
     routes: Vec<Vec<usize>>,
 }
+
+/// A table whose files are being closed.
+pub(crate) type Staging<'a> = (&'a NamedSink, LakeStaging<'a>);
 
 /// A sink with what it counted.
 #[derive(Debug)]
@@ -109,20 +112,28 @@ impl SinkSet {
         Ok(())
     }
 
-    /// Closes the lake files of everything written so far: (sink, files). Blocks until they are durable.
-    pub(crate) fn stage(&self, checkpoint: u64) -> Result<Vec<(String, StagedFiles)>, SinkError> {
-        let mut staged = Vec::new();
-        for sink in &self.sinks {
-            if let SinkWriter::Lake(lake) = &sink.writer {
-                let files = lake.stage(checkpoint)?;
-                sink.bytes.fetch_add(files.bytes(), Ordering::Relaxed);
-                staged.push((sink.name.clone(), files));
-            }
-        }
-        Ok(staged)
+    /// Begins to close the lake files of everything written so far, on the threads of the tables.
+    pub(crate) fn begin_stage(&self, checkpoint: u64) -> Result<Vec<Staging<'_>>, SinkError> {
+        let lakes = self.sinks.iter().filter_map(|sink| match &sink.writer {
+            SinkWriter::Lake(lake) => Some((sink, lake)),
+            SinkWriter::Kafka(_) => None,
+        });
+        lakes
+            .map(|(sink, lake)| lake.begin_stage(checkpoint).map(|staging| (sink, staging)))
+            .collect()
     }
 
-    /// Makes what [`stage`](Self::stage) gave visible.
+    /// Waits until these files are durable: (sink, files).
+    pub(crate) fn finish_stage(&self, staging: Vec<Staging<'_>>) -> Result<Vec<(String, StagedFiles)>, SinkError> {
+        let finish = |(sink, staging): Staging<'_>| {
+            let files = staging.finish()?;
+            sink.bytes.fetch_add(files.bytes(), Ordering::Relaxed);
+            Ok((sink.name.clone(), files))
+        };
+        staging.into_iter().map(finish).collect()
+    }
+
+    /// Makes what [`finish_stage`](Self::finish_stage) gave visible.
     pub(crate) fn publish(&self, staged: Vec<(String, StagedFiles)>) -> Result<(), SinkError> {
         for (name, files) in staged {
             let sink = self.sinks.iter().find(|sink| sink.name == name);

@@ -5,6 +5,8 @@ use std::fmt;
 use engine_stream::json::RowError;
 use engine_wire::record_batch::Record;
 
+use crate::sink::SinkError;
+
 /// A malformed record on its way to whoever handles it.
 #[derive(Debug)]
 pub(crate) struct Reject<'a> {
@@ -23,7 +25,7 @@ pub(crate) struct Reject<'a> {
 /// Takes malformed records where `on_error = "dead_letter"`.
 pub(crate) trait DeadLetters: fmt::Debug + Send + Sync {
     /// Keeps the record, or says why it cannot. May block while the producer's buffer is full.
-    fn write(&self, reject: &Reject<'_>) -> Result<(), String>;
+    fn write(&self, reject: &Reject<'_>) -> Result<(), SinkError>;
 }
 
 /// What happens to a malformed record.

@@ -18,6 +18,7 @@ use engine_wire::record_batch::{BatchError, RawBatch, Record, RecordError};
 use super::latest_timestamps::LatestTimestamps;
 use super::reject::{Reject, RejectPolicy};
 use super::window_span::WindowSpan;
+use crate::sink::SinkError;
 
 /// Rows per micro-batch: large enough to amortise the vectorised operators, small enough to stay in the cache.
 const MICRO_BATCH_ROWS_MAX: usize = 16 * 1024;
@@ -114,12 +115,13 @@ pub(crate) enum TaskError {
         what: String,
     },
     /// The dead letter could not be kept.
-    #[error("dead letter of {topic}-{partition} offset {offset}: {what}")]
+    #[error("dead letter of {topic}-{partition} offset {offset}")]
     DeadLetter {
         topic: Arc<str>,
         partition: i32,
         offset: i64,
-        what: String,
+        #[source]
+        cause: SinkError,
     },
     /// An operator failed.
     #[error("{topic}-{partition}")]
@@ -298,11 +300,11 @@ impl PartitionTask {
                     record,
                     error,
                 };
-                dead_letters.write(&reject).map_err(|what| TaskError::DeadLetter {
+                dead_letters.write(&reject).map_err(|cause| TaskError::DeadLetter {
                     topic: self.topic.clone(),
                     partition: self.partition,
                     offset,
-                    what,
+                    cause,
                 })
             }
         }

@@ -1,0 +1,141 @@
+//! Membership of the group: owning the partitions whenever they are ours, session after session.
+//!
+//! A member that fails or loses its partitions leaves, and a new one joins in its place, as the youngest: another process
+//! that has taken over keeps what it has.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine_client::{Consumer, Event};
+use tracing::{info, warn};
+
+use super::setbacks::{GIVE_UP_AFTER, Setbacks};
+use crate::config::pipeline::Guarantee;
+use crate::context::RunContext;
+use crate::control::Control;
+use crate::progress::{RunOutcome, RunPhase};
+use crate::run_error::RunError;
+use crate::session::{Session, SessionEnd};
+
+/// How a membership ended.
+enum MemberEnd {
+    /// The run is over.
+    Run(RunOutcome),
+    /// The partitions are another process's.
+    Lost,
+}
+
+/// Belongs to the group until the run is over.
+///
+/// Under exactly once a failure that may be of the moment costs what was done since the last checkpoint and no more: the
+/// transaction is aborted, so doing it again doubles nothing. Under at least once the process ends, as every
+/// repetition shows in the results; whoever supervises it decides.
+pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
+    let mut setbacks = Setbacks::default();
+    loop {
+        let error = match be_member(&context, &mut control).await {
+            Ok(MemberEnd::Run(outcome)) => return Ok(outcome),
+            Ok(MemberEnd::Lost) => {
+                warn!("The partitions went to another process; work since the last checkpoint is its.");
+                continue;
+            }
+            Err(error) => error,
+        };
+        let has_begun = context.has_begun();
+        let may_go_on =
+            context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && has_begun && error.is_transient();
+        let checkpoints = context.totals().checkpoints;
+        let pause = may_go_on
+            .then(|| setbacks.handle_failure(Instant::now(), checkpoints))
+            .flatten();
+        let Some(pause) = pause else {
+            if may_go_on {
+                warn!(
+                    minutes = GIVE_UP_AFTER.as_secs() / 60,
+                    "No checkpoint succeeded for too long; giving up."
+                );
+            }
+            return Err(error);
+        };
+        warn!(
+            %error,
+            pause_ms = pause.as_millis(),
+            "Back to the last checkpoint; what came after it is aborted and done again."
+        );
+        tokio::select! {
+            biased;
+            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn be_member(context: &Arc<RunContext>, control: &mut Control) -> Result<MemberEnd, RunError> {
+    let mut group = tokio::select! {
+        biased;
+        interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+        group = Consumer::connect(context.member_config()) => group.map_err(RunError::connect)?,
+    };
+    control.subscribe_anew(&mut group, context)?;
+    let ended = own(context, &mut group, control).await;
+    let phase = match &ended {
+        Ok(MemberEnd::Run(_)) => RunPhase::Stopping,
+        _ => RunPhase::Starting,
+    };
+    control.report(context, phase, None, &group.stats());
+    // Leaving tells the group at once that the partitions are free; a failed process too has nothing more to say.
+    group.close().await;
+    ended
+}
+
+async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Control) -> Result<MemberEnd, RunError> {
+    loop {
+        let event = tokio::select! {
+            biased;
+            interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+            event = group.poll() => event.map_err(RunError::group)?,
+        };
+        let assigned = match event {
+            Event::Assigned(assigned) if assigned.is_empty() => {
+                info!(
+                    group = context.pipeline.group_id(),
+                    "Standing by: another process owns the partitions."
+                );
+                continue;
+            }
+            Event::Assigned(assigned) => assigned,
+            Event::Revoked(_) => {
+                group.revoked_done();
+                continue;
+            }
+            _ => continue,
+        };
+        // The last owner may have read topics that are new since this process started: its state must find them.
+        if context.reads_by_pattern() && !control.until_end {
+            context.look_for_topics().await?;
+            if control.subscribe(group, context)? {
+                continue;
+            }
+        }
+        let mut session = tokio::select! {
+            biased;
+            interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+            session = Session::begin(Arc::clone(context), group, &assigned, control) => session?,
+        };
+        let ended = session.run(group, control).await;
+        session
+            .close(matches!(&ended, Ok(end) if *end != SessionEnd::Lost))
+            .await;
+        match ended? {
+            SessionEnd::Finished if control.drain => return Ok(MemberEnd::Run(RunOutcome::Drained)),
+            SessionEnd::Finished => return Ok(MemberEnd::Run(RunOutcome::EndReached)),
+            SessionEnd::Stopped => return Ok(MemberEnd::Run(RunOutcome::Stopped)),
+            SessionEnd::Revoked => {
+                info!("The group rebalances; everything up to here is in a checkpoint.");
+                group.revoked_done();
+            }
+            SessionEnd::Lost => return Ok(MemberEnd::Lost),
+        }
+        control.report(context, RunPhase::Starting, None, &group.stats());
+    }
+}
