@@ -1,6 +1,7 @@
 //! Why a run failed. Each is told to a user in one line, with its causes.
 
 use std::error::Error;
+use std::time::Duration;
 
 use crate::checkpoint::recovery::RecoveryError;
 use crate::checkpoint::state_topic::StateTopicError;
@@ -57,6 +58,15 @@ pub enum RunError {
     /// A sink failed.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// Somebody asked to stop, and the last checkpoint did not come to its end.
+    #[error(
+        "stopped, but the last checkpoint did not succeed within {} s; the next run goes on from the one before it",
+        patience.as_secs()
+    )]
+    StoppedInCheckpoint {
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// A generator failed.
     #[error("generator {0}")]
     Generator(String),
