@@ -49,7 +49,7 @@ pub struct Explanation {
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// `source`, `filter`, `select` or `window`.
+    /// `source`, `filter`, `select`, `dedup` or `window`.
     pub kind: String,
     /// What it reads: a node's name, or a source's topics.
     pub input: String,
@@ -221,6 +221,20 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
                 window.groups_max
             ));
         }
+        Some(Operator::Dedup(dedup)) => {
+            details.push(format!(
+                "first row of each {} within {} of {}, in each partition: repeats in other partitions go on",
+                dedup.keys.join(", "),
+                show_duration(dedup.horizon),
+                dedup.time_column
+            ));
+            details.push("repeats and late rows: counted".to_owned());
+            state = Some(format!(
+                "the keys of the last {} behind the watermark and of what is ahead of it, in each partition; at most {} keys of a partition, more stop the pipeline",
+                show_duration(dedup.horizon),
+                dedup.keys_max
+            ));
+        }
         None => {}
     }
     let is_needed = |name: &str| info.needed.field_with_name(name).is_ok();
@@ -230,6 +244,7 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
             NodeKind::Source => "source",
             NodeKind::Filter => "filter",
             NodeKind::Select => "select",
+            NodeKind::Dedup => "dedup",
             NodeKind::Window => "window",
         }
         .to_owned(),

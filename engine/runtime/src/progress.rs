@@ -139,7 +139,7 @@ pub struct RunStatus {
     pub bytes_in: u64,
     /// Rows written to all sinks.
     pub records_out: u64,
-    /// Rows that came after their window had closed.
+    /// Rows that came after their window had closed, or too late for a dedup to tell whether they are repeats.
     pub late_rows: u64,
     /// Records that could not be read as their schema.
     pub malformed_records: u64,
@@ -149,6 +149,8 @@ pub struct RunStatus {
     pub future_rows: u64,
     /// Rows without an event time that a window could place; they are in no window.
     pub unplaced_rows: u64,
+    /// Rows that a dedup dropped as repeats.
+    pub duplicate_rows: u64,
     /// Records between the positions and the ends of all partitions; `None` while unknown.
     pub lag_records: Option<u64>,
     /// The sources' watermark in milliseconds since 1970; `None` before the first row.

@@ -16,5 +16,5 @@ mod tests;
 pub use error::{GraphError, GraphPart, ProcessError};
 pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
 pub use planner::plan;
-pub use spec::{GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
+pub use spec::{DedupSpec, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
 pub use task::{ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};

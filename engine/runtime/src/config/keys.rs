@@ -33,6 +33,7 @@ pub(crate) const FIELD: &[&str] = &["type", "from", "required"];
 pub(crate) const WATERMARK: &[&str] = &["column", "delay", "idle_timeout", "max_future_skew"];
 pub(crate) const FILTER: &[&str] = &["type", "input", "where"];
 pub(crate) const SELECT: &[&str] = &["type", "input", "columns"];
+pub(crate) const DEDUP: &[&str] = &["type", "input", "keys", "horizon", "keys_max"];
 pub(crate) const WINDOW: &[&str] = &[
     "type",
     "input",
@@ -83,6 +84,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("sources.NAME.watermark", WATERMARK),
     ("transforms.NAME (filter)", FILTER),
     ("transforms.NAME (select)", SELECT),
+    ("transforms.NAME (dedup)", DEDUP),
     ("transforms.NAME (window)", WINDOW),
     ("sinks.NAME (kafka)", KAFKA_SINK),
     ("sinks.NAME (parquet)", PARQUET_SINK),

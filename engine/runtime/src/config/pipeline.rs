@@ -17,7 +17,7 @@ use engine_stream::graph::{GraphPlan, GraphSpec};
 pub use self::generator::Generator;
 pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
-pub use self::transform::{AggregateColumn, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
+pub use self::transform::{AggregateColumn, Dedup, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
 
 mod generator;
 mod sink;

@@ -70,6 +70,7 @@ impl RunContext {
                 late: counts.late_rows,
                 future: counts.skewed_rows,
                 unplaced: counts.unplaced_rows,
+                duplicates: counts.duplicate_rows,
                 watermark_delay_seconds: watermark_ns.map(|watermark| now_ns.saturating_sub(watermark) as f64 / 1e9),
                 lag: lag
                     .filter_map(|(topic, partition, lag)| Some((topic.clone(), *partition, (*lag)?)))
@@ -125,6 +126,7 @@ impl RunContext {
             dead_letters,
             future_rows: counts.skewed_rows,
             unplaced_rows: counts.unplaced_rows,
+            duplicate_rows: counts.duplicate_rows,
             lag_records: running.and_then(Running::lag),
             watermark_ms: watermark_ns.map(|watermark| watermark.div_euclid(1_000_000)),
             watermark_delay: watermark_ns

@@ -135,6 +135,11 @@ fn sources(registry: &mut Registry, sources: &[SourceMetrics]) {
         "Rows without an event time that a window could place",
         |source| source.unplaced,
     );
+    count(
+        "engine_source_duplicate_records",
+        "Rows that a dedup dropped as repeats",
+        |source| source.duplicates,
+    );
     let delays = sources
         .iter()
         .filter_map(|source| Some((of_source(source), source.watermark_delay_seconds?)));

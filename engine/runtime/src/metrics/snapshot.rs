@@ -40,6 +40,8 @@ pub struct SourceMetrics {
     pub future: u64,
     /// Rows without an event time that a window could place.
     pub unplaced: u64,
+    /// Rows that a dedup dropped as repeats.
+    pub duplicates: u64,
     /// Wall clock minus watermark, in seconds; `None` before the first row.
     pub watermark_delay_seconds: Option<f64>,
     /// Records not yet read: (topic, partition, lag).

@@ -64,6 +64,7 @@ impl SessionSource {
         self.counts.malformed += outcome.malformed;
         self.counts.late_rows += outcome.late_rows;
         self.counts.unplaced_rows += outcome.unplaced_rows;
+        self.counts.duplicate_rows += outcome.duplicate_rows;
         let Some(watermarks) = &mut self.watermarks else { return };
         for times in &outcome.event_times {
             let times = EventTimes::new(times).expect("the plan checked that event time is a timestamp");

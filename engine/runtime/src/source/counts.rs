@@ -11,10 +11,12 @@ pub(crate) struct SourceCounts {
     pub(crate) bytes: u64,
     /// Malformed records.
     pub(crate) malformed: u64,
-    /// Rows too late for a window.
+    /// Rows too late for a window or a dedup.
     pub(crate) late_rows: u64,
     /// Rows without an event time that a window can place.
     pub(crate) unplaced_rows: u64,
+    /// Rows that a dedup dropped as repeats.
+    pub(crate) duplicate_rows: u64,
     /// Rows too far in the future to advance a watermark.
     pub(crate) skewed_rows: u64,
 }
@@ -29,6 +31,7 @@ impl Add for SourceCounts {
             malformed: self.malformed + other.malformed,
             late_rows: self.late_rows + other.late_rows,
             unplaced_rows: self.unplaced_rows + other.unplaced_rows,
+            duplicate_rows: self.duplicate_rows + other.duplicate_rows,
             skewed_rows: self.skewed_rows + other.skewed_rows,
         }
     }

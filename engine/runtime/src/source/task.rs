@@ -64,10 +64,12 @@ pub(crate) struct TaskOutcome {
     pub(crate) bytes: u64,
     /// Malformed records.
     pub(crate) malformed: u64,
-    /// Rows that came too late for a window.
+    /// Rows that came too late for a window or a dedup.
     pub(crate) late_rows: u64,
     /// Rows that no window can place, for want of an event time.
     pub(crate) unplaced_rows: u64,
+    /// Rows that a dedup dropped as repeats.
+    pub(crate) duplicate_rows: u64,
     /// The event times of all rows, for the watermark.
     pub(crate) event_times: Vec<ArrayRef>,
     /// Rows for sinks.
@@ -330,6 +332,7 @@ impl PartitionTask {
             .map_err(|cause| self.process_error(cause))?;
         outcome.late_rows += pushed.late_rows;
         outcome.unplaced_rows += pushed.unplaced_rows;
+        outcome.duplicate_rows += pushed.duplicate_rows;
         Ok(())
     }
 

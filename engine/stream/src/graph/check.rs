@@ -1,5 +1,7 @@
 //! What every part's rows look like, and whether its expressions fit its input's.
 
+pub(crate) mod dedup;
+pub(crate) mod event_time;
 pub(crate) mod sinks;
 pub(crate) mod window;
 
@@ -78,6 +80,7 @@ fn check_transform(
             Some(input.clone()) // Its columns are known even if its condition is wrong.
         }
         TransformKind::Select { columns } => check_select(&part, columns, input, errors),
+        TransformKind::Dedup(dedup) => dedup::check_dedup(&part, dedup, source, input, errors),
         TransformKind::Window(window) => window::check_window(&part, window, source, input, errors),
     }
 }

@@ -35,6 +35,15 @@ pub(crate) fn needed_columns(spec: &GraphSpec, order: &Order, rows: &[NodeRows])
                 let used = used.map(|(_, sql)| checked(Expression::parse(sql, &rows[input].visible)));
                 used.flat_map(|expression| expression.columns().to_vec()).collect()
             }
+            TransformKind::Dedup(dedup) => {
+                let source = order.sources[node].expect("a sorted node has a source");
+                let watermark = spec.sources[source]
+                    .watermark
+                    .as_ref()
+                    .expect("a dedup was checked to have event time");
+                let own = dedup.keys.iter().chain([&watermark.column]);
+                needed[node].iter().chain(own).cloned().collect()
+            }
             TransformKind::Window(window) => {
                 needed[node].extend(offered(node));
                 let source = order.sources[node].expect("a sorted node has a source");

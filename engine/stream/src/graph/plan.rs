@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::spec::WatermarkSpec;
+use crate::operator::dedup::Dedup;
 use crate::operator::filter::Filter;
 use crate::operator::select::Select;
 use crate::schema::{Field, MetaColumn};
@@ -92,6 +93,8 @@ pub enum NodeKind {
     Filter,
     /// Computes columns.
     Select,
+    /// Drops repeats.
+    Dedup,
     /// Aggregates.
     Window,
 }
@@ -110,6 +113,7 @@ pub(crate) enum Operator {
     Source,
     Filter(Filter),
     Select(Select),
+    Dedup(Arc<Dedup>),
     Window {
         position: usize,
         window: Arc<TumblingWindow>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::check::dedup::dedup_options;
 use super::check::window::tumbling;
 use super::check::{check, checked};
 use super::error::GraphError;
@@ -12,8 +13,9 @@ use super::needed::needed_columns;
 use super::node_rows::NodeRows;
 use super::order::{NodeId, Order, order};
 use super::plan::{GraphPlan, NodeInfo, NodeKind, Operator, Projection, SinkColumns, SourcePlan, Stage};
-use super::spec::{GraphSpec, TransformKind, WindowSpec};
+use super::spec::{DedupSpec, GraphSpec, TransformKind, WindowSpec};
 use crate::expression::scalar::Expression;
+use crate::operator::dedup::{Dedup, DedupOptions};
 use crate::operator::filter::Filter;
 use crate::operator::select::Select;
 use crate::schema::{Field, MetaColumn};
@@ -145,6 +147,10 @@ impl Planner<'_> {
                             |(name, sql): &(String, String)| (name.clone(), checked(Expression::parse(sql, &input)));
                         Operator::Select(Select::new(used.map(parse).collect()))
                     }
+                    TransformKind::Dedup(dedup) => {
+                        let kept_columns = positions(&flowing, &input);
+                        Operator::Dedup(Arc::new(self.dedup(node, dedup, kept_columns, &input)))
+                    }
                     TransformKind::Window(window) => {
                         windows.push(transform.name.clone());
                         let late = self
@@ -173,13 +179,25 @@ impl Planner<'_> {
         }
     }
 
-    fn window(&self, node: NodeId, window: &WindowSpec, input: &SchemaRef) -> TumblingWindow {
+    fn dedup(&self, node: NodeId, dedup: &DedupSpec, kept_columns: Vec<usize>, input: &SchemaRef) -> Dedup {
+        checked(Dedup::new(
+            input,
+            DedupOptions {
+                kept_columns,
+                ..dedup_options(dedup, self.event_time(node))
+            },
+        ))
+    }
+
+    /// The event time of a node that was checked to have it.
+    fn event_time(&self, node: NodeId) -> &str {
         let source = self.order.sources[node].expect("a sorted node has a source");
-        let watermark = self.spec.sources[source]
-            .watermark
-            .as_ref()
-            .expect("a window was checked to have event time");
-        let resolved = tumbling(window, &watermark.column, input, |_, error| {
+        let watermark = self.spec.sources[source].watermark.as_ref();
+        &watermark.expect("what needs event time was checked to have it").column
+    }
+
+    fn window(&self, node: NodeId, window: &WindowSpec, input: &SchemaRef) -> TumblingWindow {
+        let resolved = tumbling(window, self.event_time(node), input, |_, error| {
             panic!("checked before: {error}")
         });
         resolved
@@ -201,6 +219,7 @@ impl Planner<'_> {
             None => NodeKind::Source,
             Some(TransformKind::Filter { .. }) => NodeKind::Filter,
             Some(TransformKind::Select { .. }) => NodeKind::Select,
+            Some(TransformKind::Dedup(_)) => NodeKind::Dedup,
             Some(TransformKind::Window(_)) => NodeKind::Window,
         };
         NodeInfo {

@@ -26,7 +26,7 @@ pub struct SourceSpec {
     pub name: String,
     /// The fields of its records.
     pub schema: SourceSchema,
-    /// Its event time; a window needs one.
+    /// Its event time; windows and dedups need one.
     pub watermark: Option<WatermarkSpec>,
 }
 
@@ -63,8 +63,26 @@ pub enum TransformKind {
         /// Column names and SQL expressions, in column order.
         columns: Vec<(String, String)>,
     },
+    /// Lets the first row of a key through.
+    Dedup(DedupSpec),
     /// Aggregates by event time.
     Window(WindowSpec),
+}
+
+/// A dedup: repeats of a key within a horizon of event time are dropped.
+#[derive(Debug, Clone)]
+pub struct DedupSpec {
+    /// The columns that tell rows apart; at least one.
+    pub keys: Vec<String>,
+    /// Rows of one key that are less than this apart are repeats.
+    pub horizon: Duration,
+    /// How many keys within the horizon, in one source partition, are too many.
+    pub keys_max: usize,
+}
+
+impl DedupSpec {
+    /// The default of `keys_max`.
+    pub const KEYS_MAX: usize = 10_000_000;
 }
 
 /// A window, emitted once when it closes.

@@ -7,6 +7,7 @@ use arrow::datatypes::TimestampNanosecondType;
 
 use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
+use crate::operator::dedup::DedupKeys;
 use crate::operator::stateful::StatefulOperator;
 use crate::snapshot::{SnapshotKind, StateSegment};
 use crate::window::error::WindowError;
@@ -26,10 +27,12 @@ pub struct Output {
 /// What became of the rows of a micro-batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushOutcome {
-    /// Rows that came too late for a window, over all windows.
+    /// Rows that came too late for a window or a dedup, over all of them.
     pub late_rows: u64,
-    /// Rows without an event time that a window can place, over all windows.
+    /// Rows without an event time that a window or a dedup can place, over all of them.
     pub unplaced_rows: u64,
+    /// Rows that repeat one that went on before them, over all dedups.
+    pub duplicate_rows: u64,
 }
 
 /// Closed partial windows of one source partition.
@@ -74,6 +77,7 @@ struct TaskState {
 fn stateful(operator: &Operator) -> Option<(Option<usize>, Box<dyn StatefulOperator>)> {
     match operator {
         Operator::Source | Operator::Filter(_) | Operator::Select(_) => None,
+        Operator::Dedup(dedup) => Some((None, Box::new(DedupKeys::new(Arc::clone(dedup))))),
         Operator::Window { position, window, .. } => {
             Some((Some(*position), Box::new(PartialWindows::new(Arc::clone(window)))))
         }
@@ -118,6 +122,7 @@ impl TaskGraph {
             let updated = states[state].operator.update(batch, closed_before)?;
             outcome.late_rows += updated.late_rows;
             outcome.unplaced_rows += updated.unplaced_rows;
+            outcome.duplicate_rows += updated.duplicate_rows;
             if let (Some(rows), Some(late)) = (updated.late, late) {
                 outputs.push(late.output(&rows));
             }
@@ -300,6 +305,11 @@ where
             Operator::Select(select) => {
                 let selected = select.apply(rows).map_err(|cause| error(cause.into()))?;
                 flow(plan, reader, &selected, feed_state, outputs)?;
+            }
+            Operator::Dedup(_) => {
+                if let Some(passed) = feed_state(index, rows, None, outputs).map_err(error)? {
+                    flow(plan, reader, &passed, feed_state, outputs)?;
+                }
             }
             Operator::Window { late, .. } => {
                 if let Some(passed) = feed_state(index, rows, late.as_ref(), outputs).map_err(error)? {

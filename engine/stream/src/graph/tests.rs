@@ -1,3 +1,4 @@
+mod dedup;
 mod mistakes;
 mod planning;
 mod running;

@@ -21,6 +21,8 @@ pub struct UpdateOutcome {
     pub late_rows: u64,
     /// Rows without an event time, or in a window that reaches beyond the range of `i64` nanoseconds: in no window.
     pub unplaced_rows: u64,
+    /// Rows that repeat one that went on before them.
+    pub duplicate_rows: u64,
 }
 
 /// One operator's part of a segment.

@@ -17,6 +17,15 @@ pub enum WindowError {
         /// The limit.
         groups_max: usize,
     },
+    /// More keys are remembered than is allowed.
+    #[error("a partition has more than {keys_max} keys within the horizon")]
+    TooManyKeys {
+        /// The limit.
+        keys_max: usize,
+    },
+    /// A dedup without columns to tell rows apart by, or without time to remember them for.
+    #[error("a dedup has at least one key and a horizon of at most 292 years that is longer than zero")]
+    NothingToRemember,
     /// State that belongs to another window, or to this one before it was changed.
     #[error("this state is of another window: expected the columns {expected}, found {found}")]
     ForeignState {

@@ -1,4 +1,4 @@
-//! Group keys → dense group numbers, for one window.
+//! Group keys → dense group numbers, for one window or one dedup.
 //!
 //! A single integer or string column has its own index; all else goes through Arrow's row format. Keys are
 //! stored once, in the order of their numbers. Hashing is seeded with a constant: the order of results does not depend on it.
@@ -211,17 +211,43 @@ impl GroupIndex {
         }
     }
 
+    /// The group of a row, if its key is known.
+    pub(crate) fn find(&self, columns: &KeyColumns, row: usize) -> Option<usize> {
+        match (self, columns) {
+            (GroupIndex::Single { groups }, KeyColumns::Single) => (*groups > 0).then_some(0),
+            (GroupIndex::Integer { null, .. }, KeyColumns::Integer(column)) if column.is_null(row) => *null,
+            (GroupIndex::Integer { table, .. }, KeyColumns::Integer(column)) => {
+                let key = column.value(row);
+                let found = table.find(HASHER.hash_one(key), |(other, _)| *other == key);
+                found.map(|(_, group)| *group)
+            }
+            (GroupIndex::Bytes { null, .. }, KeyColumns::Text(column)) if column.is_null(row) => *null,
+            (GroupIndex::Bytes { table, keys, .. }, KeyColumns::Text(column)) => {
+                find_bytes(table, keys, column.value(row).as_bytes())
+            }
+            (GroupIndex::Bytes { table, keys, .. }, KeyColumns::Rows(column)) => {
+                find_bytes(table, keys, column.row(row).data())
+            }
+            _ => unreachable!("the index and the columns are of the same keys"),
+        }
+    }
+
     /// The key columns, one row per group, in the order of the groups' numbers.
     pub(crate) fn columns(&self, group_keys: &GroupKeys) -> Vec<ArrayRef> {
+        self.columns_of(group_keys, 0..self.len())
+    }
+
+    /// The key columns of some groups, one row for each.
+    pub(crate) fn columns_of(&self, group_keys: &GroupKeys, groups: impl Iterator<Item = usize>) -> Vec<ArrayRef> {
         match (self, &group_keys.kind) {
             (GroupIndex::Integer { keys, .. }, KeyKind::Integer) => {
-                let keys: ArrayRef = Arc::new(Int64Array::from(keys.clone()));
+                let keys: ArrayRef = Arc::new(groups.map(|group| keys[group]).collect::<Int64Array>());
                 let data_type = group_keys.fields[0].data_type();
                 vec![cast(&keys, data_type).expect("every key came out of a column of this type")]
             }
             (GroupIndex::Bytes { null, keys, .. }, KeyKind::Text) => {
-                let mut column = StringBuilder::with_capacity(keys.len(), keys.bytes.len());
-                for group in 0..keys.len() {
+                let mut column = StringBuilder::new();
+                for group in groups {
                     if *null == Some(group) {
                         column.append_null();
                     } else {
@@ -234,12 +260,47 @@ impl GroupIndex {
             }
             (GroupIndex::Bytes { keys, .. }, KeyKind::Rows(converter)) => {
                 let parser = converter.parser();
-                let rows = (0..keys.len()).map(|group| parser.parse(keys.key(group)));
+                let rows = groups.map(|group| parser.parse(keys.key(group)));
                 converter
                     .convert_rows(rows)
                     .expect("every key came out of this converter")
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Forgets the groups that are not kept. The others are numbered anew, in the order they had.
+    pub(crate) fn retain(&mut self, is_kept: &[bool]) {
+        assert_eq!(is_kept.len(), self.len(), "every group is kept or not");
+        let kept = (0..is_kept.len()).filter(|group| is_kept[*group]);
+        match self {
+            GroupIndex::Single { groups } => *groups = kept.count(),
+            GroupIndex::Integer { table, null, keys } => {
+                let former = std::mem::take(keys);
+                *null = None;
+                *table = HashTable::new();
+                for key in kept.map(|group| former[group]) {
+                    let group = push_key(keys, key);
+                    match key {
+                        None => *null = Some(group),
+                        Some(key) => {
+                            table.insert_unique(HASHER.hash_one(key), (key, group), |(key, _)| HASHER.hash_one(key));
+                        }
+                    }
+                }
+            }
+            GroupIndex::Bytes { table, null, keys } => {
+                let former = std::mem::take(keys);
+                let former_null = null.take();
+                *table = HashTable::new();
+                for group in kept {
+                    if former_null == Some(group) {
+                        *null = Some(keys.push(&[]));
+                    } else {
+                        assign_bytes(table, keys, former.key(group));
+                    }
+                }
+            }
         }
     }
 
@@ -258,6 +319,12 @@ impl GroupIndex {
 fn push_key(keys: &mut Vec<Option<i64>>, key: Option<i64>) -> usize {
     keys.push(key);
     keys.len() - 1
+}
+
+fn find_bytes(table: &HashTable<(u64, usize)>, keys: &Arena, key: &[u8]) -> Option<usize> {
+    let hash = HASHER.hash_one(key);
+    let found = table.find(hash, |(other, group)| *other == hash && keys.key(*group) == key);
+    found.map(|(_, group)| *group)
 }
 
 fn assign_bytes(table: &mut HashTable<(u64, usize)>, keys: &mut Arena, key: &[u8]) -> usize {

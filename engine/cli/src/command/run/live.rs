@@ -127,6 +127,7 @@ fn text(status: &RunStatus, records_in: f64, records_out: f64) -> String {
     }
     for (count, what) in [
         (status.late_rows, "late"),
+        (status.duplicate_rows, "repeats"),
         (status.malformed_records, "malformed"),
         (status.dead_letters, "dead letters"),
     ] {

@@ -37,6 +37,7 @@ pub(super) fn text(summary: &RunSummary) -> String {
         (status.late_rows, "late"),
         (status.future_rows, "in the future"),
         (status.unplaced_rows, "without a time"),
+        (status.duplicate_rows, "repeats"),
     ] {
         if count > 0 {
             let _ = writeln!(text, "  {what:<14} {}", quantity::grouped(count));

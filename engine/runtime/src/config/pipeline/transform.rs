@@ -37,6 +37,8 @@ pub enum Operator {
         /// The columns in the order of the file; at least one, names unique.
         columns: Vec<SelectColumn>,
     },
+    /// Lets the first row of a key through and drops its repeats. Never below a window.
+    Dedup(Dedup),
     /// Groups rows into windows of event time. Never below another window.
     Window(Window),
 }
@@ -48,6 +50,19 @@ pub struct SelectColumn {
     pub name: String,
     /// Its SQL expression.
     pub expression: String,
+}
+
+/// What a dedup drops. Its rows have the columns of its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedup {
+    /// Columns of the input that tell rows apart; at least one, each once.
+    pub keys: Vec<String>,
+    /// The event-time column of the input: the watermark's column, which is still there.
+    pub time_column: String,
+    /// Rows of one key that are less than this apart in event time are repeats; positive.
+    pub horizon: Duration,
+    /// Most keys within the horizon, of one source partition: more stop the pipeline.
+    pub keys_max: usize,
 }
 
 /// A window over event time. Its rows have the columns `window_start`, `window_end`, the group columns, the aggregates.

@@ -14,8 +14,8 @@ use super::super::diagnostic::Diagnostic;
 use super::super::document::{Entry, Value};
 use super::super::fields::Fields;
 use super::super::pipeline::{
-    AggregateColumn, Operator, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind, Source, StreamId, Transform,
-    Window,
+    AggregateColumn, Dedup, Operator, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind, Source, StreamId,
+    Transform, Window,
 };
 use super::super::source_text::Span;
 use super::sink::{DATE_LEVEL, SinkDraft};
@@ -106,46 +106,55 @@ fn resolved(transform: &TransformSpec, order: &[&TransformSpec], spec: &GraphSpe
                 })
                 .collect(),
         },
-        TransformKind::Window(window) => {
-            let mut source = input;
-            while let StreamId::Transform(index) = source {
-                source = stream_id(&order[index].input, order, spec);
-            }
-            let StreamId::Source(source) = source else {
-                unreachable!("the loop ends at a source")
-            };
-            let watermark = spec.sources[source]
-                .watermark
-                .as_ref()
-                .expect("a window was checked to have event time");
-            Operator::Window(Window {
-                kind: window.kind,
-                time_column: watermark.column.clone(),
-                group_by: window.group_by.clone(),
-                aggregates: window
-                    .aggregates
+        TransformKind::Dedup(dedup) => Operator::Dedup(Dedup {
+            keys: dedup.keys.clone(),
+            time_column: event_time_of(input, order, spec),
+            horizon: dedup.horizon,
+            keys_max: dedup.keys_max,
+        }),
+        TransformKind::Window(window) => Operator::Window(Window {
+            kind: window.kind,
+            time_column: event_time_of(input, order, spec),
+            group_by: window.group_by.clone(),
+            aggregates: window
+                .aggregates
+                .iter()
+                .map(|(name, expression)| AggregateColumn {
+                    name: name.clone(),
+                    expression: expression.clone(),
+                })
+                .collect(),
+            allowed_lateness: window.allowed_lateness,
+            late_output: window.late_output.as_ref().map(|late| {
+                spec.sinks
                     .iter()
-                    .map(|(name, expression)| AggregateColumn {
-                        name: name.clone(),
-                        expression: expression.clone(),
-                    })
-                    .collect(),
-                allowed_lateness: window.allowed_lateness,
-                late_output: window.late_output.as_ref().map(|late| {
-                    spec.sinks
-                        .iter()
-                        .position(|sink| sink.name == *late)
-                        .expect("late outputs were checked")
-                }),
-                groups_max: window.groups_max,
-            })
-        }
+                    .position(|sink| sink.name == *late)
+                    .expect("late outputs were checked")
+            }),
+            groups_max: window.groups_max,
+        }),
     };
     Transform {
         name: transform.name.clone(),
         input,
         operator,
     }
+}
+
+/// The event time of the source behind a stream that was checked to have it.
+fn event_time_of(stream: StreamId, order: &[&TransformSpec], spec: &GraphSpec) -> String {
+    let mut source = stream;
+    while let StreamId::Transform(index) = source {
+        source = stream_id(&order[index].input, order, spec);
+    }
+    let StreamId::Source(source) = source else {
+        unreachable!("the loop ends at a source")
+    };
+    let watermark = spec.sources[source].watermark.as_ref();
+    watermark
+        .expect("what needs event time was checked to have it")
+        .column
+        .clone()
 }
 
 fn source_spec(source: &Source) -> SourceSpec {
@@ -195,7 +204,7 @@ fn event_time(draft: &SinkDraft, spec: &GraphSpec) -> Option<String> {
             return source.watermark.as_ref().map(|watermark| watermark.column.clone());
         }
         let transform = spec.transforms.iter().find(|transform| transform.name == *input)?;
-        if !matches!(transform.kind, TransformKind::Filter { .. }) {
+        if !matches!(transform.kind, TransformKind::Filter { .. } | TransformKind::Dedup(_)) {
             return None;
         }
         input = &transform.input;

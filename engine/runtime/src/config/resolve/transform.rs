@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_stream::graph::{TransformKind, TransformSpec, WindowSpec};
+use engine_stream::graph::{DedupSpec, TransformKind, TransformSpec, WindowSpec};
 use engine_stream::window::WindowKind;
 
 use super::super::fields::Fields;
@@ -12,6 +12,7 @@ use super::super::keys;
 enum Kind {
     Filter,
     Select,
+    Dedup,
     Window,
 }
 
@@ -22,12 +23,14 @@ pub(crate) fn resolve(name: &str, fields: &Fields<'_>) -> Option<TransformSpec> 
         &[
             ("filter", Kind::Filter),
             ("select", Kind::Select),
+            ("dedup", Kind::Dedup),
             ("window", Kind::Window),
         ],
     )?;
     fields.only(&[match kind {
         Kind::Filter => keys::FILTER,
         Kind::Select => keys::SELECT,
+        Kind::Dedup => keys::DEDUP,
         Kind::Window => keys::WINDOW,
     }]);
     let input = fields.required_text("input", "the name of a source or a transform");
@@ -46,12 +49,35 @@ pub(crate) fn resolve(name: &str, fields: &Fields<'_>) -> Option<TransformSpec> 
                 columns: fields.expressions("columns")?,
             }
         }
+        Kind::Dedup => TransformKind::Dedup(dedup(fields)?),
         Kind::Window => TransformKind::Window(window(fields)?),
     };
     Some(TransformSpec {
         name: name.to_owned(),
         input: input?.as_str().to_owned(),
         kind,
+    })
+}
+
+fn dedup(fields: &Fields<'_>) -> Option<DedupSpec> {
+    for (key, what) in [
+        ("keys", "an array of the columns that tell rows apart"),
+        ("horizon", "a duration such as \"1h\""),
+    ] {
+        if fields.node(key).is_none() {
+            fields.missing(key, what);
+        }
+    }
+    // A mistake in the horizon does not keep the keys from being checked.
+    let horizon = fields.positive_duration("horizon").unwrap_or(Duration::from_secs(1));
+    let keys_max = fields
+        .integer("keys_max", 1, 1_000_000_000)
+        .and_then(|keys| usize::try_from(keys).ok());
+    let keys = fields.texts("keys", "an array of columns")?;
+    Some(DedupSpec {
+        keys: keys.iter().map(|column| column.as_str().to_owned()).collect(),
+        horizon,
+        keys_max: keys_max.unwrap_or(DedupSpec::KEYS_MAX),
     })
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::event_time::{check_columns, check_event_time};
 use crate::expression::aggregate::AggregateExpression;
 use crate::expression::error::ExpressionError;
 use crate::graph::error::{GraphError, GraphPart};
-use crate::graph::node_rows::{NodeRows, is_time};
+use crate::graph::node_rows::NodeRows;
 use crate::graph::spec::{SourceSpec, WindowSpec};
-use crate::schema::type_name;
 use crate::window::error::WindowError;
 use crate::window::tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};
 
@@ -67,21 +67,7 @@ pub(super) fn check_window(
             "a window needs at least one aggregate, such as `events = \"count(*)\"`",
         ));
     }
-    for (index, name) in window.group_by.iter().enumerate() {
-        if window.group_by[..index].contains(name) {
-            let error = GraphError::new(part, "group_by", format!("the column \"{name}\" is there twice"));
-            errors.push(GraphError {
-                index: Some(index),
-                ..error
-            });
-        } else if input.visible.field_with_name(name).is_err() {
-            let error = GraphError::unknown_column(part, "group_by", name, &input.visible);
-            errors.push(GraphError {
-                index: Some(index),
-                ..error
-            });
-        }
-    }
+    check_columns(part, "group_by", &window.group_by, input, errors);
     let mut names: HashSet<&str> = [WINDOW_START, WINDOW_END].into();
     for name in window.group_by.iter().filter(|name| name.starts_with("window_")) {
         if names.contains(name.as_str()) {
@@ -99,46 +85,9 @@ pub(super) fn check_window(
             errors.push(GraphError::new(part, &format!("aggregates.{name}"), message));
         }
     }
-    let Some(watermark) = &source.watermark else {
-        let message = format!(
-            "a window needs event time; add [sources.{}.watermark] with its column",
-            source.name
-        );
-        errors.push(GraphError::new(part, "input", message));
-        return None;
-    };
-    match input.visible.field_with_name(&watermark.column) {
-        Ok(field) if is_time(field) => {}
-        Ok(field) => errors.push(GraphError::new(
-            part,
-            "input",
-            format!(
-                "event time is a timestamp, but here \"{}\" is {}",
-                field.name(),
-                type_name(field.data_type())
-            ),
-        )),
-        // The source itself is blamed for a column that it does not have.
-        Err(_)
-            if source
-                .schema
-                .arrow_with_meta()
-                .field_with_name(&watermark.column)
-                .is_err() =>
-        {
-            return None;
-        }
-        Err(_) => errors.push(GraphError::new(
-            part,
-            "input",
-            format!(
-                "a window needs the event time \"{}\"; let the select before it keep that column",
-                watermark.column
-            ),
-        )),
-    }
+    let time_column = check_event_time(part, "a window", source, input, errors)?;
     let report = |name: &str, error| errors.push(GraphError::of_expression(part, &format!("aggregates.{name}"), error));
-    let resolved = tumbling(window, &watermark.column, &input.visible, report)?;
+    let resolved = tumbling(window, time_column, &input.visible, report)?;
     match resolved {
         _ if errors.len() > before => None,
         Ok(window) => {

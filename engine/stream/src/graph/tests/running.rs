@@ -10,7 +10,7 @@ use crate::json::{JsonEncoder, TimestampFormat};
 use crate::micro_batch::{MicroBatchBuilder, SourceRecord};
 use crate::snapshot::{self, SnapshotKind};
 
-fn decode(plan: &SourcePlan, payloads: &[&str]) -> RecordBatch {
+pub(super) fn decode(plan: &SourcePlan, payloads: &[&str]) -> RecordBatch {
     let mut builder = MicroBatchBuilder::new(&plan.projection, "ad-events", 0);
     for (offset, payload) in payloads.iter().enumerate() {
         let record = SourceRecord {
@@ -25,7 +25,7 @@ fn decode(plan: &SourcePlan, payloads: &[&str]) -> RecordBatch {
     builder.finish()
 }
 
-fn lines(plan: &SourcePlan, outputs: &[Output]) -> Vec<String> {
+pub(super) fn lines(plan: &SourcePlan, outputs: &[Output]) -> Vec<String> {
     let mut lines = Vec::new();
     for output in outputs {
         let (name, schema) = &plan.sinks[output.sink];
@@ -144,7 +144,7 @@ fn late_rows_reach_their_sink_with_all_columns_of_the_windows_input() {
         outcome,
         PushOutcome {
             late_rows: 1,
-            unplaced_rows: 0
+            ..PushOutcome::default()
         }
     );
     let late = r#"late {"ad_id":null,"event_type":"view","campaign_id":7,"produce_time":null,"event_time":0}"#;
