@@ -279,6 +279,7 @@ impl<'a> Round<'a> {
         if !deleted {
             self.tell(&said); // Disks are finite, and patient.
         }
+        let _ = std::fs::rename(self.folder.join("round.log"), self.folder.with_extension("log"));
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 
