@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The layout and encoding of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,29 @@ pub struct LakeConfig {
     /// The most files that one checkpoint may stage. At the bound `write` fails: the description of the files has to
     /// fit into one record of the caller's state topic (about 200 bytes a file).
     pub staged_files_max: usize,
+    /// Whether and when small files are merged.
+    pub compaction: Option<CompactionConfig>,
+}
+
+/// When the small files of a partition folder are merged into one of about [`LakeConfig::target_file_bytes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// The least time between two merges in one folder, and from a file's publishing to its first.
+    pub interval: Duration,
+    /// The least number of small files (less than half of the target) that is worth a merge.
+    pub files_min: usize,
+    /// How long a replaced folder is kept for listings that began before.
+    pub grace: Duration,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            interval: Duration::from_secs(300),
+            files_min: 16,
+            grace: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Default for LakeConfig {
@@ -42,6 +66,7 @@ impl Default for LakeConfig {
             open_files_max: 64,
             buffer_bytes_max: 256 << 20,
             staged_files_max: 4096,
+            compaction: Some(CompactionConfig::default()),
         }
     }
 }

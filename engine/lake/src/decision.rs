@@ -4,8 +4,9 @@
 //! crash can happen is a row in a test:
 //!
 //! ```text
-//!  written ──▶ staged ──▶ checkpoint committed ──▶ half published ──▶ published
-//!  delete      delete     publish all              publish the rest   nothing to do
+//!  written ──▶ staged ──▶ checkpoint committed ──▶ half published ──▶ published ──▶ merged into others
+//!  delete      delete     publish all              publish the rest   nothing to do  nothing to do, if the manifest
+//!                                                                                    says that it was published
 //! ```
 
 use crate::layout;
@@ -18,6 +19,8 @@ use crate::store::error::StoreError;
 pub struct RecoveryFacts {
     /// The files of the last committed checkpoint.
     pub committed: Vec<CommittedFile>,
+    /// Whether the manifest says that these files have been published: one that is gone was merged or deleted since.
+    pub is_recorded: bool,
     /// Names in the writer's own staging folder that the checkpoint does not mention.
     pub uncommitted: Vec<String>,
 }
@@ -105,6 +108,7 @@ pub fn decide(facts: &RecoveryFacts) -> Result<Vec<RecoveryAction>, RecoveryConf
                     path: file.path.clone(),
                 });
             }
+            (None, None) if facts.is_recorded => {}
             (None, None) => {
                 return Err(RecoveryConflict::Missing {
                     path: file.path.clone(),
@@ -162,10 +166,21 @@ mod tests {
             published_bytes,
             same_content,
         }];
-        decide(&RecoveryFacts {
+        let facts = RecoveryFacts {
             committed,
-            uncommitted: vec![],
-        })
+            ..RecoveryFacts::default()
+        };
+        let actions = decide(&facts);
+        // What is there counts, whatever the manifest says; only what is nowhere needs its word.
+        let recorded = RecoveryFacts {
+            is_recorded: true,
+            ..facts
+        };
+        match (staged_bytes, published_bytes) {
+            (None, None) => assert_eq!(decide(&recorded), Ok(vec![])),
+            _ => assert_eq!(decide(&recorded), actions),
+        }
+        actions
     }
 
     #[test]
@@ -226,7 +241,7 @@ mod tests {
             };
             let actions = decide(&RecoveryFacts {
                 committed: (0..4).map(at).collect(),
-                uncommitted: vec![],
+                ..RecoveryFacts::default()
             })
             .unwrap();
             let expected: Vec<_> = files[done..].iter().cloned().map(RecoveryAction::Publish).collect();
@@ -244,6 +259,7 @@ mod tests {
         }];
         let facts = RecoveryFacts {
             committed,
+            is_recorded: false,
             uncommitted: vec!["x.staged#1".into()],
         };
         assert_eq!(
@@ -266,6 +282,7 @@ mod tests {
         assert!(
             decide(&RecoveryFacts {
                 committed,
+                is_recorded: false,
                 uncommitted: vec!["x.staged".into()]
             })
             .is_err()

@@ -2,24 +2,27 @@
 //!
 //! ```text
 //! <table>/dt=2026-01-02/campaign=3/<writer>-<checkpoint>-<sequence>-<run>.parquet   published
+//! <table>/dt=2026-01-02/campaign=3/<writer>-<checkpoint>-m<number>-<run>.parquet    merged of smaller ones
 //! <table>/_staging/<writer>/<run>-<number>.staged                                   staged
+//! <table>/_manifest/<version>.json, <version>.all.json                              what changed, and all files
 //! ```
 //!
 //! Spark, pyarrow and pandas skip folders that begin with `_`. DuckDB does not, so staged files also lack the
 //! `.parquet` ending that its globs ask for. `<run>` is drawn when a writer opens: two lives of one writer never give
 //! two files the same name, not even when a zombie and its successor both write checkpoint 7.
 
-use std::fmt::Write as _;
+pub(crate) mod partition_path;
 
 use object_store::path::Path;
 
 use crate::writer_id::WriterId;
 
 const STAGING_FOLDER: &str = "_staging";
+const MANIFEST_FOLDER: &str = "_manifest";
+const CHANGE_ENDING: &str = ".json";
+const LIST_ENDING: &str = ".all.json";
 const STAGED_ENDING: &str = ".staged";
 const PUBLISHED_ENDING: &str = ".parquet";
-/// What Hive, Spark, DuckDB and pyarrow read as null in a folder name.
-pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 /// What common file systems allow for one folder or file name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
@@ -43,6 +46,78 @@ pub(crate) fn published_name(writer_id: &WriterId, checkpoint_id: u64, sequence:
     format!("{writer_id}-{checkpoint_id:010}-{sequence:05}-{run:08x}{PUBLISHED_ENDING}")
 }
 
+/// The folder in which every writer of the table has its own staging folder.
+pub(crate) fn staging_root() -> Path {
+    checked_path(STAGING_FOLDER)
+}
+
+/// The folder of the manifest.
+pub(crate) fn manifest_folder() -> Path {
+    checked_path(MANIFEST_FOLDER)
+}
+
+/// The place of one document of the manifest. `name` is one that this file made or recognised.
+pub(crate) fn manifest_path(name: &str) -> Path {
+    checked_path(&format!("{MANIFEST_FOLDER}/{name}"))
+}
+
+/// The name of one change.
+pub(crate) fn manifest_change_name(version: u64) -> String {
+    format!("{version:020}{CHANGE_ENDING}")
+}
+
+/// The name of the list of all files after a change.
+pub(crate) fn manifest_list_name(version: u64) -> String {
+    format!("{version:020}{LIST_ENDING}")
+}
+
+/// The version of a document of the manifest, and whether it is a list of all files.
+pub(crate) fn manifest_version(name: &str) -> Option<(u64, bool)> {
+    let (digits, is_list) = match name.strip_suffix(LIST_ENDING) {
+        Some(digits) => (digits, true),
+        None => (name.strip_suffix(CHANGE_ENDING)?, false),
+    };
+    let is_ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_ours.then(|| digits.parse().ok())?.map(|version| (version, is_list))
+}
+
+/// The name of a file that was merged of others, the last of which belongs to `checkpoint_id`.
+pub(crate) fn merged_name(writer_id: &WriterId, checkpoint_id: u64, number: u32, run: u32) -> String {
+    format!("{writer_id}-{checkpoint_id:010}-m{number:05}-{run:08x}{PUBLISHED_ENDING}")
+}
+
+/// The life of a writer that wrote a published file: the last part of its name, eight hex digits.
+pub(crate) fn run_of(path: &str) -> Option<&str> {
+    let (_, run) = path.strip_suffix(PUBLISHED_ENDING)?.rsplit_once('-')?;
+    (run.len() == 8 && run.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(run)
+}
+
+/// A published or merged file of one writer, as its name tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnFile {
+    /// The checkpoint of its rows, the last one if it was merged.
+    pub(crate) checkpoint_id: u64,
+    /// Whether it was merged of others.
+    pub(crate) is_merged: bool,
+}
+
+/// Reads the name of a file in a partition folder; `None` unless `writer_id` made it.
+pub(crate) fn own_file(name: &str, writer_id: &WriterId) -> Option<OwnFile> {
+    let run = run_of(name)?;
+    let rest = name.strip_prefix(writer_id.as_str())?.strip_prefix('-')?;
+    let (checkpoint, rest) = rest.split_once('-')?;
+    let (sequence, rest) = rest.split_once('-')?;
+    let digits = sequence.strip_prefix('m').unwrap_or(sequence);
+    let is_number = |text: &str, digits_min| text.len() >= digits_min && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(checkpoint, 10) && is_number(digits, 5)).then_some(())?;
+    // Another writer's id may begin with ours: then more follows than the run.
+    (rest.strip_suffix(PUBLISHED_ENDING) == Some(run)).then_some(())?;
+    Some(OwnFile {
+        checkpoint_id: checkpoint.parse().ok()?,
+        is_merged: sequence.starts_with('m'),
+    })
+}
+
 /// Whether `name` is one that [`staged_name`] makes: hex digits, a dash, digits, the ending.
 pub(crate) fn is_staged_name(name: &str) -> bool {
     name.strip_suffix(STAGED_ENDING)
@@ -61,14 +136,6 @@ pub(crate) fn is_published_path(path: &str, writer_id: &WriterId, checkpoint_id:
     let (folders, name) = path
         .rsplit_once('/')
         .map_or((None, path), |(folders, name)| (Some(folders), name));
-    let folder_is_safe = |folder: &str| {
-        folder.len() <= NAME_BYTES_MAX
-            && folder
-                .split_once('=')
-                .is_some_and(|(column, value)| !column.is_empty() && !value.is_empty())
-            && !folder.starts_with(['_', '.'])
-            && !folder.contains(|c: char| c.is_control() || c == '\\')
-    };
     let stem = name.strip_suffix(PUBLISHED_ENDING);
     let rest = stem.and_then(|stem| stem.strip_prefix(&format!("{writer_id}-{checkpoint_id:010}-")));
     let name_is_ours = rest
@@ -79,43 +146,19 @@ pub(crate) fn is_published_path(path: &str, writer_id: &WriterId, checkpoint_id:
                 && run.len() == 8
                 && run.bytes().all(|byte| byte.is_ascii_hexdigit())
         });
-    name_is_ours && folders.is_none_or(|folders| folders.split('/').all(folder_is_safe))
+    name_is_ours && folders.is_none_or(is_partition_path)
 }
 
-/// One folder of a partition, `column=value`, with what a reader would misunderstand percent-encoded.
-///
-/// A null and an empty string both become [`NULL_PARTITION`], as in Hive: no reader agrees on what `column=` means.
-pub(crate) fn partition_folder(column: &str, value: Option<&str>) -> String {
-    let mut folder = String::with_capacity(column.len() + 1 + value.map_or(0, str::len));
-    encode_into(&mut folder, column);
-    folder.push('=');
-    match value {
-        None | Some("") => folder.push_str(NULL_PARTITION),
-        Some(NULL_PARTITION) => {
-            folder.push_str("%5F");
-            folder.push_str(&NULL_PARTITION[1..]);
-        }
-        Some(value) => encode_into(&mut folder, value),
-    }
-    folder
-}
-
-/// Letters and digits of any script stay (Spark decodes `%C3%A4` byte by byte, and wrongly); ASCII punctuation except
-/// `-`, `_` and `.`, spaces and control characters become `%XX`.
-fn encode_into(folder: &mut String, text: &str) {
-    for character in text.chars() {
-        let plain = match character {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => true,
-            other => !other.is_ascii() && !other.is_control() && !other.is_whitespace(),
-        };
-        if plain {
-            folder.push(character);
-        } else {
-            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                write!(folder, "%{byte:02X}").expect("writing to a String succeeds");
-            }
-        }
-    }
+/// Whether `folders` are partition folders, one in another: nothing that leaves the table or hides in it.
+pub(crate) fn is_partition_path(folders: &str) -> bool {
+    folders.split('/').all(|folder| {
+        folder.len() <= NAME_BYTES_MAX
+            && folder
+                .split_once('=')
+                .is_some_and(|(column, value)| !column.is_empty() && !value.is_empty())
+            && !folder.starts_with(['_', '.'])
+            && !folder.contains(|c: char| c.is_control() || c == '\\')
+    })
 }
 
 /// `YYYY-MM-DD` of a day counted from 1970-01-01 in the proleptic Gregorian calendar
@@ -167,25 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn partition_values_cannot_form_folders_of_their_own() {
-        for (value, folder) in [
-            (Some("plain-1_2.3"), "c=plain-1_2.3"),
-            (Some("a/b"), "c=a%2Fb"),
-            (Some(".."), "c=.."),
-            (Some("../../etc"), "c=..%2F..%2Fetc"),
-            (Some("a=b&c%d+e f"), "c=a%3Db%26c%25d%2Be%20f"),
-            (Some("line\nbreak\0\u{7f}"), "c=line%0Abreak%00%7F"),
-            (Some("back\\slash#1"), "c=back%5Cslash%231"),
-            (Some("Zürich 東京"), "c=Zürich%20東京"),
-            (Some(""), "c=__HIVE_DEFAULT_PARTITION__"),
-            (None, "c=__HIVE_DEFAULT_PARTITION__"),
-            (Some("__HIVE_DEFAULT_PARTITION__"), "c=%5F_HIVE_DEFAULT_PARTITION__"),
-        ] {
-            assert_eq!(partition_folder("c", value), folder);
-        }
-    }
-
-    #[test]
     fn only_names_of_our_own_making_are_accepted() {
         let writer = WriterId::new("w.lake-0").unwrap();
         let name = published_name(&writer, 7, 3, 0xab);
@@ -221,6 +245,42 @@ mod tests {
             "",
         ] {
             assert!(!is_staged_name(hostile), "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_table_read_back_as_what_they_say() {
+        let writer = WriterId::new("w-1.lake-0").unwrap();
+        let published = published_name(&writer, 7, 3, 0xab);
+        let merged = merged_name(&writer, 7, 3, 0xab);
+        assert_eq!(merged, "w-1.lake-0-0000000007-m00003-000000ab.parquet");
+        for (name, is_merged) in [(&published, false), (&merged, true)] {
+            assert_eq!(run_of(name), Some("000000ab"));
+            let own = OwnFile {
+                checkpoint_id: 7,
+                is_merged,
+            };
+            assert_eq!(own_file(name, &writer), Some(own));
+            assert_eq!(own_file(name, &WriterId::new("w-1.lake").unwrap()), None);
+            assert_eq!(own_file(name, &WriterId::new("w").unwrap()), None);
+        }
+        for foreign in [
+            "part-00000-000000ab.parquet",
+            "w-1.lake-0-7-x-000000ab.parquet",
+            "w-1.lake-0-7-1-000000ab.crc",
+            "w-1.lake-0---000000ab.parquet",
+        ] {
+            assert_eq!(own_file(foreign, &writer), None, "{foreign}");
+        }
+        assert_eq!(manifest_version(&manifest_change_name(12)), Some((12, false)));
+        assert_eq!(manifest_version(&manifest_list_name(100)), Some((100, true)));
+        for foreign in [
+            "12.json",
+            "0000000000000000001x.json",
+            "00000000000000000012.json#1",
+            "readme.md",
+        ] {
+            assert_eq!(manifest_version(foreign), None, "{foreign}");
         }
     }
 }

@@ -10,6 +10,10 @@
 //!                        crash here: deleted ◀─┘                   └─▶ crash here: published by recover
 //! ```
 //!
+//! Each publish also appends to the table's manifest (`_manifest/`, see [`Snapshot`]), and the small files that frequent
+//! checkpoints leave are merged: [`LakeWriter::begin_compaction`], [`Merge::run`] on any thread,
+//! [`LakeWriter::finish_compaction`]. A reader that lists the folders at any instant sees each row once, whatever crashes.
+//!
 //! **Blocking.** Everything here encodes or waits for storage on the calling thread: call it from a CPU thread (or
 //! `spawn_blocking`), never from a network task. It needs no runtime and works inside one.
 //!
@@ -54,12 +58,16 @@
 //! # }
 //! ```
 
+mod advice;
+mod compaction;
 mod config;
 mod decision;
 mod encode;
 mod layout;
+mod manifest;
 mod open_file;
 mod partition;
+mod probe;
 mod publish;
 mod recovery;
 mod staged;
@@ -67,15 +75,24 @@ mod store;
 mod writer;
 mod writer_id;
 
-pub use config::{Compression, CompressionError, LakeConfig, PartitionBy, TimestampPrecision};
+pub use advice::advice;
+pub use compaction::merge::{Merge, MergeError, Merged};
+pub use compaction::workspace::SettleError;
+pub use compaction::{Compacted, CompactionError, CompactionOff};
+pub use config::{CompactionConfig, Compression, CompressionError, LakeConfig, PartitionBy, TimestampPrecision};
 pub use decision::{CommittedFile, RecoveryAction, RecoveryConflict, RecoveryFacts, decide};
+pub use manifest::ManifestFile;
+pub use manifest::log::{ManifestError, Snapshot};
 pub use open_file::FileError;
 pub use partition::SplitError;
 pub use partition::level::PartitionError;
+pub use probe::StepProbe;
 pub use publish::{PublishError, Published, publish};
 pub use recovery::{RecoverError, Recovered, recover};
 pub use staged::{StagedFile, StagedFiles, StagedFilesError};
 pub use store::LakeStore;
 pub use store::error::StoreError;
-pub use writer::{LakeStats, LakeWriter, OpenError, StageError, WriteError};
+pub use writer::LakeWriter;
+pub use writer::error::{OpenError, StageError, WriteError};
+pub use writer::stats::LakeStats;
 pub use writer_id::{WriterId, WriterIdError};

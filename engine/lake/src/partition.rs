@@ -14,7 +14,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use self::level::{Level, PartitionError, value_type};
 use crate::config::PartitionBy;
-use crate::layout::{self, NAME_BYTES_MAX};
+use crate::layout;
+use crate::layout::partition_path::PartitionFolder;
 
 /// Splits batches by partition folder.
 #[derive(Debug)]
@@ -23,19 +24,19 @@ pub(crate) struct Partitioner {
     rows: Option<RowConverter>,
 }
 
+/// The rows of one folder.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    /// Relative to the table; empty without partitions.
+    pub(crate) folder: String,
+    /// Whether a value was too long for a folder name.
+    pub(crate) is_shortened: bool,
+    pub(crate) rows: RecordBatch,
+}
+
 /// Rows that cannot be split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
-    /// The value is longer than a folder name can be.
-    #[error(
-        "a value of partition column {column:?} makes a folder name of {bytes} bytes, at most {NAME_BYTES_MAX} are possible"
-    )]
-    TooLong {
-        /// The column.
-        column: String,
-        /// The length of the folder name.
-        bytes: usize,
-    },
     /// Arrow refused.
     #[error("cannot split rows by partition")]
     Arrow(#[from] ArrowError),
@@ -77,11 +78,14 @@ impl Partitioner {
         (0..schema.fields().len()).filter(|index| !is_folder(index)).collect()
     }
 
-    /// The rows of each partition with its folder (empty without partitions), in order of first appearance. Rows keep
-    /// their order.
-    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, SplitError> {
+    /// The rows of each partition, in order of first appearance. Rows keep their order.
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<Partition>, SplitError> {
         let Some(converter) = &self.rows else {
-            return Ok(vec![(String::new(), batch.clone())]);
+            return Ok(vec![Partition {
+                folder: String::new(),
+                is_shortened: false,
+                rows: batch.clone(),
+            }]);
         };
         let columns = self
             .levels
@@ -104,21 +108,25 @@ impl Partitioner {
             partitions[partition].push(u32::try_from(index).expect("a batch has fewer than 2^32 rows"));
             previous = Some((partition, row));
         }
-        if partitions.len() == 1 {
-            return Ok(vec![(self.folder(&columns, 0)?, batch.clone())]);
-        }
+        let is_single = partitions.len() == 1;
         let take = |indices: Vec<u32>| {
-            let first = indices[0] as usize;
-            Ok((
-                self.folder(&columns, first)?,
-                take_record_batch(batch, &UInt32Array::from(indices))?,
-            ))
+            let (folder, is_shortened) = self.folder(&columns, indices[0] as usize)?;
+            let rows = if is_single {
+                batch.clone()
+            } else {
+                take_record_batch(batch, &UInt32Array::from(indices))?
+            };
+            Ok(Partition {
+                folder,
+                is_shortened,
+                rows,
+            })
         };
         partitions.into_iter().map(take).collect()
     }
 
-    fn folder(&self, columns: &[ArrayRef], row: usize) -> Result<String, SplitError> {
-        let mut path = String::new();
+    fn folder(&self, columns: &[ArrayRef], row: usize) -> Result<(String, bool), SplitError> {
+        let (mut path, mut is_shortened) = (String::new(), false);
         for (level, column) in self.levels.iter().zip(columns) {
             let value = if column.is_null(row) {
                 None
@@ -131,19 +139,14 @@ impl Partitioner {
                         .try_to_string()?,
                 )
             };
-            let folder = layout::partition_folder(&level.name, value.as_deref());
-            if folder.len() > NAME_BYTES_MAX {
-                return Err(SplitError::TooLong {
-                    column: level.name.clone(),
-                    bytes: folder.len(),
-                });
-            }
+            let folder = PartitionFolder::new(&level.name, value.as_deref());
+            is_shortened |= folder.is_shortened;
             if !path.is_empty() {
                 path.push('/');
             }
-            path.push_str(&folder);
+            path.push_str(&folder.name);
         }
-        Ok(path)
+        Ok((path, is_shortened))
     }
 }
 
@@ -165,7 +168,7 @@ mod tests {
             .split(&batch)
             .unwrap()
             .into_iter()
-            .map(|(folder, rows)| (folder, rows.num_rows()))
+            .map(|partition| (partition.folder, partition.rows.num_rows()))
             .collect()
     }
 
@@ -261,16 +264,5 @@ mod tests {
             Partitioner::new(&only, &[PartitionBy::column("name")]).unwrap_err(),
             PartitionError::NoColumns
         );
-    }
-
-    #[test]
-    fn a_value_too_long_for_a_folder_is_an_error_with_its_length() {
-        let names: ArrayRef = Arc::new(StringArray::from(vec!["/".repeat(100)]));
-        let batch = RecordBatch::try_from_iter([("name", names.clone()), ("other", names)]).unwrap();
-        let partitioner = Partitioner::new(batch.schema_ref(), &[PartitionBy::column("name")]).unwrap();
-        assert!(matches!(
-            partitioner.split(&batch),
-            Err(SplitError::TooLong { bytes: 305, .. })
-        ));
     }
 }

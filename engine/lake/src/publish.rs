@@ -2,6 +2,8 @@
 
 use crate::decision::{RecoveryAction, RecoveryConflict, RecoveryFacts, committed_files, decide};
 use crate::layout;
+use crate::manifest::Draft;
+use crate::manifest::log::{ManifestError, TableLog};
 use crate::staged::StagedFiles;
 use crate::store::LakeStore;
 use crate::store::error::StoreError;
@@ -35,19 +37,43 @@ pub enum PublishError {
         #[source]
         source: RecoveryConflict,
     },
+    /// The manifest could not be read or written. Trying again may help if storage was the cause.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// Storage failed. Trying again may help.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Moves staged files to where readers see them, each in one step, and makes that durable. Idempotent: what is there
-/// already stays as it is. The checkpoint must have committed, and the next one must not commit before this succeeds.
+/// Moves staged files to where readers see them, each in one step, tells the manifest, and makes that durable.
+/// Idempotent: what is there already stays as it is, and so does what has been merged since. The checkpoint must have
+/// committed, and the next one must not commit before this succeeds.
 pub fn publish(store: &LakeStore, staged: &StagedFiles) -> Result<Published, PublishError> {
-    let facts = RecoveryFacts {
+    if staged.files().is_empty() {
+        return Ok(Published::default());
+    }
+    publish_logged(store, &mut TableLog::open(store)?, staged)
+}
+
+/// As [`publish`], with a manifest that has been read before.
+pub(crate) fn publish_logged(
+    store: &LakeStore,
+    log: &mut TableLog,
+    staged: &StagedFiles,
+) -> Result<Published, PublishError> {
+    let mut facts = RecoveryFacts {
         committed: committed_files(store, staged)?,
+        is_recorded: log.state().has_published(staged),
         uncommitted: Vec::new(),
     };
-    let actions = decide(&facts).map_err(|source| PublishError::Conflict {
+    let mut actions = decide(&facts);
+    if matches!(actions, Err(RecoveryConflict::Missing { .. })) {
+        // Whoever slept may have a successor that has published and merged these files.
+        log.reload(store)?;
+        facts.is_recorded = log.state().has_published(staged);
+        actions = decide(&facts);
+    }
+    let actions = actions.map_err(|source| PublishError::Conflict {
         checkpoint_id: staged.checkpoint_id(),
         writer_id: staged.writer_id().clone(),
         location: store.location().to_owned(),
@@ -75,8 +101,17 @@ pub fn publish(store: &LakeStore, staged: &StagedFiles) -> Result<Published, Pub
             RecoveryAction::Delete(name) => store.delete(&layout::staged_path(staged.writer_id(), &name))?,
         }
     }
-    // Also after a publish that did nothing: a crash may have come between its renames and its sync.
-    paths.extend(staged.files().iter().map(|file| layout::checked_path(&file.path)));
+    log.append(store, |state| {
+        let is_news = !state.has_published(staged);
+        is_news.then(|| Draft::of_checkpoint(staged)).flatten()
+    })?;
+    // Also after a publish that did nothing: a crash may have come between its renames and its sync. Not for a folder
+    // that has been deleted since.
+    for file in &facts.committed {
+        if file.staged_bytes.is_some() || file.published_bytes.is_some() {
+            paths.push(layout::checked_path(&file.file.path));
+        }
+    }
     store.sync_folders(&paths)?;
     Ok(published)
 }

@@ -5,6 +5,7 @@
 pub(crate) mod error;
 pub(crate) mod local;
 pub(crate) mod medium;
+mod probed;
 
 use std::path::Path as DiskPath;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use object_store::path::Path;
 use self::error::StoreError;
 use self::local::LocalFolder;
 use self::medium::{Medium, PartialFile};
+use self::probed::ProbedMedium;
+use crate::compaction::disk::Disk;
+use crate::probe::StepProbe;
 
 /// The folder of one table. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,6 +57,20 @@ impl LakeStore {
     /// Where the table is, as it was given to [`LakeStore::open`].
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// The same store, with a hook before every step that changes the table: for tests of crashes and full disks.
+    #[must_use]
+    pub fn with_probe(self, probe: StepProbe) -> LakeStore {
+        LakeStore {
+            medium: Arc::new(ProbedMedium::new(self.medium, probe)),
+            location: self.location,
+        }
+    }
+
+    /// The disk that the table is on, if it is on one.
+    pub(crate) fn disk(&self) -> Option<Disk> {
+        self.medium.disk()
     }
 
     /// Begins a file. Nobody sees it under its name before [`PartialFile::complete`].

@@ -1,21 +1,27 @@
 //! The writer of one table: batches in, staged files out.
 
+pub(crate) mod error;
+pub(crate) mod stats;
+
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::time::Instant;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use parquet::errors::ParquetError;
 
+use self::error::{OpenError, StageError, WriteError};
+use self::stats::LakeStats;
+use crate::compaction::merge::{Merge, MergeError, Merged};
+use crate::compaction::{Compacted, CompactionError, CompactionOff, Compactor};
 use crate::config::LakeConfig;
 use crate::encode::FileEncoding;
 use crate::layout;
+use crate::manifest::log::TableLog;
 use crate::open_file::{ClosedFile, FileError, OpenFile};
-use crate::partition::level::PartitionError;
-use crate::partition::{Partitioner, SplitError};
-use crate::publish::{PublishError, Published, publish};
+use crate::partition::Partitioner;
+use crate::publish::{PublishError, Published, publish_logged};
 use crate::staged::{StagedFile, StagedFiles};
 use crate::store::LakeStore;
 use crate::store::error::StoreError;
@@ -44,105 +50,8 @@ pub struct LakeWriter {
     unpublished: Option<u64>,
     failed: bool,
     stats: LakeStats,
-}
-
-/// What a writer has done since it opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LakeStats {
-    /// Rows taken by `write`.
-    pub rows_written: u64,
-    /// Files closed and made durable.
-    pub files_staged: u64,
-    /// Their size.
-    pub bytes_staged: u64,
-    /// Files closed because [`LakeConfig::open_files_max`] was reached: many mean a partitioning that is too fine.
-    pub files_closed_early: u64,
-    /// Row groups ended because [`LakeConfig::buffer_bytes_max`] was reached.
-    pub row_groups_ended_early: u64,
-    /// Files that readers can see since this writer published them.
-    pub files_published: u64,
-    /// Their rows.
-    pub rows_published: u64,
-    /// Their size.
-    pub bytes_published: u64,
-    /// Files open now.
-    pub files_open: usize,
-    /// Bytes held in memory now.
-    pub bytes_buffered: usize,
-}
-
-/// A table that cannot be written as configured.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The partitioning does not fit the schema.
-    #[error(transparent)]
-    Partition(#[from] PartitionError),
-    /// A column that Parquet cannot hold.
-    #[error("the columns cannot be written to Parquet")]
-    Schema(#[source] ParquetError),
-    /// A limit of zero.
-    #[error("{0} must be at least 1")]
-    Zero(&'static str),
-    /// The staging folder could not be made.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Rows that were not written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// Other columns than the table's.
-    #[error("the batch has columns [{found}], the table has [{expected}]")]
-    Schema {
-        /// The batch's.
-        found: String,
-        /// The table's.
-        expected: String,
-    },
-    /// The rows do not go into partitions.
-    #[error(transparent)]
-    Split(#[from] SplitError),
-    /// The values do not go into the file's types.
-    #[error("cannot convert rows for the lake file")]
-    Convert(#[from] ArrowError),
-    /// The file could not be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Too many files for one checkpoint.
-    #[error(
-        "{files} files since the last checkpoint, at most {files_max} are possible: checkpoint more often or partition less"
-    )]
-    TooManyFiles {
-        /// How many there are.
-        files: usize,
-        /// [`LakeConfig::staged_files_max`].
-        files_max: usize,
-    },
-    /// An earlier call failed.
-    #[error("the lake writer failed before: recover and open another")]
-    Failed,
-}
-
-/// Files that were not staged.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// The files of the checkpoint before are still invisible; staging again would forget them.
-    #[error("checkpoint {checkpoint_id} cannot be staged before checkpoint {unpublished} is published")]
-    Unpublished {
-        /// The checkpoint to stage.
-        checkpoint_id: u64,
-        /// The one that was staged before.
-        unpublished: u64,
-    },
-    /// A file could not be completed.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The names of the files could not be made durable.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An earlier call failed.
-    #[error("the lake writer failed before: recover and open another")]
-    Failed,
+    log: TableLog,
+    compaction: Result<Compactor, CompactionOff>,
 }
 
 impl LakeWriter {
@@ -171,6 +80,9 @@ impl LakeWriter {
         let encoding =
             FileEncoding::new(&schema, partitioner.file_columns(&schema), &config).map_err(OpenError::Schema)?;
         store.create_folder(&layout::staging_folder(&writer_id))?;
+        let log = TableLog::open(&store)?;
+        let run = draw_run();
+        let compaction = Compactor::open(&store, &config, &writer_id, run, &log);
         Ok(LakeWriter {
             store,
             config,
@@ -178,7 +90,7 @@ impl LakeWriter {
             writer_id,
             partitioner,
             encoding,
-            run: draw_run(),
+            run,
             next_number: 0,
             open: HashMap::new(),
             uses: 0,
@@ -186,6 +98,8 @@ impl LakeWriter {
             unpublished: None,
             failed: false,
             stats: LakeStats::default(),
+            log,
+            compaction,
         })
     }
 
@@ -209,6 +123,9 @@ impl LakeWriter {
     }
 
     /// Adds rows to the checkpoint that will be staged next. May wait for storage.
+    ///
+    /// A partition value whose folder name would have more than 255 bytes is shortened to its beginning, `…` and a hash:
+    /// rows of one value stay together, but readers see the shortened value.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
         if self.failed {
             return Err(WriteError::Failed);
@@ -238,7 +155,10 @@ impl LakeWriter {
     /// Lets readers see the files of a checkpoint that has committed. The same as [`publish`], and it frees the way for
     /// the next [`LakeWriter::stage`]. May be called again after an error and after success.
     pub fn publish(&mut self, staged: &StagedFiles) -> Result<Published, PublishError> {
-        let published = publish(&self.store, staged)?;
+        let published = publish_logged(&self.store, &mut self.log, staged)?;
+        if let Ok(compactor) = &mut self.compaction {
+            compactor.handle_published(staged, Instant::now());
+        }
         if *staged.writer_id() == self.writer_id && self.unpublished == Some(staged.checkpoint_id()) {
             self.unpublished = None;
         }
@@ -248,9 +168,60 @@ impl LakeWriter {
         Ok(published)
     }
 
+    /// Why small files are not merged; `None` if they are.
+    pub fn compaction_off(&self) -> Option<&CompactionOff> {
+        self.compaction.as_ref().err()
+    }
+
+    /// When [`LakeWriter::begin_compaction`] may next have something to do.
+    pub fn compaction_due(&self) -> Option<Instant> {
+        self.compaction.as_ref().ok().and_then(Compactor::next_due)
+    }
+
+    /// Finds small files that should be one. The caller runs the [`Merge`] on whatever thread it likes, while this
+    /// writer writes, stages and publishes, and hands the result to [`LakeWriter::finish_compaction`]. One at a time:
+    /// `None` as long as one is on its way. An error is no reason to stop writing.
+    pub fn begin_compaction(&mut self, now: Instant) -> Result<Option<Merge>, CompactionError> {
+        let Ok(compactor) = &mut self.compaction else {
+            return Ok(None);
+        };
+        let begun = compactor.begin(now, &self.encoding, &self.store, &mut self.log);
+        self.check_compaction(begun)
+    }
+
+    /// Lets readers see a merged file instead of the small ones, in one step; `None` if the merge came to nothing. An
+    /// error is no reason to stop writing.
+    pub fn finish_compaction(
+        &mut self,
+        merged: Result<Option<Merged>, MergeError>,
+        now: Instant,
+    ) -> Result<Option<Compacted>, CompactionError> {
+        let Ok(compactor) = &mut self.compaction else {
+            return Ok(None);
+        };
+        let finished = compactor.finish(merged, now, &self.store, &mut self.log);
+        let finished = self.check_compaction(finished)?;
+        if let Some(compacted) = &finished {
+            self.stats.merges += 1;
+            self.stats.files_merged += compacted.files;
+            self.stats.bytes_merged += compacted.bytes_before;
+        }
+        Ok(finished)
+    }
+
     /// Drops the writer and removes the files that are still open. What is staged stays, for [`crate::recover`].
     pub fn abandon(mut self) -> Result<(), StoreError> {
         self.open.drain().try_for_each(|(_, file)| file.abandon())
+    }
+
+    fn check_compaction<T>(&mut self, result: Result<T, CompactionError>) -> Result<T, CompactionError> {
+        if result.is_err() {
+            self.stats.merges_failed += 1;
+            if self.compaction.as_ref().is_ok_and(|compactor| !compactor.is_ours()) {
+                self.compaction = Err(CompactionOff::TakenOver);
+            }
+        }
+        result
     }
 
     fn try_write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
@@ -258,14 +229,31 @@ impl LakeWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        for (folder, rows) in self.partitioner.split(batch)? {
-            let rows = self.encoding.convert(&rows)?;
+        for partition in self.partitioner.split(batch)? {
+            if partition.is_shortened {
+                self.handle_shortened(&partition.folder, partition.rows.num_rows());
+            }
+            let rows = self.encoding.convert(&partition.rows)?;
             for offset in (0..rows.num_rows()).step_by(SLICE_ROWS) {
-                self.write_slice(&folder, &rows.slice(offset, SLICE_ROWS.min(rows.num_rows() - offset)))?;
+                self.write_slice(
+                    &partition.folder,
+                    &rows.slice(offset, SLICE_ROWS.min(rows.num_rows() - offset)),
+                )?;
             }
         }
         self.stats.rows_written += batch.num_rows() as u64;
         Ok(())
+    }
+
+    fn handle_shortened(&mut self, folder: &str, rows: usize) {
+        if self.stats.rows_in_shortened_partitions == 0 {
+            tracing::warn!(
+                lake = self.store.location(),
+                folder,
+                "A partition value is too long for a folder name and was shortened; told once."
+            );
+        }
+        self.stats.rows_in_shortened_partitions += rows as u64;
     }
 
     fn write_slice(&mut self, folder: &str, rows: &RecordBatch) -> Result<(), WriteError> {

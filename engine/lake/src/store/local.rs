@@ -14,6 +14,7 @@ use object_store::path::Path;
 
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
+use crate::compaction::disk::Disk;
 
 /// A folder that exists.
 #[derive(Debug)]
@@ -148,6 +149,13 @@ impl Medium for LocalFolder {
             .iter()
             .rev()
             .try_for_each(|folder| sync(&self.folder.join(folder)))
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        Some(Disk {
+            table: self.folder.clone(),
+            probe: None,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::error::StoreError;
+use crate::compaction::disk::Disk;
 
 /// Storage that holds one table.
 pub(crate) trait Medium: Debug + Send + Sync {
@@ -44,6 +45,11 @@ pub(crate) trait Medium: Debug + Send + Sync {
 
     /// Makes the names in the folders of `paths`, and in the folders above them up to the table, durable.
     fn sync_folders(&self, paths: &[&Path]) -> Result<(), StoreError>;
+
+    /// The disk that the table is on, if it is on one: what a compaction needs.
+    fn disk(&self) -> Option<Disk> {
+        None
+    }
 }
 
 /// A file on its way into storage. Dropped, it leaves what it has written so far to a recovery.

@@ -3,11 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use engine_lake::{LakeConfig, LakeStore, LakeWriter, PartitionBy, StagedFiles, WriterId};
+use engine_lake::{
+    Compacted, CompactionConfig, CompactionError, LakeConfig, LakeStore, LakeWriter, PartitionBy, StagedFiles, WriterId,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
@@ -45,21 +49,63 @@ pub(crate) fn by_date() -> LakeConfig {
     }
 }
 
+/// Every date a folder, and whatever is small is merged at once. Replaced folders stay.
+pub(crate) fn merging() -> LakeConfig {
+    LakeConfig {
+        compaction: Some(CompactionConfig {
+            interval: Duration::ZERO,
+            files_min: 2,
+            grace: Duration::from_secs(3_600),
+        }),
+        ..by_date()
+    }
+}
+
+/// Merges until nothing is left to merge.
+pub(crate) fn merge_all(writer: &mut LakeWriter) -> Result<Vec<Compacted>, CompactionError> {
+    let mut done = Vec::new();
+    while let Some(merge) = writer.begin_compaction(Instant::now())? {
+        let merged = merge.run(&AtomicBool::new(false));
+        done.extend(writer.finish_compaction(merged, Instant::now())?);
+    }
+    Ok(done)
+}
+
 pub(crate) fn writer_id() -> WriterId {
     WriterId::new("test.lake.0").unwrap()
 }
 
 /// A table in a folder of its own.
 pub(crate) struct Table {
-    pub(crate) folder: TempDir,
+    pub(crate) folder: TableFolder,
     pub(crate) store: LakeStore,
+}
+
+/// The folder `table` in a folder that goes with it: a writer also has a folder beside the table.
+pub(crate) struct TableFolder {
+    above: TempDir,
+    path: PathBuf,
+}
+
+impl TableFolder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn above(&self) -> &Path {
+        self.above.path()
+    }
 }
 
 impl Table {
     pub(crate) fn new() -> Table {
-        let folder = tempfile::tempdir().unwrap();
-        let store = LakeStore::open(folder.path().to_str().unwrap()).unwrap();
-        Table { folder, store }
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("table");
+        let store = LakeStore::open(path.to_str().unwrap()).unwrap();
+        Table {
+            folder: TableFolder { above, path },
+            store,
+        }
     }
 
     pub(crate) fn writer(&self, config: LakeConfig) -> LakeWriter {
@@ -87,6 +133,17 @@ impl Table {
         walk(self.folder.path(), &mut found);
         found.sort();
         found
+    }
+
+    /// What is left of merges: folders beside the table.
+    pub(crate) fn workspaces(&self) -> Vec<String> {
+        let home = self.folder.above().join(".table.compaction");
+        let Ok(entries) = fs::read_dir(home) else {
+            return Vec::new();
+        };
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     pub(crate) fn staged(&self) -> Vec<String> {
