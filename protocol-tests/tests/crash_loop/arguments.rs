@@ -11,6 +11,7 @@ usage: crash_loop --engine PATH --python PATH [OPTION]…
   --python PATH        a Python with confluent-kafka and pyarrow
   --broker BROKER      embedded, or a version of Apache Kafka such as 3.9.2; 4.4.0x3 for three nodes [default: 4.4.0]
   --guarantee G        exactly_once or at_least_once [default: exactly_once]
+  --demand G           what the verifier demands [default: the guarantee]
   --seed N             the plan; the same seed makes the same plan [default: from the clock]
   --kills N            processes to kill [default: 100]
   --round-kills N      how many of them before everything is verified and a new job begins [default: 50]
@@ -27,6 +28,7 @@ pub(crate) struct Arguments {
     pub(crate) python: PathBuf,
     pub(crate) broker: BrokerKind,
     pub(crate) guarantee: String,
+    pub(crate) demand: String,
     pub(crate) seed: u64,
     pub(crate) kills: usize,
     pub(crate) round_kills: usize,
@@ -56,6 +58,7 @@ impl Command {
             python: PathBuf::new(),
             broker: BrokerKind::from_str("4.4.0")?,
             guarantee: "exactly_once".to_owned(),
+            demand: String::new(),
             seed: clock,
             kills: 100,
             round_kills: 50,
@@ -75,7 +78,8 @@ impl Command {
                 "--engine" => engine = Some(value()?.into()),
                 "--python" => python = Some(value()?.into()),
                 "--broker" => run.broker = value()?.parse()?,
-                "--guarantee" => run.guarantee = guarantee(value()?)?,
+                "--guarantee" => run.guarantee = guarantee(&argument, value()?)?,
+                "--demand" => run.demand = guarantee(&argument, value()?)?,
                 "--seed" => run.seed = number(&argument, &value()?)?,
                 "--kills" => run.kills = number(&argument, &value()?)?,
                 "--round-kills" => run.round_kills = number(&argument, &value()?)?,
@@ -91,6 +95,9 @@ impl Command {
         if is_empty {
             return Ok(Command::Nothing);
         }
+        if run.demand.is_empty() {
+            run.demand.clone_from(&run.guarantee);
+        }
         run.engine = engine.ok_or("--engine is missing")?;
         run.python = python.ok_or("--python is missing")?;
         if run.round_kills == 0 || run.rate == 0 {
@@ -105,9 +112,9 @@ fn number<T: FromStr>(argument: &str, text: &str) -> Result<T, String> {
         .map_err(|_| format!("{argument} is a number, not '{text}'"))
 }
 
-fn guarantee(text: String) -> Result<String, String> {
+fn guarantee(argument: &str, text: String) -> Result<String, String> {
     match text.as_str() {
         "exactly_once" | "at_least_once" => Ok(text),
-        _ => Err(format!("--guarantee is exactly_once or at_least_once, not '{text}'")),
+        _ => Err(format!("{argument} is exactly_once or at_least_once, not '{text}'")),
     }
 }

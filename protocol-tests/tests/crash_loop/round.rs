@@ -263,7 +263,7 @@ impl<'a> Round<'a> {
             "--lake",
             self.lake.to_str().expect("UTF-8"),
             "--guarantee",
-            &self.arguments.guarantee,
+            &self.arguments.demand,
             "--window-ms",
             &window,
         ];
