@@ -50,6 +50,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("axum", &["engine-runtime"]),
     ("prometheus-client", &["engine-runtime"]),
     ("object_store", &["engine-lake"]),
+    ("ureq", &["engine-lake"]),
 ];
 
 /// Rooms without sockets and tasks.
@@ -179,6 +180,8 @@ fn links_c_code(name: &str) -> bool {
         "core-foundation-sys",
         "js-sys",
         "linux-raw-sys",
+        // What macOS itself has: rustls-native-certs asks it for certificates there.
+        "security-framework-sys",
         "web-sys",
         "windows-sys",
     ];

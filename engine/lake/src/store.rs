@@ -1,4 +1,4 @@
-//! The storage under a table. What it can do is said in `medium`; how a disk does it, in `local`.
+//! The storage under a table. What it can do is said in `medium`; how a disk does it, in `local`; how a bucket, in `s3`.
 //!
 //! No file outside of this folder knows which kind of storage a table is on.
 
@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod local;
 pub(crate) mod medium;
 mod probed;
+pub(crate) mod s3;
 
 use std::path::Path as DiskPath;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use self::error::StoreError;
 use self::local::LocalFolder;
 use self::medium::{Medium, PartialFile};
 use self::probed::ProbedMedium;
+use self::s3::S3Prefix;
+use self::s3::location::S3Location;
+use self::s3::options::S3Options;
 use crate::compaction::disk::Disk;
 use crate::probe::StepProbe;
 
@@ -37,21 +41,33 @@ pub(crate) enum PutOutcome {
 }
 
 impl LakeStore {
-    /// Opens the table at a local path or a `file://` URL. The folder is created, and made durable, if it is missing.
+    /// Opens the table at a local path, a `file://` URL or `s3://BUCKET/PREFIX`, the last with what the environment says
+    /// about it. A local folder is created, and made durable, if it is missing.
     pub fn open(location: &str) -> Result<LakeStore, StoreError> {
-        let unsupported = || StoreError::Unsupported {
-            location: location.to_owned(),
-        };
-        let folder = match location.split_once("://") {
-            None if location.is_empty() => return Err(unsupported()),
-            None => location,
-            Some(("file", path)) if path.starts_with('/') => path,
-            Some(_) => return Err(unsupported()),
+        LakeStore::open_with(location, &S3Options::default())
+    }
+
+    /// The same with options, which a local folder does not need. A bucket has to exist; nobody asks it anything yet.
+    pub fn open_with(location: &str, options: &S3Options) -> Result<LakeStore, StoreError> {
+        let medium: Arc<dyn Medium> = match Place::parse(location)? {
+            Place::Folder(folder) => Arc::new(LocalFolder::open(folder)?),
+            Place::Bucket => Arc::new(S3Prefix::open(location, options)?),
         };
         Ok(LakeStore {
-            medium: Arc::new(LocalFolder::open(DiskPath::new(folder))?),
+            medium,
             location: location.into(),
         })
+    }
+
+    /// Finds the mistakes in a location and its options that neither environment nor storage is needed for.
+    pub fn check(location: &str, options: &S3Options) -> Result<(), StoreError> {
+        if let Place::Bucket = Place::parse(location)? {
+            options.check().map_err(|source| StoreError::S3Options {
+                location: location.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Where the table is, as it was given to [`LakeStore::open`].
@@ -137,5 +153,30 @@ impl LakeStore {
     /// Whether two files have the same bytes. Both exist.
     pub(crate) fn same_content(&self, left: &Path, right: &Path) -> Result<bool, StoreError> {
         self.medium.same_content(left, right)
+    }
+}
+
+/// What a location leads to.
+enum Place<'a> {
+    Folder(&'a DiskPath),
+    Bucket,
+}
+
+impl Place<'_> {
+    fn parse(location: &str) -> Result<Place<'_>, StoreError> {
+        match location.split_once("://") {
+            None if !location.is_empty() => Ok(Place::Folder(DiskPath::new(location))),
+            Some(("file", path)) if path.starts_with('/') => Ok(Place::Folder(DiskPath::new(path))),
+            Some(("s3", _)) => match S3Location::parse(location) {
+                Ok(_) => Ok(Place::Bucket),
+                Err(source) => Err(StoreError::S3Location {
+                    location: location.to_owned(),
+                    source,
+                }),
+            },
+            _ => Err(StoreError::Unsupported {
+                location: location.to_owned(),
+            }),
+        }
     }
 }

@@ -3,18 +3,50 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::s3::location::S3LocationError;
+use super::s3::options::S3OptionsError;
+use super::s3::request::S3Error;
+use super::s3::tls::TlsError;
+
 /// Storage that did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A kind of storage that this build does not know.
-    #[error("lake path {location:?}: only local folders are supported so far (a path or file:///…)")]
+    /// A kind of storage that is not known.
+    #[error("lake path {location:?} is neither a local folder (a path or file:///…) nor s3://BUCKET/PREFIX")]
     Unsupported {
         /// What was asked for.
         location: String,
     },
-    /// The object store failed.
+    /// An S3 location with a mistake.
+    #[error("lake path {location:?} cannot be used")]
+    S3Location {
+        /// What was asked for.
+        location: String,
+        /// The mistake.
+        #[source]
+        source: S3LocationError,
+    },
+    /// Options with a mistake, or too few.
+    #[error("lake path {location:?} cannot be reached")]
+    S3Options {
+        /// The table.
+        location: String,
+        /// The mistake.
+        #[source]
+        source: S3OptionsError,
+    },
+    /// No encrypted connections from here.
+    #[error("lake path {location:?} cannot be reached by https")]
+    Tls {
+        /// The table.
+        location: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// The bucket failed.
     #[error("cannot {operation} {path:?} in lake {location:?}")]
-    Object {
+    Bucket {
         /// What was tried.
         operation: &'static str,
         /// On what.
@@ -23,7 +55,7 @@ pub enum StoreError {
         location: String,
         /// Why.
         #[source]
-        source: Box<object_store::Error>,
+        source: Box<S3Error>,
     },
     /// The disk failed.
     #[error("cannot {operation} {path:?}")]

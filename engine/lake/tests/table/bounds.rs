@@ -121,8 +121,8 @@ fn limits_of_zero_and_unknown_storage_are_refused() {
     };
     let result = LakeWriter::open(table.store.clone(), config, schema(), writer_id());
     assert!(matches!(result, Err(OpenError::Zero("open_files_max"))));
-    for location in ["s3://bucket/table", "hdfs://host/table", "", "file://relative"] {
+    for location in ["s3a://bucket/table", "hdfs://host/table", "", "file://relative"] {
         let error = LakeStore::open(location).unwrap_err().to_string();
-        assert!(error.contains("only local folders are supported so far"), "{error}");
+        assert!(error.contains("is neither a local folder"), "{error}");
     }
 }

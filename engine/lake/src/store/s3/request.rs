@@ -1,0 +1,307 @@
+//! One request to a bucket: signed, sent, and sent again while that may help.
+//!
+//! Every request that the lake makes may be repeated, because whoever asks looks at what is there: a put that finds its
+//! own bytes has happened, an upload that is gone and whose object is there has been completed. So an answer that was
+//! lost is no special case here.
+
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ureq::http;
+
+use super::options::ResolvedOptions;
+use super::signature::{AccessKey, Unsigned, percent_encoded, query_text};
+use super::tls::{self, TlsError};
+use super::xml;
+
+/// How long one attempt may take; what it moves is a part at most.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// No answer is longer: objects are read in pieces, lists have a thousand names.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// How much of an answer that is not S3's is repeated in an error.
+const MESSAGE_CHARS_MAX: usize = 300;
+
+/// A request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum S3Error {
+    /// Nobody answered.
+    #[error("no answer to {method} {url}: gave up after {attempts} attempts in {:.1} s", .waited.as_secs_f64())]
+    NoAnswer {
+        /// What was asked.
+        method: &'static str,
+        /// Of whom.
+        url: String,
+        /// How often.
+        attempts: u32,
+        /// For how long.
+        waited: Duration,
+        /// What the last attempt ended in.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The store said no.
+    #[error("{method} {url}: {status} {code}: {message} (after {attempts} attempts in {:.1} s)", .waited.as_secs_f64())]
+    Refused {
+        /// What was asked.
+        method: &'static str,
+        /// Of whom.
+        url: String,
+        /// HTTP's.
+        status: u16,
+        /// S3's, such as `NoSuchBucket`.
+        code: String,
+        /// S3's.
+        message: String,
+        /// How often.
+        attempts: u32,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The store said something else than S3 does.
+    #[error("{method} {url}: the answer is not one of S3: {what}")]
+    Answer {
+        /// What was asked.
+        method: &'static str,
+        /// Of whom.
+        url: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'static str,
+    /// Of the object, not encoded; empty for the bucket.
+    pub(crate) key: &'a str,
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// Names in lower case.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
+}
+
+/// What came back with a status from 200 to 299.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Asks one bucket. Keeps connections for the next request.
+#[derive(Debug)]
+pub(crate) struct Requester {
+    agent: ureq::Agent,
+    key: AccessKey,
+    bucket_url: String,
+    host: String,
+    /// What stands before a key in the path of a URL; begins with a slash, ends without.
+    base_path: String,
+    retry_timeout: Duration,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(method: &'static str, key: &'a str) -> Request<'a> {
+        Request {
+            method,
+            key,
+            query: &[],
+            headers: &[],
+            body: &[],
+        }
+    }
+}
+
+impl Requester {
+    pub(crate) fn new(options: ResolvedOptions) -> Result<Requester, TlsError> {
+        let (scheme, rest) = options
+            .bucket_url
+            .split_once("://")
+            .unwrap_or(("https", &options.bucket_url));
+        let (host, base_path) = rest.split_once('/').unwrap_or((rest, ""));
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("engine/", env!("CARGO_PKG_VERSION")))
+            .timeout_global(Some(ATTEMPT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT));
+        if scheme == "https" {
+            config = config.https_only(true).tls_config(tls::config()?);
+        }
+        // The signature covers the host as it is sent, without a port that goes without saying.
+        let default_port = if scheme == "https" { ":443" } else { ":80" };
+        let host = host.strip_suffix(default_port).unwrap_or(host).to_owned();
+        let base_path = match base_path {
+            "" => String::new(),
+            path => format!("/{path}"),
+        };
+        Ok(Requester {
+            agent: config.build().new_agent(),
+            key: options.key,
+            bucket_url: options.bucket_url,
+            host,
+            base_path,
+            retry_timeout: options.retry_timeout,
+        })
+    }
+
+    pub(crate) fn bucket_url(&self) -> &str {
+        &self.bucket_url
+    }
+
+    /// Sends until there is an answer that another attempt would not change, or the time for retries is over.
+    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Answer, S3Error> {
+        let started = Instant::now();
+        let mut pause = PAUSE_MIN;
+        for attempts in 1.. {
+            let result = self.attempt(request);
+            let may_help = match &result {
+                Ok((status, answer)) => is_worth_repeating(*status, answer),
+                Err(_) => true,
+            };
+            let waited = started.elapsed();
+            if may_help && waited + pause <= self.retry_timeout {
+                tracing::debug!(
+                    method = request.method,
+                    key = request.key,
+                    attempts,
+                    ?result,
+                    "S3 request is repeated."
+                );
+                thread::sleep(jittered(pause));
+                pause = (pause * 2).min(PAUSE_MAX);
+                continue;
+            }
+            let url = self.url(request);
+            return match result {
+                Ok((200..=299, answer)) if !may_help => Ok(answer),
+                Ok((status, answer)) => Err(refused(request.method, url, status, &answer, attempts, waited)),
+                Err(source) => Err(S3Error::NoAnswer {
+                    method: request.method,
+                    url,
+                    attempts,
+                    waited,
+                    source: Box::new(source),
+                }),
+            };
+        }
+        unreachable!("the time for retries ends before the count of attempts does")
+    }
+
+    /// An answer that does not say what it should.
+    pub(crate) fn not_understood(&self, request: &Request<'_>, what: impl Into<String>) -> S3Error {
+        S3Error::Answer {
+            method: request.method,
+            url: self.url(request),
+            what: what.into(),
+        }
+    }
+
+    fn attempt(&self, request: &Request<'_>) -> Result<(u16, Answer), ureq::Error> {
+        let path = self.path(request);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let signed = self.key.sign(&Unsigned {
+            method: request.method,
+            host: &self.host,
+            path: &path,
+            query: request.query,
+            headers: request.headers,
+            body: request.body,
+            now: now.as_secs(),
+        });
+        let mut builder = http::Request::builder().method(request.method).uri(self.url(request));
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        for (name, value) in signed {
+            builder = builder.header(name, value);
+        }
+        let mut response = match request.method {
+            "PUT" | "POST" => self.agent.run(builder.body(request.body)?)?,
+            _ => self.agent.run(builder.body(())?)?,
+        };
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_vec()?;
+        let (parts, _) = response.into_parts();
+        Ok((
+            parts.status.as_u16(),
+            Answer {
+                headers: parts.headers,
+                body,
+            },
+        ))
+    }
+
+    fn path(&self, request: &Request<'_>) -> String {
+        format!("{}/{}", self.base_path, percent_encoded(request.key, true))
+    }
+
+    fn url(&self, request: &Request<'_>) -> String {
+        let scheme = self.bucket_url.split("://").next().unwrap_or("https");
+        let query = query_text(request.query);
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{scheme}://{}{}{mark}{query}", self.host, self.path(request))
+    }
+}
+
+fn is_worth_repeating(status: u16, answer: &Answer) -> bool {
+    match status {
+        // A copy or a completion that takes long is answered before it has failed.
+        200 => answer.body.starts_with(b"<") && error_of(&answer.body).is_some(),
+        // The server waited too long for the body, which is no mistake in it.
+        400 => error_of(&answer.body).is_some_and(|(code, _)| code == "RequestTimeout"),
+        // 409: another conditional request for the key is under way.
+        408 | 409 | 429 | 500 | 502..=599 => true,
+        _ => false,
+    }
+}
+
+fn refused(
+    method: &'static str,
+    url: String,
+    status: u16,
+    answer: &Answer,
+    attempts: u32,
+    waited: Duration,
+) -> S3Error {
+    let (code, message) = error_of(&answer.body).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(&answer.body);
+        let reason = http::StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("unknown status");
+        (reason.to_owned(), text.chars().take(MESSAGE_CHARS_MAX).collect())
+    });
+    S3Error::Refused {
+        method,
+        url,
+        status,
+        code,
+        message,
+        attempts,
+        waited,
+    }
+}
+
+/// Code and message of an error document.
+fn error_of(body: &[u8]) -> Option<(String, String)> {
+    let texts = xml::texts(std::str::from_utf8(body).ok()?).ok()?;
+    let text = |path: &str| {
+        let found = texts.iter().find(|(other, _)| other == path);
+        found.map(|(_, text)| text.clone())
+    };
+    Some((text("Error/Code")?, text("Error/Message").unwrap_or_default()))
+}
+
+/// Between half of `pause` and all of it, so that many who were refused at once do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let drawn = RandomState::new().hash_one(pause) % 1_000;
+    pause / 2 + pause / 2 * u32::try_from(drawn).unwrap_or(0) / 1_000
+}

@@ -1,0 +1,90 @@
+//! A process that dies at every request there is, before the server hears of it and after.
+
+use std::time::Duration;
+
+use engine_lake::{LakeStore, StagedFiles, recover};
+
+use crate::lossy_proxy::{Fate, LossyProxy};
+use crate::table::{Table, by_date, numbered, open_writer, writer_id};
+
+/// Two checkpoints, as far as the store lets it get. Tells the last one that committed, which needs no store.
+fn run(store: &LakeStore) -> Option<StagedFiles> {
+    let mut committed = None;
+    recover(store, &writer_id(), None).ok()?;
+    let mut writer = open_writer(store, by_date()).ok()?;
+    for (checkpoint, values) in [(1, 0..24), (2, 24..72)] {
+        if writer.write(&numbered(values)).is_err() {
+            break;
+        }
+        let Ok(staged) = writer.stage(checkpoint) else { break };
+        committed = Some(StagedFiles::decode(staged.encode().as_bytes()).unwrap());
+        if writer.publish(&staged).is_err() {
+            break;
+        }
+    }
+    std::mem::forget(writer); // kill -9: no destructor tidies up.
+    committed
+}
+
+/// What the next process does, and what must be there then.
+fn go_on(table: &Table, committed: Option<&StagedFiles>, case: &str) {
+    let before = table.values();
+    assert!(
+        before.is_sorted_by(|left, right| left < right),
+        "{case}: doubled rows {before:?}"
+    );
+    recover(&table.store, &writer_id(), committed).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    assert_eq!(table.staged(), [""; 0], "{case}");
+    assert_eq!(table.unfinished_uploads(), 0, "{case}");
+    let restart = [0, 24, 72][committed.map_or(0, |staged| staged.checkpoint_id() as usize)];
+    assert_eq!(table.values(), (0..restart).collect::<Vec<_>>(), "{case}");
+    let mut writer = open_writer(&table.store, by_date()).unwrap();
+    writer.write(&numbered(restart..80)).unwrap();
+    let staged = writer.stage(3).unwrap();
+    writer.publish(&staged).unwrap();
+    assert_eq!(table.values(), (0..80).collect::<Vec<_>>(), "{case}");
+}
+
+#[test]
+fn a_crash_at_every_request_neither_loses_nor_doubles_rows() {
+    let Some(table) = Table::new() else { return };
+    let calm = LossyProxy::start(&table.server.address, |_, _| Fate::Through);
+    let whole = run(&Table::store_at(&calm.address, &table.bucket, Duration::ZERO));
+    assert_eq!(whole.as_ref().map(StagedFiles::checkpoint_id), Some(2));
+    go_on(&table, whole.as_ref(), "no crash");
+    let requests = calm.requests_seen();
+    assert!(requests > 15, "{requests}");
+
+    for last in 0..requests {
+        for fate in [Fate::Unsent, Fate::Unanswered] {
+            let table = Table::new().unwrap();
+            let proxy = LossyProxy::start(&table.server.address, move |number, _| match number {
+                number if number < last => Fate::Through,
+                number if number == last => fate,
+                _ => Fate::Unsent,
+            });
+            let committed = run(&Table::store_at(&proxy.address, &table.bucket, Duration::ZERO));
+            assert!(proxy.requests_seen() > last);
+            go_on(&table, committed.as_ref(), &format!("request {last} {fate:?}"));
+        }
+    }
+}
+
+#[test]
+fn an_answer_lost_at_every_request_is_made_good_by_asking_again() {
+    let Some(table) = Table::new() else { return };
+    let mut asked = std::collections::HashSet::new();
+    // Each request that changes something, and each look, is done by the server at least twice.
+    let proxy = LossyProxy::start(&table.server.address, move |_, line| {
+        if asked.insert(line.to_owned()) {
+            Fate::Unanswered
+        } else {
+            Fate::Through
+        }
+    });
+    let store = Table::store_at(&proxy.address, &table.bucket, Duration::from_secs(30));
+    let committed = run(&store);
+    assert_eq!(committed.as_ref().map(StagedFiles::checkpoint_id), Some(2));
+    assert_eq!(table.values(), (0..72).collect::<Vec<_>>());
+    go_on(&table, committed.as_ref(), "lost answers");
+}
