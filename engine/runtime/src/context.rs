@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use engine_client::{
     Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel, Producer, ProducerStats,
 };
-use engine_lake::{Compression, LakeConfig, PartitionBy};
+use engine_lake::{Compression, LakeConfig, PartitionBy, S3Options};
 use engine_stream::graph::SourcePlan;
 use tokio::runtime::Handle;
 
@@ -69,8 +69,10 @@ pub(crate) struct RunContext {
 /// A lake table as its writer wants it.
 #[derive(Debug)]
 pub(crate) struct LakeTable {
-    /// The table's folder.
+    /// The table's folder, or its place in a bucket.
     pub(crate) path: String,
+    /// How to reach the bucket.
+    pub(crate) s3: S3Options,
     /// Layout and encoding.
     pub(crate) config: LakeConfig,
     /// The columns of its rows.
@@ -347,6 +349,7 @@ fn lake_table(sink: &ParquetSink, schema: &SchemaRef) -> LakeTable {
     };
     LakeTable {
         path: sink.path.display().to_string(),
+        s3: sink.s3.clone(),
         config,
         schema: schema.clone(),
     }

@@ -306,10 +306,12 @@ fn layout(parquet: &ParquetSink) -> String {
         PartitionColumn::Date { column } => format!("dt=<date of {column}>/"),
         PartitionColumn::Column(column) => format!("{column}=<{column}>/"),
     });
+    let endpoint = parquet.s3.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}"));
     format!(
-        "files {}/{}*.parquet, {}, about {} each",
+        "files {}/{}*.parquet{}, {}, about {} each",
         parquet.path.display(),
         levels.collect::<String>(),
+        endpoint.unwrap_or_default(),
         parquet.compression.name(),
         show_size(parquet.target_file_bytes)
     )

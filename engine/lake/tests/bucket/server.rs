@@ -1,6 +1,7 @@
 //! moto, an S3 server from PyPI that shares no code with us, on a port of its own.
 //!
-//! `scripts/s3-server install` fetches it; `ENGINE_MOTO_SERVER` names another. Without it these tests say that they were skipped; with `ENGINE_REQUIRE_S3=1` they fail.
+//! `scripts/s3-server install` fetches it; `ENGINE_MOTO_SERVER` names another. Without it these tests say that they were
+//! skipped; with `ENGINE_REQUIRE_S3=1` they fail.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -56,6 +56,16 @@ pub(crate) const PARQUET_SINK: &[&str] = &[
     "row_group_rows",
     "compression",
     "dictionary",
+    "s3",
+];
+pub(crate) const S3: &[&str] = &[
+    "endpoint",
+    "region",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "path_style",
+    "retry_timeout",
 ];
 pub(crate) const DEAD_LETTER: &[&str] = &["topic", "kafka"];
 pub(crate) const SERVER: &[&str] = &["listen"];
@@ -88,6 +98,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("transforms.NAME (window)", WINDOW),
     ("sinks.NAME (kafka)", KAFKA_SINK),
     ("sinks.NAME (parquet)", PARQUET_SINK),
+    ("sinks.NAME.s3", S3),
     ("dead_letter", DEAD_LETTER),
     ("server", SERVER),
     ("generators.NAME", GENERATOR),

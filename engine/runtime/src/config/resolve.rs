@@ -17,6 +17,7 @@ use super::source_text::{SourceText, Span};
 mod generator;
 mod graph;
 mod kafka;
+mod s3;
 mod sink;
 mod source;
 mod transaction;

@@ -321,7 +321,7 @@ fn open_sinks(context: &RunContext, outputs: &Outputs, manifest: Option<&Manifes
 fn open_lake(context: &RunContext, sink: &str, manifest: Option<&Manifest>) -> Result<LakeSink, RunError> {
     let failed = |error: &dyn std::error::Error| RunError::Sink(SinkError::from_error(sink, error));
     let table = &context.lake_tables[sink];
-    let store = LakeStore::open(&table.path).map_err(|error| failed(&error))?;
+    let store = LakeStore::open_with(&table.path, &table.s3).map_err(|error| failed(&error))?;
     let writer_id = WriterId::new(format!("{}.{sink}.0", context.pipeline.name)).map_err(|error| failed(&error))?;
     let kept = manifest.and_then(|manifest| manifest.lake.iter().find(|kept| kept.sink == sink));
     let kept = kept

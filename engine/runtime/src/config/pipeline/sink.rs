@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use engine_lake::S3Options;
+
 use super::{ByteSize, Format, KafkaOptions, StreamId};
 
 /// A sink.
@@ -61,7 +63,7 @@ pub enum Timestamps {
 /// Parquet files of a lake table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParquetSink {
-    /// The table's folder, as written: a relative path is relative to the working directory.
+    /// The table's folder, as written: a relative path is relative to the working directory. Or `s3://BUCKET/PREFIX`.
     pub path: PathBuf,
     /// The folder levels below it, outermost first; may be empty.
     pub partition_by: Vec<PartitionColumn>,
@@ -73,6 +75,8 @@ pub struct ParquetSink {
     pub compression: LakeCompression,
     /// Whether columns are dictionary-encoded.
     pub dictionary: bool,
+    /// How to reach the bucket, if `path` begins with `s3://`.
+    pub s3: S3Options,
 }
 
 /// One folder level of a lake table.

@@ -12,7 +12,7 @@ use super::super::pipeline::{
     DeadLetter, Format, KafkaSink, LakeCompression, ParquetSink, PartitionColumn, SinkKind, Timestamps,
 };
 use super::kafka::{Role, SharedOptions};
-use super::topic;
+use super::{s3, topic};
 
 /// The folder level that is a date.
 pub(crate) const DATE_LEVEL: &str = "dt";
@@ -83,13 +83,8 @@ fn kafka(fields: &Fields<'_>, shared: &SharedOptions) -> KafkaSink {
 
 fn parquet(fields: &Fields<'_>) -> ParquetSink {
     fields.only(&[keys::PARQUET_SINK]);
-    let path = fields.required_text("path", "the folder of the table");
-    if let Some(path) = path
-        && let Some((scheme, _)) = path.as_str().split_once("://")
-    {
-        let message = format!("`{scheme}://` paths are to come: for now a lake is a folder of a local file system");
-        fields.problems.error(path.span, message);
-    }
+    let path = fields.required_text("path", "the folder of the table, or s3://BUCKET/PREFIX");
+    let s3 = s3::options(fields, path);
     let levels = fields.texts("partition_by", "an array of columns").unwrap_or_default();
     let compression = fields
         .text("compression", "a compression such as \"snappy\"")
@@ -121,11 +116,12 @@ fn parquet(fields: &Fields<'_>) -> ParquetSink {
             .iter()
             .map(|level| PartitionColumn::Column(level.as_str().to_owned()))
             .collect(),
-        target_file_bytes: fields.size("target_file_size").unwrap_or(TARGET_FILE_BYTES),
+        target_file_bytes: s3::target_file_size(fields, path).unwrap_or(TARGET_FILE_BYTES),
         row_group_rows: rows
             .and_then(|rows| NonZeroUsize::new(usize::try_from(rows).ok()?))
             .unwrap_or(ROW_GROUP_ROWS),
         compression: compression.unwrap_or(LakeCompression::Snappy),
         dictionary: fields.boolean("dictionary").unwrap_or(true),
+        s3,
     }
 }
