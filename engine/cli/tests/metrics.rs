@@ -20,6 +20,8 @@ bootstrap.servers = "ADDRESS"
 [trigger]
 interval = "20ms"
 [checkpoint]
+# The group's offsets are committed by a request of their own.
+guarantee = "at_least_once"
 interval = "100ms"
 [server]
 listen = "127.0.0.1:0"
