@@ -7,7 +7,7 @@ pub(crate) mod totals;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -62,6 +62,8 @@ pub(crate) struct RunContext {
     producers: Mutex<Vec<Producer>>,
     /// Whether the partitions were ever ours.
     has_begun: AtomicBool,
+    /// How often the run failed since its last checkpoint.
+    caution: AtomicU32,
     totals: Mutex<Totals>,
     next_task: AtomicU64,
 }
@@ -137,6 +139,7 @@ impl RunContext {
             routes,
             producers: Mutex::default(),
             has_begun: AtomicBool::new(false),
+            caution: AtomicU32::new(0),
         })
     }
 
@@ -231,6 +234,7 @@ impl RunContext {
         let mut totals = self.totals();
         totals.checkpoint = Some((checkpoint, Instant::now(), duration));
         totals.checkpoints += 1;
+        self.caution.store(0, Ordering::Relaxed);
     }
 
     /// A checkpoint was begun and did not become whole.
@@ -247,6 +251,17 @@ impl RunContext {
     /// The partitions are ours.
     pub(crate) fn handle_begun(&self) {
         self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// How careful the next session should be: a micro-batch that takes longer than `transaction.timeout.ms` would be
+    /// aborted, and done again, for ever.
+    pub(crate) fn caution(&self) -> u32 {
+        self.caution.load(Ordering::Relaxed)
+    }
+
+    /// The run has failed so often since its last checkpoint.
+    pub(crate) fn handle_setbacks(&self, count: u32) {
+        self.caution.store(count, Ordering::Relaxed);
     }
 
     /// The producers of the session that begins.

@@ -57,10 +57,11 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
             }
             return Err(error);
         };
+        context.handle_setbacks(setbacks.count());
         warn!(
             %error,
             pause_ms = pause.as_millis(),
-            "Back to the last checkpoint; what came after it is aborted and done again."
+            "Back to the last checkpoint; what came after it is aborted and done again, in smaller micro-batches at first."
         );
         tokio::select! {
             biased;

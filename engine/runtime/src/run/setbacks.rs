@@ -19,6 +19,11 @@ pub(super) struct Setbacks {
 }
 
 impl Setbacks {
+    /// How many there were since the last checkpoint.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// A transient failure: the pause before the next try, `None` to give up. `checkpoints` is how many this process has
     /// taken so far.
     pub(super) fn handle_failure(&mut self, now: Instant, checkpoints: u64) -> Option<Duration> {

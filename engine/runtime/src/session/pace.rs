@@ -16,7 +16,12 @@ pub(crate) struct PaceConfig {
     pub(crate) trigger_bytes_max: usize,
     /// Time between two checkpoints.
     pub(crate) checkpoint_interval: Duration,
+    /// How often the bounds of a micro-batch are halved at first. Each checkpoint doubles them again.
+    pub(crate) caution: u32,
 }
+
+/// A micro-batch is never made smaller than this by caution.
+const CAREFUL_RECORDS_MIN: usize = 1_000;
 
 /// ```text
 ///            first records                 due                 all workers idle
@@ -88,7 +93,15 @@ impl Pace {
     /// Whether no more records should be taken from the consumer for now. What may pass the bounds is one fetch answer's
     /// share of one partition.
     pub(crate) fn is_full(&self) -> bool {
-        self.gathered_records >= self.config.trigger_records_max || self.gathered_bytes >= self.config.trigger_bytes_max
+        let PaceConfig {
+            trigger_records_max: records_max,
+            trigger_bytes_max: bytes_max,
+            caution,
+            ..
+        } = self.config;
+        let halved = |bound: usize| bound.checked_shr(caution).unwrap_or(0);
+        let records_max = halved(records_max).max(CAREFUL_RECORDS_MIN.min(records_max));
+        self.gathered_records >= records_max || self.gathered_bytes >= halved(bytes_max).max(1)
     }
 
     /// What was gathered went to the workers.
@@ -107,6 +120,7 @@ impl Pace {
     /// A checkpoint was taken, or there was nothing to take one of.
     pub(crate) fn handle_checkpoint(&mut self, now: Instant) {
         self.last_checkpoint = now;
+        self.config.caution = self.config.caution.saturating_sub(1);
     }
 
     /// When to look again if nothing happens: the trigger's or the checkpoint's time, whichever is first, and at least
@@ -137,8 +151,33 @@ mod tests {
                 trigger_records_max: 10,
                 trigger_bytes_max: 1_000,
                 checkpoint_interval: Duration::from_secs(1),
+                caution: 0,
             },
         )
+    }
+
+    #[test]
+    fn a_session_after_a_failure_begins_with_small_micro_batches_and_trusts_itself_again() {
+        let now = Instant::now();
+        let mut careful = pace(now);
+        careful.config.trigger_records_max = 16_000;
+        careful.config.trigger_bytes_max = usize::MAX;
+        careful.config.caution = 3;
+        let mut bounds = Vec::new();
+        for _ in 0..4 {
+            let mut records = 0;
+            while !careful.is_full() {
+                records += 100;
+                careful.handle_records(now, 100, 1, true);
+            }
+            bounds.push(records);
+            careful.handle_triggered();
+            careful.handle_checkpoint(now);
+        }
+        assert_eq!(bounds, [2_000, 4_000, 8_000, 16_000]);
+        careful.config.caution = u32::MAX;
+        careful.handle_records(now, 999, 0, true);
+        assert!(!careful.is_full(), "there is a least");
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Session {
                 trigger_records_max: pipeline.trigger.records_max.get(),
                 trigger_bytes_max: TRIGGER_BYTES_MAX,
                 checkpoint_interval: pipeline.checkpoint.interval,
+                caution: context.caution(),
             },
         );
         let mut session = Session {
