@@ -69,7 +69,7 @@ impl Outputs {
             kafka_sinks.insert(sink.name.clone(), opened);
         }
         let state_producer = producers
-            .connect(&pipeline.kafka.options)
+            .connect(&pipeline.kafka.state_options)
             .await
             .map_err(RunError::connect)?;
         context.watch_producers(producers.all());

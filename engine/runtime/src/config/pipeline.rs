@@ -131,7 +131,8 @@ impl Pipeline {
         }
         let address = address.to_string();
         self.kafka.bootstrap = Bootstrap::Servers(address.clone());
-        let options = std::iter::once(&mut self.kafka.options)
+        let options = [&mut self.kafka.options, &mut self.kafka.state_options]
+            .into_iter()
             .chain(self.sources.iter_mut().map(|source| &mut source.kafka))
             .chain(self.sinks.iter_mut().filter_map(|sink| match &mut sink.kind {
                 SinkKind::Kafka(kafka) => Some(&mut kafka.kafka),
@@ -154,6 +155,8 @@ pub struct Kafka {
     /// The client options of `[kafka]` itself, `bootstrap.servers` included. Every source and sink
     /// carries its own, already merged with these; admin clients use these.
     pub options: KafkaOptions,
+    /// What the state topic is written with at least once: the producer options of `[kafka]`.
+    pub state_options: KafkaOptions,
     /// Given with `create_topics = true`: how a missing *source* topic is created. Without it a missing
     /// source topic is an error. Topics of our own (state, dead letter, results, a generator's) are
     /// always created, with [`Kafka::own_topics`].

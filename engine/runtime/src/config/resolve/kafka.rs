@@ -87,6 +87,7 @@ pub(crate) fn resolve(root: &Fields<'_>, pipeline_name: &str) -> (Kafka, SharedO
     let mut kafka = Kafka {
         bootstrap: Bootstrap::Servers(String::new()),
         options: KafkaOptions::default(),
+        state_options: KafkaOptions::default(),
         create_topics: None,
         own_topics: OwnTopicLayout::default(),
     };
@@ -156,6 +157,7 @@ pub(crate) fn resolve(root: &Fields<'_>, pipeline_name: &str) -> (Kafka, SharedO
         fields.missing("bootstrap.servers", "\"host:port\" of brokers, or \"embedded\"");
     }
     kafka.options = shared.of_role(Role::Client);
+    kafka.state_options = shared.of_role(Role::Producer);
     (kafka, shared)
 }
 
