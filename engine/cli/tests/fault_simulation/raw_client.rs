@@ -1,5 +1,7 @@
 //! The least that can talk to a broker, so that the verdict shares nothing with the client under test but the codec.
 
+#![allow(dead_code)] // Not every test that includes it needs every part.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -11,8 +13,8 @@ use engine_wire::messages::metadata_request::MetadataRequestTopic;
 use engine_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use engine_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use engine_wire::messages::{
-    ApiKey, CreateTopicsRequest, FetchRequest, GroupId, MetadataRequest, OffsetFetchRequest, ProduceRequest, Request,
-    StrBytes, TopicName,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, GroupId, MetadataRequest, OffsetFetchRequest,
+    ProduceRequest, Request, StrBytes, TopicName,
 };
 use engine_wire::record_batch::{BatchBuilder, ProducerStamp, split_batches};
 use engine_wire::request::encode_request;
@@ -94,6 +96,25 @@ impl RawClient {
         let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
         let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
         self.ask(12, &request).topics.remove(0).topic_id.into_bytes()
+    }
+
+    /// How many partitions a topic has; 0 if it is not there.
+    pub(crate) fn partitions(&mut self, topic: &str) -> i32 {
+        let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(false);
+        let partitions = self.ask(12, &request).topics.remove(0).partitions.len();
+        i32::try_from(partitions).expect("a few")
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete(&mut self, topic: &str) {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![name(topic)])
+            .with_timeout_ms(10_000);
+        let deleted = self.ask(5, &request).responses.remove(0);
+        assert_eq!(deleted.error_code, 0, "{deleted:?}");
     }
 
     /// One batch of values, in one request.
