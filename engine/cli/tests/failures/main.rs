@@ -1,0 +1,17 @@
+//! Whatever fails around a pipeline, it goes on by itself or ends with a message within a bounded time, and the next run has
+//! the exact counts. `engine/docs/failures.md` is the same for people.
+
+mod brokers;
+mod cluster;
+mod lake;
+mod lake_rows;
+mod network;
+#[path = "../process/engine.rs"]
+mod process;
+#[path = "../fault_simulation/raw_client.rs"]
+mod raw_client;
+#[path = "../real_broker/cluster.rs"]
+mod real_broker;
+mod scene;
+mod signals;
+mod topics;

@@ -1,0 +1,341 @@
+//! A pipeline whose surroundings fail: what it reads, what it must make of it, and how its processes end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use engine_broker::{Broker, BrokerConfig};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::process::{Ended, Started, command, signal, start, wait_at_most};
+use crate::raw_client::{Isolation, RawClient};
+
+/// The start of a window of 10 s.
+const BASE_MS: i64 = 1_700_000_000_000;
+const WINDOW_MS: i64 = 10_000;
+const PARTITIONS: i32 = 3;
+const CAMPAIGNS: i64 = 3;
+
+/// Whatever happens, a process has ended by itself or goes on after this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Views per window and campaign, to a topic and to a lake. Every timeout is short, so that a failure can outlast it.
+pub(crate) const PIPELINE: &str = r#"
+name = "views"
+[kafka]
+bootstrap.servers = "ADDRESS"
+request.timeout.ms = 1000
+default.api.timeout.ms = 3000
+delivery.timeout.ms = 3000
+max.block.ms = 3000
+retry.backoff.ms = 20
+retry.backoff.max.ms = 200
+reconnect.backoff.ms = 20
+reconnect.backoff.max.ms = 200
+replication_factor = 1
+[trigger]
+interval = "20ms"
+[checkpoint]
+interval = "100ms"
+guarantee = "GUARANTEE"
+[sources.events]
+type = "kafka"
+topics = ["events"]
+format = "json"
+kafka = { auto.offset.reset = "earliest", session.timeout.ms = 6000, heartbeat.interval.ms = 200, rebalance.timeout.ms = 3000, fetch.max.wait.ms = 50 }
+[sources.events.schema]
+campaign = "int64"
+time = "timestamp(ms)"
+[sources.events.watermark]
+column = "time"
+delay = "0s"
+[transforms.per_campaign]
+type = "window"
+input = "events"
+kind = "tumbling"
+size = "10s"
+group_by = ["campaign"]
+[transforms.per_campaign.aggregates]
+views = "count(*)"
+[sinks.results]
+type = "kafka"
+input = "per_campaign"
+topic = "results"
+key = "campaign"
+[sinks.lake]
+type = "parquet"
+input = "per_campaign"
+path = "LAKE"
+"#;
+
+/// Views of a window (by its start) and a campaign.
+pub(crate) type Counts = BTreeMap<(i64, i64), i64>;
+
+pub(crate) struct Scene {
+    pub(crate) network: Runtime,
+    /// `None` where the brokers are others'.
+    pub(crate) broker: Option<Broker>,
+    pub(crate) servers: String,
+    pub(crate) folder: TempDir,
+    guarantee: Guarantee,
+    expected: Counts,
+}
+
+/// What the pipeline promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guarantee {
+    ExactlyOnce,
+    AtLeastOnce,
+}
+
+impl Scene {
+    /// The pipeline on an embedded broker, with an empty topic to read.
+    pub(crate) fn new() -> Scene {
+        Scene::with_broker(BrokerConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..BrokerConfig::default()
+        })
+    }
+
+    pub(crate) fn with_broker(config: BrokerConfig) -> Scene {
+        let network = Runtime::new().expect("a runtime");
+        let broker = network.block_on(Broker::start(config)).expect("the broker starts");
+        let servers = broker.address().to_string();
+        RawClient::connect(broker.address()).create("events", PARTITIONS, &[]);
+        Scene::on(network, Some(broker), servers)
+    }
+
+    pub(crate) fn on(network: Runtime, broker: Option<Broker>, servers: String) -> Scene {
+        let folder = tempfile::tempdir().expect("a folder");
+        let scene = Scene {
+            network,
+            broker,
+            servers,
+            folder,
+            guarantee: Guarantee::ExactlyOnce,
+            expected: Counts::new(),
+        };
+        scene.write_pipeline(&scene.servers.clone());
+        scene
+    }
+
+    /// The same with another promise.
+    pub(crate) fn promising(mut self, guarantee: Guarantee) -> Scene {
+        self.guarantee = guarantee;
+        self.write_pipeline(&self.servers.clone());
+        self
+    }
+
+    /// Writes the pipeline's file, for brokers at this address.
+    pub(crate) fn write_pipeline(&self, servers: &str) {
+        let text = PIPELINE
+            .replace("ADDRESS", servers)
+            .replace(
+                "GUARANTEE",
+                match self.guarantee {
+                    Guarantee::ExactlyOnce => "exactly_once",
+                    Guarantee::AtLeastOnce => "at_least_once",
+                },
+            )
+            .replace("LAKE", &self.lake().display().to_string());
+        std::fs::write(self.pipeline(), text).expect("a file");
+    }
+
+    pub(crate) fn pipeline(&self) -> PathBuf {
+        self.folder.path().join("pipeline.toml")
+    }
+
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("an embedded broker")
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.broker().address()
+    }
+
+    pub(crate) fn client(&self) -> RawClient {
+        RawClient::connect(self.address())
+    }
+
+    /// Five views of each partition in each of these windows.
+    pub(crate) fn produce(&mut self, windows: Range<i64>) {
+        let mut client = self.client();
+        for window in windows {
+            for partition in 0..PARTITIONS {
+                let values = self.views(window, partition);
+                client.produce("events", partition, &values);
+            }
+        }
+    }
+
+    /// The same as text, and remembered.
+    pub(crate) fn views(&mut self, window: i64, partition: i32) -> Vec<String> {
+        (0..5)
+            .map(|event| {
+                let start = BASE_MS + window * WINDOW_MS;
+                let campaign = (event + window + i64::from(partition)) % CAMPAIGNS;
+                *self.expected.entry((start, campaign)).or_default() += 1;
+                format!(r#"{{"campaign":{campaign},"time":{}}}"#, start + event * 1_900)
+            })
+            .collect()
+    }
+
+    fn run(&self, more: &[&str]) -> Vec<String> {
+        let pipeline = self.pipeline().display().to_string();
+        let mut arguments = vec!["run".to_owned(), pipeline];
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        arguments
+    }
+
+    /// `engine run` with these arguments more, not started yet.
+    pub(crate) fn command(&self, more: &[&str]) -> Command {
+        let arguments = self.run(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        command(&arguments)
+    }
+
+    /// Starts it, and waits until it has restored what there was.
+    pub(crate) fn start(&self, more: &[&str]) -> Started {
+        let mut engine = start(&mut self.command(more));
+        says(&mut engine, "restored");
+        engine
+    }
+
+    /// Waits for a process that must end by itself.
+    #[track_caller]
+    pub(crate) fn ended(&self, engine: Started) -> Ended {
+        wait_at_most(PATIENCE, engine, &["run"])
+    }
+
+    /// Runs to the end of the topic, and drains if asked to.
+    #[track_caller]
+    pub(crate) fn run_to_the_end(&self, drain: bool) -> Ended {
+        let more: &[&str] = if drain {
+            &["--until-end", "--drain"]
+        } else {
+            &["--until-end"]
+        };
+        self.ended(start(&mut self.command(more)))
+    }
+
+    /// Asks a process to stop; it must succeed.
+    #[track_caller]
+    pub(crate) fn stop(&self, engine: Started) -> String {
+        signal(&engine, "TERM");
+        self.ended(engine).success()
+    }
+
+    /// Starts again and drains: every window has its exact row at the end, in the topic and in the lake.
+    #[track_caller]
+    pub(crate) fn drains_exactly(&self) {
+        self.run_to_the_end(true).success();
+        self.is_exact();
+    }
+
+    /// All windows from this one on, with each campaign in them.
+    pub(crate) fn later_windows(&self, window: i64) -> Vec<(i64, i64)> {
+        let from = BASE_MS + window * WINDOW_MS;
+        self.expected
+            .keys()
+            .copied()
+            .filter(|(start, _)| *start >= from)
+            .collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn is_exact(&self) {
+        self.rows_are_exact(&self.rows());
+        self.lake_is_exact();
+    }
+
+    /// These rows end with the exact one of each window; under exactly once there are no others.
+    #[track_caller]
+    pub(crate) fn rows_are_exact(&self, rows: &BTreeMap<(i64, i64), Vec<i64>>) {
+        if self.guarantee == Guarantee::ExactlyOnce {
+            let twice: Vec<_> = rows.iter().filter(|(_, rows)| rows.len() > 1).collect();
+            assert!(twice.is_empty(), "{twice:?}");
+        }
+        let last = rows.iter().filter_map(|(window, rows)| Some((*window, *rows.last()?)));
+        assert_eq!(last.collect::<Counts>(), self.expected, "the last row of each window");
+    }
+
+    /// What every window must say.
+    pub(crate) fn expected(&self) -> &Counts {
+        &self.expected
+    }
+
+    #[track_caller]
+    pub(crate) fn lake_is_exact(&self) {
+        assert_eq!(crate::lake_rows::read(&self.lake()), self.expected, "the lake");
+    }
+
+    /// The rows of the results topic as far as they are committed.
+    pub(crate) fn rows(&self) -> BTreeMap<(i64, i64), Vec<i64>> {
+        let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut client = self.client();
+        for partition in 0..client.partitions("results") {
+            for record in client.read("results", partition, Isolation::Committed).records {
+                let row: Value = serde_json::from_slice(record.value.as_deref().expect("a row")).expect("JSON");
+                let integer = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("{column} of {row}"));
+                rows.entry((integer("window_start"), integer("campaign")))
+                    .or_default()
+                    .push(integer("views"));
+            }
+        }
+        rows
+    }
+
+    /// Waits until this many windows of a campaign have results.
+    #[track_caller]
+    pub(crate) fn wait_for_rows(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.rows().len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} rows", self.rows().len());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            self.network.block_on(broker.shutdown());
+        }
+    }
+}
+
+/// Waits until a process says this, and gives all that it said before. One that does not say it in time is killed, which ends
+/// the waiting.
+#[track_caller]
+pub(crate) fn says(engine: &mut Started, part: &str) -> String {
+    let pid = engine.id().to_string();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if is_done.recv_timeout(PATIENCE).is_err() {
+            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status();
+        }
+    });
+    let said = engine.said(part);
+    let _ = done.send(());
+    let _ = watchdog.join();
+    said
+}
+
+/// Waits for something, as long as anything may take.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} never happens");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,132 @@
+//! SIGTERM in every phase of a run: it ends soon, with 0, and nothing is lost. A second one ends it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use engine_broker::{FaultAction, ObservedRequest};
+use engine_wire::messages::ApiKey;
+
+use crate::process::{Started, signal, start};
+use crate::scene::{Scene, wait_until};
+
+/// What the broker does to the request at which the signal comes.
+const NEVER: FaultAction = FaultAction::Silence;
+const LATE: FaultAction = FaultAction::Delay(Duration::from_millis(1_500));
+
+/// Lets the first request that `is_it` meet `action`; tells when it has come.
+fn meet(
+    scene: &Scene,
+    is_it: impl Fn(&ObservedRequest<'_>) -> bool + Send + Sync + 'static,
+    action: FaultAction,
+) -> Arc<AtomicBool> {
+    let has_come = Arc::new(AtomicBool::new(false));
+    let come = Arc::clone(&has_come);
+    let is_first = scene.broker().observe(move |request| {
+        (request.client_id != "verdict" && is_it(request) && !come.swap(true, Ordering::SeqCst)).then_some(action)
+    });
+    assert!(is_first);
+    has_come
+}
+
+fn is(api: ApiKey) -> impl Fn(&ObservedRequest<'_>) -> bool + Send + Sync + 'static {
+    move |request| request.api_key == api as i16
+}
+
+fn is_commit(request: &ObservedRequest<'_>) -> bool {
+    request.api_key == ApiKey::OffsetCommit as i16 || request.api_key == ApiKey::TxnOffsetCommit as i16
+}
+
+/// The signal comes when `has_come`; the run ends with 0 before long, and a next one has everything.
+#[track_caller]
+fn ends_soon(scene: &Scene, engine: Started, has_come: &AtomicBool) {
+    wait_until("the request", || has_come.load(Ordering::SeqCst));
+    signal(&engine, "TERM");
+    let asked = Instant::now();
+    let ended = scene.ended(engine);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    scene.drains_exactly();
+}
+
+#[test]
+fn a_signal_before_the_brokers_are_reached_ends_the_run() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    // Nobody answers here: it listens and accepts nothing.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    scene.write_pipeline(&nobody.local_addr().unwrap().to_string());
+    let engine = start(&mut scene.command(&[]));
+    std::thread::sleep(Duration::from_millis(700));
+    scene.write_pipeline(&scene.servers.clone());
+    ends_soon(&scene, engine, &AtomicBool::new(true));
+}
+
+#[test]
+fn a_signal_while_it_joins_the_group_ends_the_run() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    let has_come = meet(&scene, is(ApiKey::JoinGroup), NEVER);
+    let engine = start(&mut scene.command(&[]));
+    ends_soon(&scene, engine, &has_come);
+}
+
+#[test]
+fn a_signal_while_it_restores_ends_the_run() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    let engine = scene.start(&[]);
+    scene.wait_for_rows(6);
+    scene.stop(engine);
+    let has_come = meet(&scene, is(ApiKey::OffsetFetch), LATE);
+    let engine = start(&mut scene.command(&[]));
+    ends_soon(&scene, engine, &has_come);
+}
+
+#[test]
+fn a_signal_while_it_runs_takes_a_last_checkpoint() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    let engine = scene.start(&[]);
+    scene.wait_for_rows(6);
+    scene.stop(engine);
+    assert_eq!(scene.client().committed("views", "events", 3), [15, 15, 15]);
+    scene.drains_exactly();
+}
+
+#[test]
+fn a_signal_in_mid_checkpoint_waits_for_it() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    let has_come = meet(&scene, is_commit, LATE);
+    let engine = start(&mut scene.command(&[]));
+    ends_soon(&scene, engine, &has_come);
+}
+
+#[test]
+fn a_signal_while_it_drains_loses_no_window() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    scene.run_to_the_end(false).success();
+    // Everything is read; what it produces now are the windows that the drain closes.
+    let has_come = meet(&scene, is(ApiKey::Produce), LATE);
+    let engine = start(&mut scene.command(&["--until-end", "--drain"]));
+    ends_soon(&scene, engine, &has_come);
+}
+
+#[test]
+fn a_second_signal_in_mid_checkpoint_ends_it_at_once_and_nothing_is_lost() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    let has_come = meet(&scene, is_commit, LATE);
+    let engine = start(&mut scene.command(&[]));
+    wait_until("the commit", || has_come.load(Ordering::SeqCst));
+    signal(&engine, "TERM");
+    std::thread::sleep(Duration::from_millis(200));
+    signal(&engine, "TERM");
+    let asked = Instant::now();
+    scene.ended(engine).failure(130);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    // The group waits for the dead member's session first.
+    scene.drains_exactly();
+}
