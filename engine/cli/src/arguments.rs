@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{broker, consume, explain, generate, groups, latency, produce, run, topics, validate};
+use crate::command::{broker, consume, explain, generate, groups, latency, produce, run, test, topics, validate};
 use crate::global_options::GlobalOptions;
 
 /// Kafka client and stream engine in one binary.
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Validate(validate::ValidateArguments),
     /// Print what a pipeline file means: graph, columns and types
     Explain(explain::ExplainArguments),
+    /// Run the tests of a pipeline file, without a broker
+    Test(test::TestArguments),
     /// Print how long the results of a topic took
     Latency(latency::LatencyArguments),
     /// Make load for a topic

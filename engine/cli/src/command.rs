@@ -12,6 +12,7 @@ pub(crate) mod produce;
 mod record_json;
 mod refusals;
 pub(crate) mod run;
+pub(crate) mod test;
 pub(crate) mod topics;
 pub(crate) mod validate;
 
@@ -23,6 +24,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(arguments) => run::run(arguments, global).await,
         Command::Explain(arguments) => explain::run(&arguments, global),
+        Command::Test(arguments) => test::run(&arguments, global),
         Command::Latency(arguments) => latency::run(arguments, global).await,
         Command::Validate(arguments) => validate::run(&arguments, global),
         Command::Generate(command) => generate::run(command, global).await,

@@ -9,7 +9,7 @@ use process::{EmbeddedBroker, command, engine};
 fn help_goes_to_standard_output_and_names_every_command() {
     let help = engine(&["--help"]).success();
     for command in [
-        "run", "validate", "explain", "latency", "generate", "topics", "groups", "produce", "consume", "broker",
+        "run", "validate", "explain", "test", "latency", "generate", "topics", "groups", "produce", "consume", "broker",
     ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),

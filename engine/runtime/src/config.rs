@@ -25,7 +25,8 @@ pub mod keys;
 mod overrides;
 pub mod pipeline;
 mod resolve;
-mod source_text;
+pub(crate) mod source_text;
+pub(crate) mod test_rows;
 mod text;
 pub(crate) mod values;
 
@@ -114,7 +115,7 @@ pub fn parse(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Resul
     }
 }
 
-fn reason(error: &std::io::Error) -> String {
+pub(crate) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file".to_owned(),
         ErrorKind::PermissionDenied => "it may not be read (permission denied)".to_owned(),

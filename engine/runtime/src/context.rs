@@ -28,7 +28,7 @@ use crate::config::pipeline::{
 };
 use crate::run_error::RunError;
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::source::reject::RejectPolicy;
+use crate::source::reject::{DeadLetters, RejectPolicy};
 use crate::source::task::TaskSource;
 use crate::source::window_span::WindowSpan;
 use crate::stage_times::Stage;
@@ -193,7 +193,10 @@ impl RunContext {
     pub(crate) fn task_sources(&self, dead_letter: Option<&DeadLetterSink>) -> Vec<Arc<TaskSource>> {
         let plans = self.pipeline.plan.sources.iter().enumerate();
         plans
-            .map(|(index, plan)| Arc::new(task_source(&self.pipeline, index, plan, dead_letter)))
+            .map(|(index, plan)| {
+                let dead_letters = dead_letter.cloned().map(|sink| Arc::new(sink) as Arc<dyn DeadLetters>);
+                Arc::new(task_source(&self.pipeline, index, plan, dead_letters))
+            })
             .collect()
     }
 
@@ -299,11 +302,12 @@ fn sink_index(pipeline: &Pipeline, name: &str) -> usize {
     index.expect("the plan's sinks are the pipeline's")
 }
 
-fn task_source(
+/// What the tasks of a source share. `dead_letters` are wanted if the source keeps malformed records.
+pub(crate) fn task_source(
     pipeline: &Pipeline,
     index: usize,
     plan: &Arc<SourcePlan>,
-    dead_letter: Option<&DeadLetterSink>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
 ) -> TaskSource {
     let source = &pipeline.sources[index];
     let time_column = plan.watermark.as_ref().map(|watermark| {
@@ -317,10 +321,10 @@ fn task_source(
         plan: Arc::clone(plan),
         time_column,
         window_spans: window_spans(pipeline, plan),
-        on_error: match (source.on_error, dead_letter) {
+        on_error: match (source.on_error, dead_letters) {
             (OnError::Fail, _) => RejectPolicy::Fail,
             (OnError::Drop, _) => RejectPolicy::Drop,
-            (OnError::DeadLetter, Some(sink)) => RejectPolicy::DeadLetter(Arc::new(sink.clone())),
+            (OnError::DeadLetter, Some(dead_letters)) => RejectPolicy::DeadLetter(dead_letters),
             (OnError::DeadLetter, None) => unreachable!("a resolved pipeline has a topic for its dead letters"),
         },
     }

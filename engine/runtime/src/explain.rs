@@ -30,6 +30,8 @@ pub struct Explanation {
     pub guarantee: String,
     /// The consumer group.
     pub group_id: String,
+    /// The transactional id of whichever process owns the partitions; `None` without transactions.
+    pub transactional_id: Option<String>,
     /// The compacted topic of the state.
     pub state_topic: String,
     /// Where malformed records go.
@@ -107,6 +109,7 @@ pub fn explain(pipeline: &Pipeline) -> Explanation {
         },
         guarantee: pipeline.checkpoint.guarantee.name().to_owned(),
         group_id: pipeline.group_id(),
+        transactional_id: pipeline.transaction.as_ref().map(|_| pipeline.transactional_id()),
         state_topic: pipeline.state_topic(),
         dead_letter_topic: pipeline
             .dead_letter
@@ -144,6 +147,7 @@ impl fmt::Display for Explanation {
             ("brokers", self.brokers.clone()),
             ("guarantee", self.guarantee.clone()),
             ("group", self.group_id.clone()),
+            ("transactions", self.transactional_id.clone().unwrap_or_else(none)),
             ("state topic", self.state_topic.clone()),
             ("dead letters", self.dead_letter_topic.clone().unwrap_or_else(none)),
             ("server", self.server.clone().unwrap_or_else(none)),

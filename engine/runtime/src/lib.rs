@@ -26,6 +26,7 @@ pub mod latency;
 mod load;
 pub mod metrics;
 mod outputs;
+pub mod pipeline_tests;
 pub mod progress;
 mod run;
 mod run_error;

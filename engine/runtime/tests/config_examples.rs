@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 
 use engine_runtime::config::{self, Surroundings, keys};
 use engine_runtime::explain::explain;
+use engine_runtime::pipeline_tests;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 #[test]
-fn every_example_resolves_and_can_be_explained() {
+fn every_example_resolves_can_be_explained_and_passes_its_own_tests() {
     let mut names = Vec::new();
+    let mut tests_run = 0;
     for entry in fs::read_dir(root().join("engine/pipelines")).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // The rows of their tests.
+        }
         let surroundings = Surroundings {
             overrides: &[],
             variable: &|_| None,
@@ -26,6 +31,7 @@ fn every_example_resolves_and_can_be_explained() {
         let text = explanation.to_string();
         for part in [
             "engine-state-ad-campaigns",
+            "transactions engine-ad-campaigns",
             "window per_campaign <- views",
             "max_produce_time",
             "dt=<date of window_start>",
@@ -34,10 +40,16 @@ fn every_example_resolves_and_can_be_explained() {
         }
         let json: serde_json::Value = serde_json::from_str(&explanation.to_json()).unwrap();
         assert_eq!(json["group_id"], "ad-campaigns");
+        let tests =
+            pipeline_tests::read(&loaded.pipeline, path.parent().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let report = pipeline_tests::run(&loaded.pipeline, &tests, None);
+        assert_eq!(report.failed(), 0, "{}: {report}", path.display());
+        tests_run += report.tests.len();
         names.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
     names.sort();
     assert_eq!(names, ["ad-campaigns-kafka.toml", "ad-campaigns.toml"]);
+    assert!(tests_run >= 2, "{tests_run} tests of their own");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use engine_runtime::config::{self, Loaded, Surroundings};
+use engine_runtime::{
+    config::{self, Loaded, Surroundings, pipeline::Pipeline},
+    pipeline_tests::{self, ReadTest},
+};
 
 use crate::{failure::FileMistakes, global_options::GlobalOptions, logging::notice, output};
 
@@ -52,6 +55,12 @@ impl PipelineFile {
         Ok(loaded)
     }
 
+    /// Reads the files that the pipeline's tests name, from where the pipeline file is.
+    pub(super) fn read_tests(&self, pipeline: &Pipeline) -> Result<Vec<ReadTest>, FileMistakes> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        pipeline_tests::read(pipeline, folder).map_err(|error| FileMistakes(error.to_string()))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -59,6 +68,7 @@ impl PipelineFile {
 
 pub(crate) fn run(arguments: &ValidateArguments, global: &GlobalOptions) -> anyhow::Result<()> {
     let loaded = arguments.file.load(global)?;
+    arguments.file.read_tests(&loaded.pipeline)?;
     let (path, name) = (arguments.file.path().display().to_string(), &loaded.pipeline.name);
     let valid = serde_json::json!({
         "file": path, "pipeline": name, "valid": true, "warnings": loaded.warnings.len(),

@@ -54,6 +54,16 @@ impl Diagnostic {
         }
     }
 
+    /// A mistake that no place in a file shows.
+    pub(crate) fn nowhere(message: String) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message,
+            span: None,
+            notes: Vec::new(),
+        }
+    }
+
     pub(crate) fn warning(span: &Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Warning,
@@ -153,15 +163,14 @@ impl fmt::Display for Diagnostic {
 impl ConfigError {
     /// A file that could not even be read.
     pub(crate) fn unreadable(message: String) -> ConfigError {
-        let diagnostic = Diagnostic {
-            severity: Severity::Error,
-            message,
-            span: None,
-            notes: Vec::new(),
-        };
         ConfigError {
-            diagnostics: vec![diagnostic],
+            diagnostics: vec![Diagnostic::nowhere(message)],
         }
+    }
+
+    /// Mistakes in several files, in this order.
+    pub(crate) fn of_files(diagnostics: Vec<Diagnostic>) -> ConfigError {
+        ConfigError { diagnostics }
     }
 
     /// # Panics

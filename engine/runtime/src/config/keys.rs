@@ -15,6 +15,7 @@ pub(crate) const ROOT: &[&str] = &[
     "tests",
     "generators",
 ];
+pub(crate) const TEST: &[&str] = &["name", "input", "expect", "drain", "ordered"];
 /// Our own keys in `[kafka]`, beside Kafka's options.
 pub(crate) const KAFKA: &[&str] = &["create_topics", "partitions", "replication_factor"];
 pub(crate) const TRIGGER: &[&str] = &["interval", "max_records"];
@@ -101,6 +102,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("sinks.NAME.s3", S3),
     ("dead_letter", DEAD_LETTER),
     ("server", SERVER),
+    ("tests", TEST),
     ("generators.NAME", GENERATOR),
     ("generators.NAME (ads)", ADS),
     ("generators.NAME (fixed)", FIXED),

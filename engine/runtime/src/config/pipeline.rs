@@ -14,14 +14,18 @@ use arrow::datatypes::SchemaRef;
 use engine_client::{ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 use engine_stream::graph::{GraphPlan, GraphSpec};
 
+use super::test_rows::DEAD_LETTER_COLUMNS;
+
 pub use self::generator::Generator;
 pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
+pub use self::test::{Expectation, Expected, ExpectedRow, InputRow, PipelineTest, TestInput, TestRows};
 pub use self::transform::{AggregateColumn, Dedup, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
 
 mod generator;
 mod sink;
 mod source;
+mod test;
 mod transform;
 
 /// A whole pipeline, checked and resolved.
@@ -55,6 +59,8 @@ pub struct Pipeline {
     pub server: Option<Server>,
     /// Load made inside the process, in the order of the file.
     pub generators: Vec<Generator>,
+    /// The pipeline's own tests, in the order of the file.
+    pub tests: Vec<PipelineTest>,
 }
 
 /// Longest pipeline name: it leaves room in Kafka's 249-byte topic names for the suffixes we add.
@@ -121,6 +127,27 @@ impl Pipeline {
             .find(|(sink, _)| sink == name)
             .expect("every sink of a pipeline has columns");
         Arc::clone(schema)
+    }
+
+    /// The columns that can be expected of something.
+    ///
+    /// # Panics
+    /// If `of` comes from another pipeline and is out of range here.
+    #[must_use]
+    pub fn columns_of(&self, of: Expected) -> Vec<String> {
+        let schema = match of {
+            Expected::DeadLetter => {
+                return DEAD_LETTER_COLUMNS.iter().map(|&name| name.to_owned()).collect();
+            }
+            Expected::Sink(index) => self.sink_schema(&self.sinks[index].name),
+            Expected::Stream(stream) => {
+                let name = self.stream_name(stream);
+                let mut nodes = self.plan.sources.iter().flat_map(|source| &source.nodes);
+                let node = nodes.find(|node| node.name == name);
+                Arc::clone(&node.expect("every stream of a pipeline has columns").columns)
+            }
+        };
+        schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// Puts the address of the embedded broker in the place of `bootstrap.servers = "embedded"`.

@@ -20,6 +20,7 @@ mod kafka;
 mod s3;
 mod sink;
 mod source;
+mod test;
 mod transaction;
 mod transform;
 
@@ -49,10 +50,6 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
     let trigger = trigger(root);
     let checkpoint = checkpoint(root);
     let server = root.fields("server").and_then(|fields| server(&fields));
-    if let Some(entry) = root.table.entry("tests") {
-        let message = "[[tests]] cannot be run yet: `engine test` is to come, so take them out of the file for now";
-        root.problems.error(&entry.key_span, message);
-    }
 
     let mut is_whole = true;
     let mut part = |known: bool| is_whole &= known;
@@ -101,7 +98,7 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
         return None;
     }
     let resolved = graph::resolve(root, &sources, transforms, sinks)?;
-    Some(Pipeline {
+    let mut pipeline = Pipeline {
         name: name?,
         kafka,
         trigger,
@@ -115,7 +112,10 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
         dead_letter,
         server,
         generators,
-    })
+        tests: Vec::new(),
+    };
+    pipeline.tests = test::resolve(root, &pipeline);
+    Some(pipeline)
 }
 
 /// A topic's name, checked.
