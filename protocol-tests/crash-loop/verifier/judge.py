@@ -22,6 +22,9 @@ class Facts:
     events: int = 0
     counts: dict = field(default_factory=dict)
     malformed: list = field(default_factory=list)
+    # Path below the lake → rows: of the files that readers see, and as the table's manifest tells; None without one.
+    files: dict = field(default_factory=dict)
+    manifest: dict | None = None
     # Window → rows in the order of its partition.
     results: dict = field(default_factory=lambda: defaultdict(list))
     # Window → (file, value) of each row.
@@ -51,6 +54,7 @@ def judge(facts, guarantee):
     failures += [failure("late", "invented", str(row)) for row in facts.invented if exactly_once]
     failures += judge_topic(facts, exactly_once, excused)
     failures += judge_lake(facts, excused)
+    failures += judge_manifest(facts)
     failures += judge_dead_letters(facts, exactly_once)
     if exactly_once:
         failures += judge_transactions(facts)
@@ -102,6 +106,15 @@ def judge_lake(facts, excused):
                 f"window {window[0]} of campaign {window[1]}: {values} instead of {expected}",
                 files=[file for file, _ in rows],
             )
+
+
+def judge_manifest(facts):
+    if facts.manifest is None:
+        return
+    for path in sorted(facts.files.keys() | facts.manifest.keys()):
+        there, told = facts.files.get(path), facts.manifest.get(path)
+        if there != told:
+            yield failure("manifest", "wrong", f"{path} has {there} rows in the folder and {told} in the manifest")
 
 
 def judge_dead_letters(facts, exactly_once):

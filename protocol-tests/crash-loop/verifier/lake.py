@@ -1,5 +1,6 @@
 """Reads the lake's table with pyarrow, as any reader of a folder of Parquet files would."""
 
+import json
 import os
 from datetime import datetime, timezone
 
@@ -36,3 +37,32 @@ def rows(path):
             raise ValueError(f"{path}: a window of {day} is in {date}")
         found.append(((start, campaign), (events, latest), end))
     return found
+
+
+def manifest(folder):
+    """What the table's own account says: the rows of each file, by its path below the folder; None if there is no account."""
+    documents = os.path.join(folder, "_manifest")
+    if not os.path.isdir(documents):
+        return None
+    names = sorted(os.listdir(documents))
+    whole = [name for name in names if name.endswith(".all.json")]
+    changes = [name for name in names if name.endswith(".json") and name not in whole]
+    files, version = {}, 0
+    if whole:
+        newest = load(documents, whole[-1])
+        files, version = {file["path"]: file["rows"] for file in newest["files"]}, newest["version"]
+    for change in (load(documents, name) for name in changes):
+        if change["version"] <= version:
+            continue
+        if change["version"] != version + 1:
+            raise ValueError(f"the manifest has no change {version + 1}")
+        version += 1
+        for path in change["removed"]:
+            del files[path]
+        files.update({file["path"]: file["rows"] for file in change["added"]})
+    return files
+
+
+def load(folder, name):
+    with open(os.path.join(folder, name), encoding="utf-8") as file:
+        return json.load(file)

@@ -226,6 +226,11 @@ def pure():
     check("a doubled dead letter", kinds(lambda it: it.dead_letters.append((0, 3))), {"dead letters: doubled": 1})
     check("a dead letter may come again", kinds(lambda it: it.dead_letters.append((0, 3)), "at_least_once"), {})
     check("an event as a dead letter", kinds(lambda it: it.dead_letters.append((1, 9))), {"dead letters: extra": 1})
+    files = {"a.parquet": 3, "b.parquet": 4}
+    check("a manifest that is right", kinds(lambda it: (it.files.update(files), setattr(it, "manifest", files))), {})
+    short = {"a.parquet": 3}
+    check("a file that the manifest lacks", kinds(lambda it: (it.files.update(files), setattr(it, "manifest", short))), {"manifest: wrong": 1})
+    check("a file that only the manifest has", kinds(lambda it: (it.files.update(short), setattr(it, "manifest", files))), {"manifest: wrong": 1})
     late_once = lambda it: (it.late.update([WINDOW]), it.results.pop(WINDOW), it.lake.pop(WINDOW))
     check("at least once, a window with late rows is excused", kinds(late_once, "at_least_once"), {})
     check("exactly once, it is not", kinds(late_once), {"topic: lost": 1, "lake: lost": 1})
@@ -259,6 +264,26 @@ def watching():
         seen.look()
         assert "is not whole" in seen.failures.pop()["what"]
         PASSED.append("a partial file")
+    with tempfile.TemporaryDirectory() as folder:
+        assert lake.manifest(folder) is None
+        os.mkdir(os.path.join(folder, "_manifest"))
+
+        def write(name, **document):
+            with open(os.path.join(folder, "_manifest", name), "w", encoding="utf-8") as file:
+                json.dump(document, file)
+
+        added = lambda *names: [{"path": name, "rows": 1} for name in names]
+        write("1.json", version=1, added=added("gone"), removed=[])
+        write("2.all.json", version=2, files=added("a", "b"))
+        write("2.json", version=2, added=added("b"), removed=["gone"])
+        write("3.json", version=3, added=added("c"), removed=["a"])
+        assert lake.manifest(folder) == {"b": 1, "c": 1}
+        write("5.json", version=5, added=[], removed=[])
+        try:
+            lake.manifest(folder)
+            raise AssertionError("a missing change was not seen")
+        except ValueError:
+            PASSED.append("a manifest is a list of all files and the changes after it")
     offsets = watch.OffsetsWatch("127.0.0.1:1", "group", "topic", 1)
     for now in ((5, 1, None), (9, 2, 70), (9, 2, 70), (9, 3, 80)):
         offsets.compare(0, now)

@@ -4,6 +4,7 @@ if anything is wrong. It shares no code with the engine: librdkafka reads the to
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 
@@ -70,12 +71,18 @@ def read_lake(facts, arguments):
             facts.faults.append(f"{path} is no Parquet file, and readers see it")
             continue
         try:
-            for window, value, end in lake.rows(path):
+            rows = lake.rows(path)
+            facts.files[os.path.relpath(path, arguments.lake)] = len(rows)
+            for window, value, end in rows:
                 facts.lake[window].append((path, value))
                 if end - window[0] != arguments.window_ms:
                     facts.faults.append(f"{path}: a window of another length: {window}")
         except (OSError, ValueError) as error:
             facts.faults.append(f"{path}: {error}")
+    try:
+        facts.manifest = lake.manifest(arguments.lake)
+    except (KeyError, ValueError) as error:
+        facts.faults.append(f"the manifest of the lake: {error!r}")
     return files
 
 
@@ -123,6 +130,7 @@ def verify(arguments):
         "rows_in_topic": sum(map(len, facts.results.values())),
         "rows_in_lake": sum(map(len, facts.lake.values())),
         "lake_files": len(files),
+        "files_in_manifest": len(facts.manifest or {}),
         "late_rows": sum(facts.late.values()),
         "malformed": len(facts.malformed),
         "dead_letters": len(facts.dead_letters),

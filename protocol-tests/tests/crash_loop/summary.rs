@@ -28,12 +28,13 @@ pub(crate) struct Summary {
 }
 
 /// What is added up of the verifier's and the watch's reports.
-const TOTALS: [&str; 18] = [
+const TOTALS: [&str; 19] = [
     "/events",
     "/windows",
     "/rows_in_topic",
     "/rows_in_lake",
     "/lake_files",
+    "/files_in_manifest",
     "/late_rows",
     "/malformed",
     "/dead_letters",
