@@ -5,7 +5,7 @@ use std::time::Duration;
 /// `session.timeout.ms` of the engines: a restart waits that long for the session of the process that was killed.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_millis(800);
 /// `transaction.timeout.ms` of the engines.
-pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(2_500);
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(6_000);
 /// The windows of `crash-loop/pipeline.toml`.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 /// Partitions of the source.
