@@ -24,7 +24,7 @@ use self::totals::Totals;
 use crate::checkpoint::CheckpointId;
 use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::{
-    LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, TopicSelection,
+    LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, TopicSelection, WindowKind,
 };
 use crate::run_error::RunError;
 use crate::sink::dead_letter::DeadLetterSink;
@@ -343,6 +343,7 @@ fn window_spans(pipeline: &Pipeline, plan: &SourcePlan) -> Vec<WindowSpan> {
                 size_ns: nanoseconds(window.kind.size()),
                 slide_ns: nanoseconds(window.kind.slide()),
                 lateness_ns: nanoseconds(window.allowed_lateness),
+                is_session: matches!(window.kind, WindowKind::Session { .. }),
             }
         })
         .collect()

@@ -266,6 +266,13 @@ fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String
             let (size, slide) = (show_duration(size), show_duration(slide));
             format!("hopping, {size} of {} every {slide}", window.time_column)
         }
+        WindowKind::Session { gap } => {
+            let gap = show_duration(gap);
+            format!(
+                "session, until {gap} of {} without a row of the group",
+                window.time_column
+            )
+        }
     });
     if !window.group_by.is_empty() {
         details.push(format!("group by {}", window.group_by.join(", ")));

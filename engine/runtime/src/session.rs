@@ -17,6 +17,7 @@
 pub(crate) mod barrier;
 mod checkpoint;
 pub(crate) mod event_loop;
+mod open_sessions;
 pub(crate) mod pace;
 pub(crate) mod partitions;
 mod report;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use engine_stream::graph::{ClosedWindows, SessionSpans};
 use engine_wire::compression::{DecodeLimits, Decompressor};
 use engine_wire::record_batch::RawBatch;
 use tokio::sync::mpsc::UnboundedSender;
@@ -48,6 +49,13 @@ pub(crate) enum Job {
     },
     /// Takes the closed windows of all partitions of a source, `None` for all windows. Answered by [`Reply::Windows`].
     TakeWindows { source: usize, watermark: Option<i64> },
+    /// Looks for open sessions of a source that overlap these. Answered by [`Reply::Sessions`].
+    FindSessions {
+        source: usize,
+        spans: Arc<Vec<SessionSpans>>,
+    },
+    /// Adds parts of sessions to those that this task holds open.
+    AbsorbSessions { task: TaskId, parts: ClosedWindows },
     /// Writes the state of all partitions. Answered by [`Reply::Snapshots`].
     Snapshot,
 }
@@ -61,6 +69,8 @@ pub(crate) enum Reply {
         outcome: TaskOutcome,
         times: ProcessTimes,
     },
+    /// To [`Job::FindSessions`]: the task, which of the windows, and which of its sessions it holds open.
+    Sessions { held: Vec<(TaskId, usize, Vec<usize>)> },
     /// To [`Job::TakeWindows`].
     Windows { windows: Vec<TaskWindows> },
     /// To [`Job::Snapshot`].
@@ -234,6 +244,23 @@ impl Worker {
                     sinks: processed.elapsed(),
                 };
                 Ok(Some(Reply::Processed { task, outcome, times }))
+            }
+            Job::FindSessions { source, spans } => {
+                let mut held = Vec::new();
+                for (task, (_, state)) in self.tasks.iter_mut().filter(|(_, (of, _))| *of == source) {
+                    for (window, spans) in spans.iter().enumerate() {
+                        held.push((*task, window, state.open_sessions(spans)));
+                    }
+                }
+                Ok(Some(Reply::Sessions { held }))
+            }
+            Job::AbsorbSessions { task, parts } => {
+                let (_, state) = self
+                    .tasks
+                    .get_mut(&task)
+                    .expect("a task is installed before it is asked");
+                state.absorb_sessions(&parts)?;
+                Ok(None)
             }
             Job::TakeWindows { source, watermark } => {
                 let mut windows = Vec::new();

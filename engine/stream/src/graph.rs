@@ -7,7 +7,9 @@ pub(crate) mod needed;
 pub(crate) mod node_rows;
 pub(crate) mod order;
 pub(crate) mod plan;
+pub(crate) mod planned_window;
 pub(crate) mod planner;
+pub(crate) mod sessions;
 pub(crate) mod spec;
 pub(crate) mod task;
 #[cfg(test)]
@@ -16,5 +18,6 @@ mod tests;
 pub use error::{GraphError, GraphPart, ProcessError};
 pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
 pub use planner::plan;
+pub use sessions::{SessionSpans, keep_open};
 pub use spec::{DedupSpec, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
 pub use task::{ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};

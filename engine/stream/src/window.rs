@@ -6,6 +6,7 @@ pub(crate) mod kind;
 pub(crate) mod layers;
 pub(crate) mod merge;
 pub(crate) mod partial;
+pub(crate) mod session;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -15,4 +16,7 @@ pub use error::WindowError;
 pub use kind::WindowKind;
 pub use merge::WindowMerger;
 pub use partial::PartialWindows;
+pub use session::merge::SessionMerger;
+pub use session::partial::PartialSessions;
+pub use session::{SessionOptions, SessionWindow};
 pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START, WINDOWS_PER_ROW_MAX};

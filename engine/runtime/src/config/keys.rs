@@ -41,6 +41,7 @@ pub(crate) const WINDOW: &[&str] = &[
     "kind",
     "size",
     "slide",
+    "gap",
     "group_by",
     "aggregates",
     "allowed_lateness",

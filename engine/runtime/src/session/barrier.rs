@@ -71,6 +71,9 @@ impl Session {
                 _ => unreachable!("nothing else was asked for"),
             }
         }
+        if watermark.is_some() {
+            self.keep_sessions_open(source, &mut windows).await?;
+        }
         let mut results = self.sources[source].merge(windows).map_err(RunError::process)?;
         let windows = std::mem::take(&mut results.windows);
         // Also where a filter behind the window let nothing through: the state is another now.

@@ -119,6 +119,14 @@ impl SessionSource {
         for of_partition in windows {
             for windows in &of_partition.closed {
                 let span = self.source.window_spans[windows.window];
+                if span.is_session {
+                    let sessions = windows.sessions_ns();
+                    let closed_at = |end: i64| end.saturating_add(span.lateness_ns);
+                    results
+                        .windows
+                        .extend(sessions.map(|(start, end)| (start, closed_at(end))));
+                    continue;
+                }
                 let windows = windows.starts_ns().map(|start| (start, span.closed_at(start)));
                 results.windows.extend(windows);
             }

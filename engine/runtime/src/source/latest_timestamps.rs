@@ -37,6 +37,10 @@ impl LatestTimestamps {
     /// Takes the rows of a micro-batch: event times, and record timestamps in milliseconds, row by row.
     pub(crate) fn add(&mut self, times: EventTimes<'_>, record_timestamps_ms: &[i64]) {
         assert_eq!(times.len(), record_timestamps_ms.len(), "one timestamp a row");
+        // Which session a row will be in, and when that ends, is not known here: sessions have no latency.
+        if self.span.is_session {
+            return;
+        }
         // Neighbouring rows mostly share a pane: the map is asked once a run.
         let slide_ns = self.span.slide_ns;
         let (mut pane, mut latest) = (None, i64::MIN);
@@ -113,6 +117,7 @@ mod tests {
             size_ns,
             slide_ns,
             lateness_ns,
+            is_session: false,
         })
     }
 

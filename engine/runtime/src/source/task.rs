@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use engine_stream::event_time::EventTimes;
-use engine_stream::graph::{ClosedWindows, Output, ProcessError, SourcePlan, TaskGraph};
+use engine_stream::graph::{ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, TaskGraph};
 use engine_stream::json::RowErrorKind;
 use engine_stream::micro_batch::{MicroBatchBuilder, SourceRecord};
 use engine_stream::snapshot::{self, SnapshotError, SnapshotKind};
@@ -236,6 +236,17 @@ impl PartitionTask {
             latest: latest.collect(),
             closed: closed.map_err(|cause| self.process_error(cause))?,
         })
+    }
+
+    /// Which of these sessions overlap one that is open here.
+    pub(crate) fn open_sessions(&mut self, spans: &SessionSpans) -> Vec<usize> {
+        let overlapped = self.graph.overlapped(spans);
+        (0..overlapped.len()).filter(|session| overlapped[*session]).collect()
+    }
+
+    /// Takes in parts of sessions that are open here.
+    pub(crate) fn absorb_sessions(&mut self, parts: &ClosedWindows) -> Result<(), TaskError> {
+        self.graph.absorb(parts).map_err(|cause| self.process_error(cause))
     }
 
     /// Groups over all open windows.

@@ -9,11 +9,16 @@ pub(crate) struct WindowSpan {
     pub(crate) slide_ns: i64,
     /// How long after its end it stays open.
     pub(crate) lateness_ns: i64,
+    /// Whether it lasts as long as its rows come, and length and slide are only its gap.
+    pub(crate) is_session: bool,
 }
 
 impl WindowSpan {
     /// Whether a watermark that went from `before` to `after` passed an end of such a window.
     pub(crate) fn closes_between(self, before: Option<i64>, after: i64) -> bool {
+        if self.is_session {
+            return before.is_none_or(|before| before < after);
+        }
         // The ends, like the starts, are the multiples of the slide.
         let pane_of = |watermark: i64| watermark.saturating_sub(self.lateness_ns).div_euclid(self.slide_ns);
         before.is_none_or(|before| pane_of(before) < pane_of(after))
@@ -42,11 +47,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_session_may_close_whenever_the_watermark_moves() {
+        let span = WindowSpan {
+            size_ns: 10,
+            slide_ns: 10,
+            lateness_ns: 3,
+            is_session: true,
+        };
+        for (before, after, closes) in [(None, -100, true), (Some(3), 4, true), (Some(4), 4, false)] {
+            assert_eq!(span.closes_between(before, after), closes, "{before:?} -> {after}");
+        }
+    }
+
+    #[test]
     fn a_window_closes_when_the_watermark_reaches_its_end_plus_the_lateness() {
         let span = WindowSpan {
             size_ns: 10,
             slide_ns: 10,
             lateness_ns: 3,
+            is_session: false,
         };
         for (before, after, closes) in [
             (None, -100, true),

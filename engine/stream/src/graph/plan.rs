@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::planned_window::PlannedWindow;
 use super::spec::WatermarkSpec;
 use crate::operator::dedup::Dedup;
 use crate::operator::filter::Filter;
 use crate::operator::select::Select;
 use crate::schema::{Field, MetaColumn};
-use crate::window::tumbling::TumblingWindow;
 
 /// A graph without mistakes.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub(crate) enum Operator {
     Dedup(Arc<Dedup>),
     Window {
         position: usize,
-        window: Arc<TumblingWindow>,
+        window: PlannedWindow,
         late: Option<SinkColumns>,
     },
 }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::check::dedup::dedup_options;
-use super::check::window::tumbling;
+use super::check::window::planned_window;
 use super::check::{check, checked};
 use super::error::GraphError;
 use super::needed::needed_columns;
 use super::node_rows::NodeRows;
 use super::order::{NodeId, Order, order};
 use super::plan::{GraphPlan, NodeInfo, NodeKind, Operator, Projection, SinkColumns, SourcePlan, Stage};
+use super::planned_window::PlannedWindow;
 use super::spec::{DedupSpec, GraphSpec, TransformKind, WindowSpec};
 use crate::expression::scalar::Expression;
 use crate::operator::dedup::{Dedup, DedupOptions};
 use crate::operator::filter::Filter;
 use crate::operator::select::Select;
 use crate::schema::{Field, MetaColumn};
-use crate::window::tumbling::TumblingWindow;
 
 /// Checks all of a graph. Every mistake is reported at once.
 pub fn plan(spec: &GraphSpec) -> Result<GraphPlan, Vec<GraphError>> {
@@ -160,7 +160,7 @@ impl Planner<'_> {
                             .position(|sink| Some(&sink.name) == window.late_output.as_ref());
                         Operator::Window {
                             position: windows.len() - 1,
-                            window: Arc::new(self.window(node, window, &input)),
+                            window: self.window(node, window, &input),
                             late: late.map(|sink| sink_columns(sink, &input)),
                         }
                     }
@@ -196,8 +196,8 @@ impl Planner<'_> {
         &watermark.expect("what needs event time was checked to have it").column
     }
 
-    fn window(&self, node: NodeId, window: &WindowSpec, input: &SchemaRef) -> TumblingWindow {
-        let resolved = tumbling(window, self.event_time(node), input, |_, error| {
+    fn window(&self, node: NodeId, window: &WindowSpec, input: &SchemaRef) -> PlannedWindow {
+        let resolved = planned_window(window, self.event_time(node), input, |_, error| {
             panic!("checked before: {error}")
         });
         resolved

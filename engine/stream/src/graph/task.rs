@@ -7,13 +7,14 @@ use arrow::datatypes::TimestampNanosecondType;
 
 use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
+use super::planned_window::{Merger, PlannedWindow};
+use super::sessions::SessionSpans;
 use crate::operator::dedup::DedupKeys;
 use crate::operator::stateful::StatefulOperator;
 use crate::snapshot::{SnapshotKind, StateSegment};
 use crate::window::error::WindowError;
-use crate::window::merge::WindowMerger;
-use crate::window::partial::PartialWindows;
-use crate::window::tumbling::TumblingWindow;
+use crate::window::session::partial::PartialSessions;
+use crate::window::session::spans;
 
 /// Rows for a sink.
 #[derive(Debug, Clone)]
@@ -50,6 +51,11 @@ impl ClosedWindows {
         let starts = self.state.column(0).as_primitive::<TimestampNanosecondType>();
         starts.values().iter().copied()
     }
+
+    /// Start and end of each row's session, if the window is of sessions, in nanoseconds since 1970.
+    pub fn sessions_ns(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        spans(&self.state)
+    }
 }
 
 /// The operators and the state of one source partition. `Send`, so that it can live on any worker thread.
@@ -78,9 +84,7 @@ fn stateful(operator: &Operator) -> Option<(Option<usize>, Box<dyn StatefulOpera
     match operator {
         Operator::Source | Operator::Filter(_) | Operator::Select(_) => None,
         Operator::Dedup(dedup) => Some((None, Box::new(DedupKeys::new(Arc::clone(dedup))))),
-        Operator::Window { position, window, .. } => {
-            Some((Some(*position), Box::new(PartialWindows::new(Arc::clone(window)))))
-        }
+        Operator::Window { position, window, .. } => Some((Some(*position), window.partial())),
     }
 }
 
@@ -210,6 +214,26 @@ impl TaskGraph {
         Ok(())
     }
 
+    /// Which of these sessions overlap one that is open here.
+    pub fn overlapped(&mut self, spans: &SessionSpans) -> Vec<bool> {
+        self.sessions(spans.window).overlapped(&spans.spans)
+    }
+
+    /// Takes in parts of sessions that others had closed, while one that overlaps them is open here.
+    pub fn absorb(&mut self, parts: &ClosedWindows) -> Result<(), ProcessError> {
+        let absorbed = self.sessions(parts.window).absorb(&parts.state);
+        absorbed.map_err(|cause| ProcessError {
+            node: self.plan.windows[parts.window].clone(),
+            cause,
+        })
+    }
+
+    fn sessions(&mut self, window: usize) -> &mut PartialSessions {
+        let state = self.states.iter_mut().find(|state| state.window == Some(window));
+        let sessions = state.and_then(|state| state.operator.sessions());
+        sessions.expect("only windows of sessions are asked for their sessions")
+    }
+
     /// Groups over all open windows.
     pub fn groups(&self) -> usize {
         self.states.iter().map(|state| state.operator.groups()).sum()
@@ -225,19 +249,40 @@ impl TaskGraph {
 #[derive(Debug)]
 pub struct WindowOutput {
     plan: Arc<SourcePlan>,
-    mergers: Vec<WindowMerger>,
+    mergers: Vec<Merger>,
 }
 
 impl WindowOutput {
     /// For all windows of a source.
     pub fn new(plan: &Arc<SourcePlan>) -> Self {
-        let mergers = windows(plan)
-            .map(|(_, window)| WindowMerger::new(Arc::clone(window)))
-            .collect();
+        let mergers = windows(plan).map(|(_, window)| window.merger()).collect();
         WindowOutput {
             plan: Arc::clone(plan),
             mergers,
         }
+    }
+
+    /// The sessions that closed parts make, for each window of sessions that closed any.
+    pub fn session_spans(&self, closed: &[ClosedWindows]) -> Result<Vec<SessionSpans>, ProcessError> {
+        let mut all = Vec::new();
+        for (window, ((stage, _), merger)) in windows(&self.plan).zip(&self.mergers).enumerate() {
+            let Merger::Session(merger) = merger else { continue };
+            let parts = closed.iter().filter(|closed| closed.window == window);
+            let states: Vec<&RecordBatch> = parts.map(|closed| &closed.state).collect();
+            if states.is_empty() {
+                continue;
+            }
+            let (spans, session_of_row) = merger.spans(&states).map_err(|cause| ProcessError {
+                node: stage.name.clone(),
+                cause,
+            })?;
+            all.push(SessionSpans {
+                window,
+                spans,
+                session_of_row,
+            });
+        }
+        Ok(all)
     }
 
     /// Merges the closed windows of all partitions, for one watermark, into final rows. The order of `closed` does not matter.
@@ -270,7 +315,7 @@ impl SinkColumns {
     }
 }
 
-fn windows(plan: &SourcePlan) -> impl Iterator<Item = (&Stage, &Arc<TumblingWindow>)> {
+fn windows(plan: &SourcePlan) -> impl Iterator<Item = (&Stage, &PlannedWindow)> {
     plan.stages.iter().filter_map(|stage| match &stage.operator {
         Operator::Window { window, .. } => Some((stage, window)),
         _ => None,

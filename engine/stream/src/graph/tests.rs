@@ -2,6 +2,7 @@ mod dedup;
 mod mistakes;
 mod planning;
 mod running;
+mod sessions;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 
 use crate::snapshot::SnapshotKind;
 use crate::window::error::WindowError;
+use crate::window::session::partial::PartialSessions;
 
 /// What became of the rows of a micro-batch.
 #[derive(Debug, Default)]
@@ -63,4 +64,9 @@ pub trait StatefulOperator: fmt::Debug + Send {
 
     /// Bytes of state, roughly.
     fn size_bytes(&self) -> usize;
+
+    /// Itself, if it holds sessions: those of several partitions may be one.
+    fn sessions(&mut self) -> Option<&mut PartialSessions> {
+        None
+    }
 }

@@ -120,6 +120,12 @@ pub enum WindowError {
         /// How many windows there would be for each row.
         windows: i64,
     },
+    /// A gap that is zero, no whole number of microseconds, or centuries.
+    #[error("a session's gap is at least one microsecond, in whole microseconds; {gap:?} is not")]
+    Gap {
+        /// The gap.
+        gap: Duration,
+    },
     /// State of a window that the pipeline no longer has.
     #[error("there is state of a window \"{window}\", but the pipeline's windows are {windows}")]
     NoSuchWindow {

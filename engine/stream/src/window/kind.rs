@@ -19,23 +19,30 @@ pub enum WindowKind {
         /// From the start of one window to the start of the next.
         slide: Duration,
     },
+    /// Windows that last as long as rows of a group come less than a gap apart, and a gap longer.
+    Session {
+        /// How long a group must be silent for its window to end.
+        gap: Duration,
+    },
 }
 
 impl WindowKind {
-    /// Length of a window.
+    /// Length of a window; the least length of a session.
     #[must_use]
     pub fn size(self) -> Duration {
         match self {
             WindowKind::Tumbling { size } | WindowKind::Hopping { size, .. } => size,
+            WindowKind::Session { gap } => gap,
         }
     }
 
-    /// From the start of one window to the start of the next.
+    /// From the start of one window to the start of the next; at least that for sessions.
     #[must_use]
     pub fn slide(self) -> Duration {
         match self {
             WindowKind::Tumbling { size } => size,
             WindowKind::Hopping { slide, .. } => slide,
+            WindowKind::Session { gap } => gap,
         }
     }
 }

@@ -20,9 +20,9 @@ use crate::snapshot::SnapshotKind;
 /// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
 /// The metadata key under which a snapshot says how long after their end its windows stay open, in nanoseconds.
-const ALLOWED_LATENESS: &str = "allowed_lateness";
+pub(crate) const ALLOWED_LATENESS: &str = "allowed_lateness";
 /// The metadata key under which a snapshot says of which window it is.
-const WINDOW: &str = "window";
+pub(crate) const WINDOW: &str = "window";
 
 /// The open windows of one source partition: mergeable with those of others.
 ///
@@ -164,7 +164,7 @@ impl StatefulOperator for PartialWindows {
     }
 }
 
-fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, WindowError> {
+pub(crate) fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, WindowError> {
     let parsed = metadata.get(key).map(|text| {
         let found = text.clone();
         text.parse::<i64>()

@@ -20,12 +20,12 @@ use crate::operator::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
 use crate::snapshot::SnapshotKind;
 
-const MS: i64 = 1_000_000;
+pub(crate) const MS: i64 = 1_000_000;
 
 /// Event time in milliseconds, campaign, ad, price, flag.
-type Row = (Option<i64>, Option<i64>, Option<&'static str>, f64, bool);
+pub(crate) type Row = (Option<i64>, Option<i64>, Option<&'static str>, f64, bool);
 
-fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     let fields = [
         ("time", "timestamp(ms)"),
         ("campaign", "int64"),
@@ -37,7 +37,7 @@ fn schema() -> SchemaRef {
     SourceSchema::new(fields.to_vec()).unwrap().arrow()
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(
             rows.iter()
@@ -53,7 +53,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).unwrap()
 }
 
-fn times(times: &[i64]) -> RecordBatch {
+pub(crate) fn times(times: &[i64]) -> RecordBatch {
     batch(
         &times
             .iter()

@@ -264,7 +264,7 @@ fn state_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)])
     Arc::new(Schema::new(fields))
 }
 
-fn final_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)]) -> SchemaRef {
+pub(crate) fn final_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)]) -> SchemaRef {
     let time = |name| {
         Arc::new(Field::new(
             name,
@@ -282,7 +282,7 @@ fn final_schema(keys: &[FieldRef], aggregates: &[(String, AggregateExpression)])
     Arc::new(Schema::new(fields))
 }
 
-fn describe(schema: &Schema) -> String {
+pub(crate) fn describe(schema: &Schema) -> String {
     let fields = schema.fields().iter();
     fields
         .map(|field| format!("{} {}", field.name(), type_name(field.data_type())))

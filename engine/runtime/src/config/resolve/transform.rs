@@ -16,6 +16,14 @@ enum Kind {
     Window,
 }
 
+/// The kinds of windows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Tumbling,
+    Hopping,
+    Session,
+}
+
 /// Resolves one transform; `None` after a mistake that leaves its columns unknown.
 pub(crate) fn resolve(name: &str, fields: &Fields<'_>) -> Option<TransformSpec> {
     let kind = fields.required_choice(
@@ -84,15 +92,51 @@ fn dedup(fields: &Fields<'_>) -> Option<DedupSpec> {
 /// A mistake in the lengths does not keep the rest from being checked: others stand in for them.
 fn window_kind(fields: &Fields<'_>) -> WindowKind {
     const STAND_IN: Duration = Duration::from_secs(1);
-    let hopping = fields.required_choice("kind", &[("tumbling", false), ("hopping", true)]);
+    let kind = fields.required_choice(
+        "kind",
+        &[
+            ("tumbling", Shape::Tumbling),
+            ("hopping", Shape::Hopping),
+            ("session", Shape::Session),
+        ],
+    );
+    let refuse = |key: &str, message: &str| {
+        if fields.node(key).is_some() {
+            fields.problems.error(&fields.span_of(key), message);
+        }
+    };
+    if kind == Some(Shape::Session) {
+        for key in ["size", "slide"] {
+            refuse(
+                key,
+                &format!("a session window has no `{key}`: its `gap` says when it ends"),
+            );
+        }
+        if fields.node("gap").is_none() {
+            fields.missing(
+                "gap",
+                "a duration such as \"30s\", the silence of a group that ends its session",
+            );
+        }
+        let gap = fields.positive_duration("gap").unwrap_or(STAND_IN);
+        return WindowKind::Session { gap };
+    }
+    if kind.is_some() {
+        refuse(
+            "gap",
+            "only a session window has a `gap`; windows that a silence ends are `kind = \"session\"`",
+        );
+    }
     if fields.node("size").is_none() {
         fields.missing("size", "a duration such as \"10s\"");
     }
     let size = fields.positive_duration("size");
-    if hopping != Some(true) {
-        if hopping == Some(false) && fields.node("slide").is_some() {
-            let message = "a tumbling window has no `slide`; windows that overlap are `kind = \"hopping\"`";
-            fields.problems.error(&fields.span_of("slide"), message);
+    if kind != Some(Shape::Hopping) {
+        if kind == Some(Shape::Tumbling) {
+            refuse(
+                "slide",
+                "a tumbling window has no `slide`; windows that overlap are `kind = \"hopping\"`",
+            );
         }
         return WindowKind::Tumbling {
             size: size.unwrap_or(STAND_IN),

@@ -10,17 +10,20 @@ use crate::expression::aggregate::AggregateExpression;
 use crate::expression::error::ExpressionError;
 use crate::graph::error::{GraphError, GraphPart};
 use crate::graph::node_rows::NodeRows;
+use crate::graph::planned_window::PlannedWindow;
 use crate::graph::spec::{SourceSpec, WindowSpec};
 use crate::window::error::WindowError;
+use crate::window::kind::WindowKind;
+use crate::window::session::{SessionOptions, SessionWindow};
 use crate::window::tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};
 
-/// The options of a window as [`TumblingWindow::new`] wants them, with aggregates parsed for `input`.
-pub(crate) fn tumbling(
+/// A window with its aggregates parsed for `input`.
+pub(crate) fn planned_window(
     window: &WindowSpec,
     time_column: &str,
     input: &SchemaRef,
     mut on_error: impl FnMut(&str, ExpressionError),
-) -> Option<Result<TumblingWindow, WindowError>> {
+) -> Option<Result<PlannedWindow, WindowError>> {
     let mut aggregates = Vec::new();
     for (name, sql) in &window.aggregates {
         match AggregateExpression::parse(sql, input) {
@@ -30,6 +33,19 @@ pub(crate) fn tumbling(
     }
     if aggregates.len() < window.aggregates.len() {
         return None;
+    }
+    if let WindowKind::Session { gap } = window.kind {
+        let options = SessionOptions {
+            time_column: time_column.to_owned(),
+            gap,
+            allowed_lateness: window.allowed_lateness,
+            group_by: window.group_by.clone(),
+            aggregates,
+            keep_late_rows: window.late_output.is_some(),
+            groups_max: window.groups_max,
+        };
+        let session = SessionWindow::new(input, options);
+        return Some(session.map(|session| PlannedWindow::Session(Arc::new(session))));
     }
     let options = TumblingOptions {
         time_column: time_column.to_owned(),
@@ -41,7 +57,8 @@ pub(crate) fn tumbling(
         keep_late_rows: window.late_output.is_some(),
         groups_max: window.groups_max,
     };
-    Some(TumblingWindow::new(input, options))
+    let fixed = TumblingWindow::new(input, options);
+    Some(fixed.map(|fixed| PlannedWindow::Fixed(Arc::new(fixed))))
 }
 
 pub(super) fn check_window(
@@ -87,7 +104,7 @@ pub(super) fn check_window(
     }
     let time_column = check_event_time(part, "a window", source, input, errors)?;
     let report = |name: &str, error| errors.push(GraphError::of_expression(part, &format!("aggregates.{name}"), error));
-    let resolved = tumbling(window, time_column, &input.visible, report)?;
+    let resolved = planned_window(window, time_column, &input.visible, report)?;
     match resolved {
         _ if errors.len() > before => None,
         Ok(window) => {
@@ -101,6 +118,7 @@ pub(super) fn check_window(
         Err(error) => {
             let option = match error {
                 WindowError::Size { .. } => "size",
+                WindowError::Gap { .. } => "gap",
                 WindowError::Slide { .. }
                 | WindowError::SlideBeyondSize { .. }
                 | WindowError::UnevenSlide { .. }

@@ -1,0 +1,64 @@
+//! A window of either kind: of fixed length, or sessions.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::operator::stateful::StatefulOperator;
+use crate::window::error::WindowError;
+use crate::window::merge::WindowMerger;
+use crate::window::partial::PartialWindows;
+use crate::window::session::SessionWindow;
+use crate::window::session::merge::SessionMerger;
+use crate::window::session::partial::PartialSessions;
+use crate::window::tumbling::TumblingWindow;
+
+/// A window whose columns are resolved.
+#[derive(Debug, Clone)]
+pub(crate) enum PlannedWindow {
+    Fixed(Arc<TumblingWindow>),
+    Session(Arc<SessionWindow>),
+}
+
+/// What makes final rows of its partial states.
+#[derive(Debug)]
+pub(crate) enum Merger {
+    Fixed(WindowMerger),
+    Session(SessionMerger),
+}
+
+impl PlannedWindow {
+    /// The columns of final rows.
+    pub(crate) fn final_schema(&self) -> &SchemaRef {
+        match self {
+            PlannedWindow::Fixed(window) => window.final_schema(),
+            PlannedWindow::Session(window) => window.final_schema(),
+        }
+    }
+
+    /// The state of one partition, empty.
+    pub(crate) fn partial(&self) -> Box<dyn StatefulOperator> {
+        match self {
+            PlannedWindow::Fixed(window) => Box::new(PartialWindows::new(Arc::clone(window))),
+            PlannedWindow::Session(window) => Box::new(PartialSessions::new(Arc::clone(window))),
+        }
+    }
+
+    pub(crate) fn merger(&self) -> Merger {
+        match self {
+            PlannedWindow::Fixed(window) => Merger::Fixed(WindowMerger::new(Arc::clone(window))),
+            PlannedWindow::Session(window) => Merger::Session(SessionMerger::new(Arc::clone(window))),
+        }
+    }
+}
+
+impl Merger {
+    /// The final rows; `None` if there are none.
+    pub(crate) fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, WindowError> {
+        match self {
+            Merger::Fixed(merger) => merger.merge(states),
+            Merger::Session(merger) => merger.merge(states),
+        }
+    }
+}

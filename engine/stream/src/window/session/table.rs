@@ -1,0 +1,427 @@
+//! Open sessions and their aggregates.
+//!
+//! Each session has a *slot* in the accumulators. A row that bridges two sessions makes one of them, and the slot of the other
+//! is only marked as part of it: partial states move when the accumulators are written or emptied anyway, all at once.
+//! Never here: which rows are late, which sessions are closed (see `partial`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use arrow::compute::take;
+use datafusion_expr::{EmitTo, GroupsAccumulator};
+
+use super::SessionWindow;
+use crate::schema::utc;
+use crate::window::error::WindowError;
+use crate::window::group_index::{GroupIndex, KeyColumns};
+
+/// A session `[start, end)` in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenSession {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    slot: usize,
+}
+
+/// The open sessions of a group. They do not overlap.
+#[derive(Debug, Clone, Default)]
+enum Sessions {
+    #[default]
+    None,
+    One(OpenSession),
+    Many(Vec<OpenSession>),
+}
+
+/// What becomes of a session when the accumulators are emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    StaysAndIsTold,
+    Leaves,
+}
+
+/// The open sessions of one source partition.
+pub(crate) struct SessionTable {
+    index: GroupIndex,
+    sessions: Vec<Sessions>,
+    /// The groups that changed since the last snapshot.
+    is_changed: Vec<bool>,
+    open: usize,
+    /// Empty until the first row.
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    /// For each slot the one it became a part of, or itself.
+    parents: Vec<usize>,
+    /// No session ends before this.
+    first_end: i64,
+    numbers: Vec<usize>,
+}
+
+impl fmt::Debug for SessionTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionTable")
+            .field("sessions", &self.open)
+            .field("slots", &self.parents.len())
+            .finish()
+    }
+}
+
+impl Sessions {
+    fn as_slice(&self) -> &[OpenSession] {
+        match self {
+            Sessions::None => &[],
+            Sessions::One(session) => std::slice::from_ref(session),
+            Sessions::Many(sessions) => sessions,
+        }
+    }
+
+    fn new(mut sessions: Vec<OpenSession>) -> Self {
+        match sessions.len() {
+            0 => Sessions::None,
+            1 => Sessions::One(sessions.remove(0)),
+            _ => Sessions::Many(sessions),
+        }
+    }
+}
+
+impl SessionTable {
+    /// No sessions.
+    pub(crate) fn new(window: &SessionWindow) -> Self {
+        SessionTable {
+            index: GroupIndex::new(&window.keys),
+            sessions: Vec::new(),
+            is_changed: Vec::new(),
+            open: 0,
+            accumulators: Vec::new(),
+            parents: Vec::new(),
+            first_end: i64::MAX,
+            numbers: Vec::new(),
+        }
+    }
+
+    /// Open sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Bytes held, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let accumulators = self.accumulators.iter().map(|accumulator| accumulator.size());
+        self.index.size_bytes()
+            + self.sessions.capacity() * size_of::<Sessions>()
+            + self.is_changed.capacity()
+            + self.parents.capacity() * size_of::<usize>()
+            + accumulators.sum::<usize>()
+    }
+
+    /// Aggregates rows: their positions in the micro-batch and the session that each would open.
+    pub(crate) fn update(
+        &mut self,
+        window: &SessionWindow,
+        batch: &RecordBatch,
+        rows: &[u32],
+        spans: &[(i64, i64)],
+    ) -> Result<(), WindowError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let keys = window.keys.prepare(&window.key_columns(batch));
+        let slots = self.place(window, &keys, rows, spans)?;
+        let picked = (rows.len() < batch.num_rows()).then(|| UInt32Array::from(rows.to_vec()));
+        for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
+            let arguments = aggregate.arguments(batch)?;
+            let values = pick(&arguments.values, picked.as_ref());
+            let filter = arguments.filter.map(|filter| {
+                let filter: ArrayRef = Arc::new(filter);
+                pick(&[filter], picked.as_ref()).remove(0).as_boolean().clone()
+            });
+            accumulator
+                .update_batch(&values, &slots, filter.as_ref(), self.parents.len())
+                .map_err(|error| aggregate.error(&error))?;
+        }
+        self.numbers = slots;
+        Ok(())
+    }
+
+    /// Adds partial states.
+    pub(crate) fn merge(&mut self, window: &SessionWindow, state: &RecordBatch) -> Result<(), WindowError> {
+        if state.num_rows() == 0 {
+            return Ok(());
+        }
+        let keys = window.keys.prepare(window.state_keys(state));
+        let rows: Vec<u32> = (0..state.num_rows() as u32).collect();
+        let spans: Vec<(i64, i64)> = super::spans(state).collect();
+        let slots = self.place(window, &keys, &rows, &spans)?;
+        for ((aggregate, columns), accumulator) in window.state_columns().zip(&mut self.accumulators) {
+            accumulator
+                .merge_batch(&state.columns()[columns], &slots, self.parents.len())
+                .map_err(|error| aggregate.error(&error))?;
+        }
+        self.numbers = slots;
+        Ok(())
+    }
+
+    /// Finds or opens the session of each row; gives their slots.
+    fn place(
+        &mut self,
+        window: &SessionWindow,
+        keys: &KeyColumns,
+        rows: &[u32],
+        spans: &[(i64, i64)],
+    ) -> Result<Vec<usize>, WindowError> {
+        if self.accumulators.is_empty() {
+            self.accumulators = window.accumulators()?;
+        }
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        self.index.assign(keys, rows, &mut numbers);
+        self.sessions.resize_with(self.index.len(), Sessions::default);
+        self.is_changed.resize(self.index.len(), false);
+        for (number, (start, end)) in numbers.iter_mut().zip(spans) {
+            *number = self.slot(*number, *start, *end);
+        }
+        if self.open > window.groups_max {
+            return Err(WindowError::TooManyGroups {
+                groups_max: window.groups_max,
+            });
+        }
+        Ok(numbers)
+    }
+
+    fn slot(&mut self, group: usize, start: i64, end: i64) -> usize {
+        self.is_changed[group] = true;
+        let overlaps = |session: &OpenSession| session.start < end && start < session.end;
+        if let Sessions::One(session) = &mut self.sessions[group]
+            && overlaps(session)
+        {
+            session.start = session.start.min(start);
+            session.end = session.end.max(end);
+            return session.slot;
+        }
+        self.first_end = self.first_end.min(end);
+        let of_group = std::mem::take(&mut self.sessions[group]);
+        let (bridged, mut others): (Vec<_>, Vec<_>) = of_group.as_slice().iter().copied().partition(overlaps);
+        let slot = bridged.first().map_or(self.parents.len(), |session| session.slot);
+        if bridged.is_empty() {
+            self.parents.push(slot);
+            self.open += 1;
+        }
+        let mut joined = OpenSession { start, end, slot };
+        for session in &bridged {
+            self.parents[session.slot] = slot;
+            joined.start = joined.start.min(session.start);
+            joined.end = joined.end.max(session.end);
+        }
+        self.open -= bridged.len().saturating_sub(1);
+        others.push(joined);
+        self.sessions[group] = Sessions::new(others);
+        slot
+    }
+
+    /// Whether a span of a group overlaps an open session, for each row.
+    pub(crate) fn overlapped(&self, keys: &KeyColumns, spans: impl Iterator<Item = (i64, i64)>) -> Vec<bool> {
+        let overlaps = |(row, (start, end)): (usize, (i64, i64))| {
+            let Some(group) = self.index.find(keys, row) else {
+                return false;
+            };
+            let mut sessions = self.sessions[group].as_slice().iter();
+            sessions.any(|session| session.start < end && start < session.end)
+        };
+        spans.enumerate().map(overlaps).collect()
+    }
+
+    /// Forgets the sessions of the groups in a state; others come in their place.
+    pub(crate) fn forget_groups_of(&mut self, window: &SessionWindow, state: &RecordBatch) {
+        let keys = window.keys.prepare(window.state_keys(state));
+        for group in (0..state.num_rows()).filter_map(|row| self.index.find(&keys, row)) {
+            self.open -= self.sessions[group].as_slice().len();
+            self.sessions[group] = Sessions::None;
+        }
+    }
+
+    /// What is here is what was told already.
+    pub(crate) fn forget_changes(&mut self) {
+        self.is_changed.fill(false);
+    }
+
+    /// Forgets the sessions that end at or before this.
+    pub(crate) fn forget_until(&mut self, end: i64) {
+        for sessions in &mut self.sessions {
+            if sessions.as_slice().iter().all(|session| session.end > end) {
+                continue;
+            }
+            let kept: Vec<OpenSession> = sessions
+                .as_slice()
+                .iter()
+                .filter(|session| session.end > end)
+                .copied()
+                .collect();
+            self.open -= sessions.as_slice().len() - kept.len();
+            *sessions = Sessions::new(kept);
+        }
+    }
+
+    /// Takes the sessions that end at or before this.
+    pub(crate) fn take_until(&mut self, window: &SessionWindow, end: i64) -> Result<Option<RecordBatch>, WindowError> {
+        if self.first_end > end {
+            return Ok(None);
+        }
+        let ends = self.sessions.iter().flat_map(|sessions| sessions.as_slice());
+        self.first_end = ends.map(|session| session.end).min().unwrap_or(i64::MAX);
+        if self.first_end > end {
+            return Ok(None);
+        }
+        let taken = self.empty(
+            window,
+            |_, session| {
+                if session.end <= end { Fate::Leaves } else { Fate::Stays }
+            },
+        )?;
+        let ends = self.sessions.iter().flat_map(|sessions| sessions.as_slice());
+        self.first_end = ends.map(|session| session.end).min().unwrap_or(i64::MAX);
+        Ok(taken)
+    }
+
+    /// Takes all sessions.
+    pub(crate) fn take_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+        self.empty(window, |_, _| Fate::Leaves)
+    }
+
+    /// A copy of all sessions.
+    pub(crate) fn copy_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+        self.is_changed.fill(false);
+        self.empty(window, |_, _| Fate::StaysAndIsTold)
+    }
+
+    /// A copy of all sessions of the groups that changed since the last copy of either kind.
+    pub(crate) fn copy_changed(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+        let mut is_changed = self.is_changed.clone();
+        self.is_changed.fill(false);
+        // A group without a session has nothing to tell.
+        for (is_changed, sessions) in is_changed.iter_mut().zip(&self.sessions) {
+            *is_changed &= !sessions.as_slice().is_empty();
+        }
+        if !is_changed.contains(&true) {
+            return Ok(None);
+        }
+        self.empty(window, |group, _| match is_changed[group] {
+            true => Fate::StaysAndIsTold,
+            false => Fate::Stays,
+        })
+    }
+
+    /// Empties the accumulators and fills new ones with what stays, a slot for each session. Gives what is told or leaves: a
+    /// row for each slot, several of a session that was bridged.
+    fn empty(
+        &mut self,
+        window: &SessionWindow,
+        fate: impl Fn(usize, &OpenSession) -> Fate,
+    ) -> Result<Option<RecordBatch>, WindowError> {
+        if self.open == 0 {
+            *self = SessionTable::new(window);
+            return Ok(None);
+        }
+        let mut of_slot: Vec<Option<(usize, OpenSession, Fate, usize)>> = vec![None; self.parents.len()];
+        let mut staying = 0;
+        for (group, sessions) in self.sessions.iter_mut().enumerate() {
+            let mut kept = Vec::new();
+            for session in sessions.as_slice() {
+                let fate = fate(group, session);
+                of_slot[session.slot] = Some((group, *session, fate, staying));
+                if fate != Fate::Leaves {
+                    kept.push(OpenSession {
+                        slot: staying,
+                        ..*session
+                    });
+                    staying += 1;
+                }
+            }
+            *sessions = Sessions::new(kept);
+        }
+        let (mut told, mut told_slots) = (Vec::new(), Vec::new());
+        let (mut new_slots, mut kept_slots) = (Vec::new(), Vec::new());
+        for slot in 0..self.parents.len() {
+            // Slots of sessions that were forgotten belong to nobody.
+            let Some((group, session, fate, new_slot)) = of_slot[self.root(slot)] else {
+                continue;
+            };
+            if fate != Fate::Stays {
+                told.push((group, session));
+                told_slots.push(slot as u32);
+            }
+            if fate != Fate::Leaves {
+                new_slots.push(new_slot);
+                kept_slots.push(slot as u32);
+            }
+        }
+        let (told_slots, kept_slots) = (UInt32Array::from(told_slots), UInt32Array::from(kept_slots));
+        let mut columns = self.span_columns(window, &told);
+        let mut filled = window.accumulators()?;
+        for (((_, aggregate), former), new) in window.aggregates.iter().zip(&mut self.accumulators).zip(&mut filled) {
+            let state = former.state(EmitTo::All).map_err(|error| aggregate.error(&error))?;
+            columns.extend(pick(&state, Some(&told_slots)));
+            if !new_slots.is_empty() {
+                let kept = pick(&state, Some(&kept_slots));
+                new.merge_batch(&kept, &new_slots, staying)
+                    .map_err(|error| aggregate.error(&error))?;
+            }
+        }
+        self.accumulators = filled;
+        self.parents = (0..staying).collect();
+        self.open = staying;
+        self.drop_silent_groups();
+        if told.is_empty() {
+            return Ok(None);
+        }
+        let told = RecordBatch::try_new(Arc::clone(&window.state_schema), columns);
+        told.map(Some).map_err(|error| WindowError::ForeignState {
+            expected: "the declared types of the aggregates".into(),
+            found: error.to_string(),
+        })
+    }
+
+    fn span_columns(&self, window: &SessionWindow, sessions: &[(usize, OpenSession)]) -> Vec<ArrayRef> {
+        let times = |time: fn(&OpenSession) -> i64| -> ArrayRef {
+            let times = sessions.iter().map(|(_, session)| time(session));
+            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone(utc()))
+        };
+        let mut columns = vec![times(|session| session.start), times(|session| session.end)];
+        columns.extend(
+            self.index
+                .columns_of(&window.keys, sessions.iter().map(|(group, _)| *group)),
+        );
+        columns
+    }
+
+    fn root(&self, mut slot: usize) -> usize {
+        while self.parents[slot] != slot {
+            slot = self.parents[slot];
+        }
+        slot
+    }
+
+    fn drop_silent_groups(&mut self) {
+        let is_kept: Vec<bool> = self
+            .sessions
+            .iter()
+            .map(|sessions| !sessions.as_slice().is_empty())
+            .collect();
+        if is_kept.iter().all(|is_kept| *is_kept) {
+            return;
+        }
+        self.index.retain(&is_kept);
+        let mut kept = is_kept.iter();
+        self.sessions.retain(|_| *kept.next().expect("one answer a group"));
+        let mut kept = is_kept.iter();
+        self.is_changed.retain(|_| *kept.next().expect("one answer a group"));
+    }
+}
+
+/// Some rows of columns; all of them without a choice.
+pub(crate) fn pick(columns: &[ArrayRef], rows: Option<&UInt32Array>) -> Vec<ArrayRef> {
+    let Some(rows) = rows else { return columns.to_vec() };
+    columns
+        .iter()
+        .map(|column| take(column, rows, None).expect("rows are positions in the column"))
+        .collect()
+}
