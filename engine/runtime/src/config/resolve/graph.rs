@@ -260,6 +260,12 @@ fn level_name(level: &PartitionColumn) -> &str {
 }
 
 fn resolve_level(name: &str, schema: &Schema, event_time: Option<&str>) -> Result<PartitionColumn, String> {
+    if name.starts_with(['_', '.']) {
+        return Err(format!(
+            "a folder cannot be named after `{name}`: readers pass over names that begin with `_` or `.`; a select can \
+             give the column another name"
+        ));
+    }
     let Ok(field) = schema.field_with_name(name) else {
         let dated = ["window_start"].into_iter().chain(event_time).find(|column| {
             schema
