@@ -24,7 +24,6 @@ mod report;
 pub(crate) mod restore;
 mod silence;
 mod state_writing;
-mod updates;
 pub(crate) mod windows;
 
 use std::collections::HashMap;

@@ -1,29 +1,73 @@
-//! Topics that somebody deletes.
+//! Topics that somebody deletes: nobody makes them anew by asking for them.
 
-use crate::scene::{Scene, wait_until};
+use crate::process::signal;
+use crate::scene::{Guarantee, Scene, says, wait_until};
 
 #[test]
-fn a_results_topic_that_is_deleted_ends_the_run_or_comes_back_and_the_lake_stays_exact() {
+fn a_results_topic_that_is_deleted_is_missed_by_name_and_used_again_when_it_is_back() {
     let mut scene = Scene::new();
     scene.produce(0..3);
     let mut engine = scene.start(&[]);
     scene.wait_for_rows(6);
     scene.client().delete("results");
     scene.produce(3..6);
-    wait_until("an end or new results", || {
-        engine.try_wait().expect("our own child").is_some() || scene.client().partitions("results") > 0
-    });
-    if engine.try_wait().expect("our own child").is_some() {
-        let said = scene.ended(engine).failure(1);
-        assert!(said.contains("results"), "{said}");
-    } else {
-        scene.stop(engine);
-    }
+    let said = says(&mut engine, "Back to the last checkpoint");
+    assert!(said.contains("results"), "{said}");
+    assert_eq!(scene.client().partitions("results"), 0, "nobody made it");
+    scene.client().create("results", 2, &[]);
+    scene.wait_for_rows(6);
+    scene.stop(engine);
+    later_rows_and_the_lake_are_exact(&scene);
+}
+
+#[test]
+fn a_results_topic_that_is_deleted_ends_a_run_at_least_once_and_the_next_one_makes_it() {
+    let mut scene = Scene::new().promising(Guarantee::AtLeastOnce);
+    scene.produce(0..3);
+    let engine = scene.start(&[]);
+    scene.wait_for_rows(6);
+    scene.client().delete("results");
+    scene.produce(3..6);
+    let said = scene.ended(engine).failure(1);
+    assert!(said.contains("results"), "{said}");
+    later_rows_and_the_lake_are_exact(&scene);
+}
+
+/// What was in the topic went with it; all later windows are there.
+#[track_caller]
+fn later_rows_and_the_lake_are_exact(scene: &Scene) {
     scene.run_to_the_end(true).success();
     scene.lake_is_exact();
-    // What was in the topic went with it; all later windows are there.
     let rows = scene.rows();
     for window in scene.later_windows(3) {
-        assert!(rows.contains_key(&window), "{window:?}: {rows:?}");
+        let views = rows.get(&window).and_then(|rows| rows.last());
+        assert_eq!(views, scene.expected().get(&window), "{window:?}: {rows:?}");
+    }
+}
+
+#[test]
+fn a_state_topic_that_is_deleted_is_never_taken_for_a_fresh_start() {
+    for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+        let mut scene = Scene::new().promising(guarantee);
+        scene.produce(0..3);
+        let mut engine = scene.start(&[]);
+        // Rows are there before their checkpoint at least once; without one there is no state to miss.
+        wait_until("a commit", || {
+            scene.client().committed("views", "events", 3) == [15, 15, 15]
+        });
+        scene.client().delete("engine-state-views");
+        scene.produce(3..6);
+        if guarantee == Guarantee::ExactlyOnce {
+            let said = says(&mut engine, "Back to the last checkpoint");
+            assert!(said.contains("engine-state-views"), "{said}");
+            signal(&engine, "TERM");
+            scene.ended(engine);
+        } else {
+            let said = scene.ended(engine).failure(1);
+            assert!(said.contains("engine-state-views"), "{said}");
+        }
+        // A restart would not know what is in the windows that were open: that is for somebody to decide.
+        let said = scene.run_to_the_end(true).failure(1);
+        assert!(said.contains("start anew"), "{said}");
     }
 }

@@ -20,9 +20,7 @@ pub use self::generator::Generator;
 pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
 pub use self::test::{Expectation, Expected, ExpectedRow, InputRow, PipelineTest, TestInput, TestRows};
-pub use self::transform::{
-    AggregateColumn, Dedup, Operator, OutputMode, SelectColumn, StreamId, Transform, Window, WindowKind,
-};
+pub use self::transform::{AggregateColumn, Dedup, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
 
 mod generator;
 mod sink;
@@ -269,7 +267,7 @@ impl KafkaOptions {
         let prefetch = ("fetch.prefetch.bytes", PREFETCH_BYTES);
         let prefetch = Some(prefetch).filter(|(name, _)| self.value(name).is_none());
         checked(ConsumerConfig::from_properties(
-            self.iter().chain([("group.id", group_id)]).chain(prefetch),
+            self.without_creation().chain([("group.id", group_id)]).chain(prefetch),
         ))
     }
 
@@ -279,7 +277,7 @@ impl KafkaOptions {
     /// As [`KafkaOptions::client_config`], and if these are not the options of a sink, a generator or a dead letter.
     #[must_use]
     pub fn producer_config(&self) -> ProducerConfig {
-        checked(ProducerConfig::from_properties(self.iter()))
+        checked(ProducerConfig::from_properties(self.without_creation()))
     }
 
     /// The settings of the transactional producer.
@@ -289,7 +287,15 @@ impl KafkaOptions {
     #[must_use]
     pub fn transactional_config(&self, transactional_id: &str) -> ProducerConfig {
         let id = ("transactional.id", transactional_id);
-        checked(ProducerConfig::from_properties(self.iter().chain([id])))
+        checked(ProducerConfig::from_properties(self.without_creation().chain([id])))
+    }
+
+    /// The options of whoever reads and writes records. The engine makes its topics itself, with the settings they need: one
+    /// that somebody deletes must be missed, not made anew by asking for it, without its settings.
+    fn without_creation(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (name, value) = ("allow.auto.create.topics", "false");
+        let default = self.value(name).is_none().then_some((name, value));
+        self.iter().chain(default)
     }
 
     /// Every option as (name, value), ready for a client's `from_properties`.
