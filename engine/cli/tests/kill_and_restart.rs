@@ -55,6 +55,7 @@ impl Moment {
     }
 }
 
+/// Pitfall 11 of the stream engine: killed before, in and behind its checkpoints.
 #[test]
 fn kills_lose_nothing_and_double_nothing_on_kafka_4_4_0() {
     on_cluster("4.4.0", 1);
@@ -65,6 +66,8 @@ fn kills_lose_nothing_and_double_nothing_on_three_brokers_of_kafka_3_9_2() {
     on_cluster("3.9.2", 3);
 }
 
+/// Pitfall 11 of the stream engine: killed before, in and behind its checkpoints.
+/// Pitfall 13 of the stream engine: what a killed run had restored is restored again.
 #[test]
 fn kills_of_the_engine_and_of_the_embedded_broker_lose_nothing_and_double_nothing() {
     on_embedded_broker(EXACTLY_ONCE);

@@ -80,6 +80,7 @@ topic = "second"
 format = "json"
 "#;
 
+/// Pitfall 5 of the stream engine: the standby goes on with the watermark and the open windows.
 #[test]
 fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());

@@ -229,6 +229,8 @@ mod tests {
         );
     }
 
+    /// Pitfall 13 of the stream engine: publishing again what is published does nothing.
+    /// Pitfall 20 of the stream engine: files that are there already are acknowledged, not written again.
     #[test]
     fn a_crash_between_any_two_renames_is_finished_and_nothing_is_published_twice() {
         let files: Vec<_> = (0..4).map(file).collect();

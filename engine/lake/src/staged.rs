@@ -229,6 +229,7 @@ mod tests {
         assert_eq!(StagedFiles::decode(empty.encode().as_bytes()).unwrap(), empty);
     }
 
+    /// Pitfall 22 of the stream engine: of what is said about staged files.
     #[test]
     fn every_flipped_or_missing_byte_is_noticed() {
         let bytes = staged_files().encode().into_bytes();
@@ -287,6 +288,7 @@ mod tests {
         );
     }
 
+    /// Pitfall 18 of the stream engine: not even by a state that was tampered with.
     #[test]
     fn one_file_cannot_be_named_twice() {
         let staged = staged_files();

@@ -234,6 +234,7 @@ mod tests {
         assert_eq!(decode(&bytes), Err(SnapshotError::Version { expected: 1, found: 9 }));
     }
 
+    /// Pitfall 22 of the stream engine: of the state itself.
     #[test]
     fn every_truncation_and_every_flipped_byte_is_noticed() {
         let bytes = encode(&parts()).unwrap();

@@ -50,6 +50,7 @@ async fn a_partition_that_is_not_ours_cannot_be_committed() {
 }
 
 /// Pitfall 17: the owner has not heard yet, and must not overwrite what the next one commits.
+/// Pitfall 17 of the stream engine: the coordinator refuses what the former owner commits.
 #[tokio::test]
 async fn a_lost_membership_is_told_and_the_stale_owner_cannot_commit() {
     let scene = Scene::embedded(1).await;

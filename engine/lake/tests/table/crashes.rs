@@ -30,6 +30,7 @@ fn rows_are_invisible_until_their_checkpoint_is_published() {
     assert_eq!(table.staged(), Vec::<String>::new());
 }
 
+/// Pitfall 20 of the stream engine: also between the last file and its acknowledgement.
 #[test]
 fn a_crash_at_every_step_neither_loses_nor_doubles_rows() {
     #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -99,6 +100,7 @@ fn a_crash_at_every_step_neither_loses_nor_doubles_rows() {
     }
 }
 
+/// Pitfall 21 of the stream engine: all the while.
 #[test]
 fn a_reader_that_lists_the_folder_all_the_while_sees_only_whole_files() {
     let table = Table::new();
@@ -163,6 +165,8 @@ fn recovery_leaves_the_files_of_other_writers_alone() {
     assert_eq!(table.values(), (0..20).collect::<Vec<_>>());
 }
 
+/// Pitfall 18 of the stream engine: two owners of one checkpoint have names of their own.
+/// Pitfall 23 of the stream engine: its files are not those of its successor.
 #[test]
 fn a_zombie_and_its_successor_never_write_the_same_file() {
     let table = Table::new();

@@ -238,6 +238,8 @@ mod tests {
         .to_string()
     }
 
+    /// Pitfall 16 of the stream engine: the state says where to go on, and a commit ahead of it is an error.
+    /// Pitfall 22 of the stream engine: missing state is told, never replaced by a fresh start.
     #[test]
     fn every_pair_of_commit_and_state_has_one_answer() {
         use StartPosition::{Committed, Reset, Restored};

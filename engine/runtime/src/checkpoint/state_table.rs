@@ -241,6 +241,7 @@ mod tests {
         assert!(StateTable::default().restore().unwrap().is_none());
     }
 
+    /// Pitfall 11 of the stream engine: the state topic ends with any record of a checkpoint.
     #[test]
     fn a_crash_after_any_record_leaves_a_whole_checkpoint() {
         let (first, second) = (vec![1; CHUNK_BYTES_MAX * 2 + 1], vec![2; CHUNK_BYTES_MAX + 5]);
@@ -263,6 +264,7 @@ mod tests {
         }
     }
 
+    /// Pitfall 23 of the stream engine: what it still writes goes under keys that nobody reads.
     #[test]
     fn a_zombie_cannot_overwrite_its_successor() {
         let mut log = records(1, 4, b"before the pause");

@@ -65,6 +65,7 @@ fn with_the_newer_protocol_nothing_is_added_and_every_end_raises_the_epoch() {
     }
 }
 
+/// Pitfall 15 of the stream engine: the coordinator never hears of it.
 #[test]
 fn an_empty_transaction_ends_without_a_request() {
     for version in [0, 2] {
