@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::{Bytes, BytesMut};
 use engine_stream::event_time::EventTimes;
-use engine_stream::graph::{GraphPlan, GraphSpec, Output, SinkSpec, WindowOutput, plan};
+use engine_stream::graph::{ClosedWindows, GraphPlan, GraphSpec, Output, SinkSpec, WindowOutput, keep_open, plan};
 use engine_stream::json::{JsonEncoder, TimestampFormat};
 use engine_stream::watermark::PartitionWatermarks;
 use engine_wire::compression::{Compression, Compressor, DecodeLimits, Decompressor};
@@ -173,8 +173,36 @@ impl TestSource {
             let windows = task.take_windows(watermark).map_err(|error| describe(&error))?;
             closed.extend(windows.closed);
         }
+        if watermark.is_some() {
+            closed = self.keep_sessions_open(closed)?;
+        }
         let merged = self.windows.merge(closed, outputs);
         merged.map_err(|error| describe(&error))
+    }
+
+    /// Sessions that one partition closes while another holds rows of them go back to that one, as in a run.
+    fn keep_sessions_open(&mut self, closed: Vec<ClosedWindows>) -> Result<Vec<ClosedWindows>, String> {
+        if self.tasks.len() < 2 || !self.task_source.window_spans.iter().any(|span| span.is_session) {
+            return Ok(closed);
+        }
+        let spans = self.windows.session_spans(&closed).map_err(|error| describe(&error))?;
+        let mut holders: Vec<Vec<Option<i32>>> = spans.iter().map(|spans| vec![None; spans.len()]).collect();
+        for (partition, (task, _)) in &mut self.tasks {
+            for (holders, spans) in holders.iter_mut().zip(&spans) {
+                for session in task.open_sessions(spans) {
+                    holders[session].get_or_insert(*partition);
+                }
+            }
+        }
+        let (closed, open) = keep_open(closed, &spans, &holders);
+        for (partition, parts) in open {
+            let (task, _) = self
+                .tasks
+                .get_mut(&partition)
+                .expect("only partitions under test hold sessions");
+            task.absorb_sessions(&parts).map_err(|error| describe(&error))?;
+        }
+        Ok(closed)
     }
 }
 

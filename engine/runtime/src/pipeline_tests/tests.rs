@@ -327,3 +327,38 @@ fn repeats_within_the_horizon_do_not_come_out_of_a_dedup() {
         "#,
     );
 }
+
+#[test]
+fn a_session_is_one_whichever_partitions_its_rows_are_in() {
+    passes(
+        r#"
+        [transforms.visits]
+        type = "window"
+        input = "events"
+        kind = "session"
+        gap = "10s"
+        group_by = ["user"]
+        [transforms.visits.aggregates]
+        pages = "count(*)"
+        [sinks.visits_out]
+        type = "kafka"
+        input = "visits"
+        topic = "visits"
+        format = "json"
+        [[tests]]
+        name = "one visit"
+        input.events = [
+            { _partition = 0, user = "a", at = 1_000 },
+            { _partition = 1, user = "a", at = 9_000 },
+            { _partition = 0, user = "b", at = 15_000 },
+            { _partition = 1, user = "b", at = 14_500 },
+            { _partition = 1, user = "b", at = 40_000 },
+        ]
+        expect.visits = [
+            { user = "a", window_start = 1_000, window_end = 19_000, pages = 2 },
+            { user = "b", window_start = 14_500, window_end = 25_000, pages = 2 },
+            { user = "b", window_start = 40_000, window_end = 50_000, pages = 1 },
+        ]
+        "#,
+    );
+}
