@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 
 /// What to do about `error`, if one of its causes is a disk that is full or must not be written.
-pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
+pub fn advice(error: &dyn Error) -> Option<&'static str> {
+    let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(kind) = error.downcast_ref::<io::Error>().map(io::Error::kind) {
             return match kind {

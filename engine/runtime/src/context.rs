@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use engine_client::{
     Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel, Producer, ProducerStats,
 };
-use engine_lake::{Compression, LakeConfig, PartitionBy, S3Options};
+use engine_lake::{CompactionConfig, Compression, LakeConfig, PartitionBy, S3Options};
 use engine_stream::graph::SourcePlan;
 use tokio::runtime::Handle;
 
@@ -365,6 +365,11 @@ fn lake_table(sink: &ParquetSink, schema: &SchemaRef) -> LakeTable {
             LakeCompression::Lz4Raw => Compression::Lz4Raw,
         },
         dictionary: sink.dictionary,
+        compaction: sink.compaction.map(|compaction| CompactionConfig {
+            interval: compaction.interval,
+            files_min: compaction.files_min.get(),
+            ..CompactionConfig::default()
+        }),
         ..LakeConfig::default()
     };
     LakeTable {

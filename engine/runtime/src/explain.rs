@@ -83,6 +83,8 @@ pub struct Output {
     pub input: String,
     /// Where the rows go: a topic, or the layout of files.
     pub target: String,
+    /// What else there is of it, line by line: where files are before they can be read, and what becomes of them.
+    pub details: Vec<String>,
     /// The columns that are written.
     pub columns: Vec<Column>,
 }
@@ -171,6 +173,9 @@ impl fmt::Display for Explanation {
         }
         for sink in &self.sinks {
             writeln!(f, "\nsink {} <- {}\n  {}", sink.name, sink.input, sink.target)?;
+            for detail in &sink.details {
+                writeln!(f, "  {detail}")?;
+            }
             columns(f, &sink.columns)?;
         }
         Ok(())
@@ -308,6 +313,10 @@ fn output(pipeline: &Pipeline, sink: &Sink) -> Output {
             },
             SinkKind::Parquet(parquet) => layout(parquet),
         },
+        details: match &sink.kind {
+            SinkKind::Kafka(_) => Vec::new(),
+            SinkKind::Parquet(parquet) => lake_details(pipeline, &sink.name, parquet),
+        },
         columns: columns_of(&pipeline.sink_schema(&sink.name), |_| true),
     }
 }
@@ -326,6 +335,24 @@ fn layout(parquet: &ParquetSink) -> String {
         parquet.compression.name(),
         show_size(parquet.target_file_bytes)
     )
+}
+
+fn lake_details(pipeline: &Pipeline, sink: &str, parquet: &ParquetSink) -> Vec<String> {
+    let merged = match parquet.compaction {
+        Some(compaction) => format!(
+            "{} or more small files of a folder become one, at most every {}",
+            compaction.files_min,
+            show_duration(compaction.interval)
+        ),
+        None => "small files stay as they are".to_owned(),
+    };
+    vec![
+        format!(
+            "staged in _staging/{}.{sink}.0/ until their checkpoint has committed; _manifest/ tells what each added",
+            pipeline.name
+        ),
+        merged,
+    ]
 }
 
 fn columns_of(schema: &Schema, is_needed: impl Fn(&str) -> bool) -> Vec<Column> {

@@ -58,6 +58,9 @@ pub(crate) const PARQUET_SINK: &[&str] = &[
     "row_group_rows",
     "compression",
     "dictionary",
+    "compact",
+    "compact_interval",
+    "compact_files_min",
     "s3",
 ];
 pub(crate) const S3: &[&str] = &[

@@ -17,7 +17,9 @@ use engine_stream::graph::{GraphPlan, GraphSpec};
 use super::test_rows::DEAD_LETTER_COLUMNS;
 
 pub use self::generator::Generator;
-pub use self::sink::{KafkaSink, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps};
+pub use self::sink::{
+    KafkaSink, LakeCompaction, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps,
+};
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
 pub use self::test::{Expectation, Expected, ExpectedRow, InputRow, PipelineTest, TestInput, TestRows};
 pub use self::transform::{AggregateColumn, Dedup, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};

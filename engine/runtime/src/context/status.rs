@@ -84,6 +84,9 @@ impl RunContext {
                 sink: sink.name.clone(),
                 records: counts.rows,
                 bytes: counts.bytes,
+                files_merged: counts.merges.files,
+                merges: counts.merges.merges,
+                merge_failures: counts.merges.failures,
             }
         });
         let mut requests = totals.ended_requests.clone();

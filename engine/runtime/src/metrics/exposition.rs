@@ -38,6 +38,24 @@ pub fn render(snapshot: &Snapshot) -> String {
         "Bytes written",
         sinks.iter().map(|one| (of_sink(one), one.bytes)),
     );
+    counters(
+        &mut registry,
+        "engine_sink_merges",
+        "Merges of small lake files",
+        sinks.iter().map(|one| (of_sink(one), one.merges)),
+    );
+    counters(
+        &mut registry,
+        "engine_sink_files_merged",
+        "Small lake files replaced by merged ones",
+        sinks.iter().map(|one| (of_sink(one), one.files_merged)),
+    );
+    counters(
+        &mut registry,
+        "engine_sink_merge_failures",
+        "Merges of small lake files that failed",
+        sinks.iter().map(|one| (of_sink(one), one.merge_failures)),
+    );
     let checkpoint = &snapshot.checkpoint;
     let completed = ConstCounter::new(checkpoint.completed);
     registry.register("engine_checkpoint_completed", "Checkpoints completed", completed);
@@ -242,6 +260,9 @@ mod tests {
                 sink: "results".to_owned(),
                 records: 60,
                 bytes: 6_000,
+                merges: 2,
+                files_merged: 40,
+                merge_failures: 1,
             }],
             requests: vec![RequestMetrics {
                 api: "Fetch".to_owned(),
@@ -303,6 +324,7 @@ mod tests {
             7.0
         );
         assert_eq!(samples[r#"engine_sink_bytes_total{sink="results"}"#], 6e3);
+        assert_eq!(samples[r#"engine_sink_files_merged_total{sink="results"}"#], 40.0);
         assert_eq!(samples[r#"engine_client_errors_total{class="retriable"}"#], 3.0);
         assert!(
             !samples.contains_key("engine_checkpoint_age_seconds"),

@@ -57,6 +57,12 @@ pub struct SinkMetrics {
     pub records: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Merges of a lake's small files.
+    pub merges: u64,
+    /// Small files that they replaced.
+    pub files_merged: u64,
+    /// Merges that failed; the files stay as they are until the next.
+    pub merge_failures: u64,
 }
 
 /// What checkpoints came to.

@@ -2,15 +2,18 @@
 //!
 //! Encoding Parquet is the most CPU a row costs after parsing it, so it has a thread of its own. Rows may come from any
 //! thread; staging and publishing come from the coordinator, between triggers, so that a staged set is exactly the rows
-//! of one checkpoint.
+//! of one checkpoint. Small files are merged by yet another thread, see [`merging`].
 
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+pub(crate) mod merging;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use engine_lake::{LakeWriter, StagedFiles};
 
+use self::merging::{MergeCounters, MergeCounts, Merging};
 use super::SinkError;
 
 /// Micro-batches that may wait for the writer; a sender blocks beyond it.
@@ -23,7 +26,8 @@ pub(crate) struct LakeSink {
     queue: Option<SyncSender<Command>>,
     thread: Option<JoinHandle<()>>,
     /// Set when the writer has failed: what every later call answers.
-    failure: std::sync::Arc<Mutex<Option<SinkError>>>,
+    failure: Arc<Mutex<Option<SinkError>>>,
+    merges: Arc<MergeCounters>,
 }
 
 /// Files that are being closed.
@@ -56,9 +60,11 @@ impl LakeSink {
     /// Starts the thread.
     pub(crate) fn start(name: &str, writer: LakeWriter) -> std::io::Result<Self> {
         let (queue, commands) = sync_channel(QUEUED_BATCHES_MAX);
-        let failure = std::sync::Arc::new(Mutex::new(None));
+        let failure = Arc::new(Mutex::new(None));
+        let merges = Arc::new(MergeCounters::default());
         let mut owner = Owner {
             name: name.to_owned(),
+            merging: Merging::new(name, &writer, merges.clone()),
             writer,
             failure: failure.clone(),
         };
@@ -70,6 +76,7 @@ impl LakeSink {
             queue: Some(queue),
             thread: Some(thread),
             failure,
+            merges,
         })
     }
 
@@ -90,6 +97,11 @@ impl LakeSink {
         let (answer, published) = sync_channel(1);
         self.send(Command::Publish { staged, answer })?;
         published.recv().unwrap_or_else(|_| Err(self.failure()))
+    }
+
+    /// What was merged so far.
+    pub(crate) fn merges(&self) -> MergeCounts {
+        self.merges.counts()
     }
 
     fn send(&self, command: Command) -> Result<(), SinkError> {
@@ -117,13 +129,22 @@ impl Drop for LakeSink {
 struct Owner {
     name: String,
     writer: LakeWriter,
-    failure: std::sync::Arc<Mutex<Option<SinkError>>>,
+    merging: Merging,
+    failure: Arc<Mutex<Option<SinkError>>>,
 }
 
 impl Owner {
     /// Ends with the queue, or with the first failure: rows after a lost one must not be staged.
     fn run(&mut self, commands: &Receiver<Command>) {
-        while let Ok(command) = commands.recv() {
+        loop {
+            let command = match commands.recv_timeout(self.merging.patience(&self.writer)) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.merging.advance(&mut self.writer);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let failed = match command {
                 Command::Write(batch) => {
                     let written = self.writer.write(&batch).map_err(describe);
@@ -141,9 +162,12 @@ impl Owner {
                 }
             };
             if failed || self.failure().is_some() {
-                return;
+                break;
             }
+            // Also where there is always a next command.
+            self.merging.advance(&mut self.writer);
         }
+        self.merging.stop();
     }
 
     /// Remembers a failure before anybody hears of it, so that whoever comes next is told the same.
@@ -161,5 +185,8 @@ impl Owner {
 }
 
 fn describe(error: impl std::error::Error) -> String {
-    crate::error_chain::describe(&error)
+    match engine_lake::advice(&error) {
+        Some(advice) => format!("{}; {advice}", crate::error_chain::describe(&error)),
+        None => crate::error_chain::describe(&error),
+    }
 }

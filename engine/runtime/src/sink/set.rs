@@ -8,6 +8,7 @@ use engine_stream::graph::Output;
 
 use super::SinkError;
 use super::kafka::KafkaSink;
+use super::lake::merging::MergeCounts;
 use super::lake::{LakeSink, LakeStaging};
 
 /// All sinks.
@@ -39,6 +40,8 @@ pub(crate) struct SinkCounts {
     pub(crate) rows: u64,
     /// Bytes as encoded, before compression by a producer; of a lake table, bytes of closed files.
     pub(crate) bytes: u64,
+    /// What a lake table has merged.
+    pub(crate) merges: MergeCounts,
 }
 
 impl Add for SinkCounts {
@@ -48,6 +51,7 @@ impl Add for SinkCounts {
         SinkCounts {
             rows: self.rows + other.rows,
             bytes: self.bytes + other.bytes,
+            merges: self.merges + other.merges,
         }
     }
 }
@@ -77,6 +81,10 @@ impl NamedSink {
         SinkCounts {
             rows: self.rows.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            merges: match &self.writer {
+                SinkWriter::Lake(lake) => lake.merges(),
+                SinkWriter::Kafka(_) => MergeCounts::default(),
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine_lake::S3Options;
 
@@ -75,8 +76,19 @@ pub struct ParquetSink {
     pub compression: LakeCompression,
     /// Whether columns are dictionary-encoded.
     pub dictionary: bool,
+    /// When small files are merged; `None` for never.
+    pub compaction: Option<LakeCompaction>,
     /// How to reach the bucket, if `path` begins with `s3://`.
     pub s3: S3Options,
+}
+
+/// When the small files of a partition folder are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LakeCompaction {
+    /// At most this often in one folder.
+    pub interval: Duration,
+    /// Not for fewer files.
+    pub files_min: NonZeroUsize,
 }
 
 /// One folder level of a lake table.

@@ -3,13 +3,13 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
-use engine_lake::Compression;
+use engine_lake::{CompactionConfig, Compression};
 
 use super::super::diagnostic::Diagnostic;
 use super::super::fields::Fields;
 use super::super::keys;
 use super::super::pipeline::{
-    DeadLetter, Format, KafkaSink, LakeCompression, ParquetSink, PartitionColumn, SinkKind, Timestamps,
+    DeadLetter, Format, KafkaSink, LakeCompaction, LakeCompression, ParquetSink, PartitionColumn, SinkKind, Timestamps,
 };
 use super::kafka::{Role, SharedOptions};
 use super::{s3, topic};
@@ -110,6 +110,7 @@ fn parquet(fields: &Fields<'_>) -> ParquetSink {
             parsed.ok()
         });
     let rows = fields.integer("row_group_rows", 1, 100_000_000);
+    let is_local = path.is_none_or(|path| !path.as_str().starts_with("s3://"));
     ParquetSink {
         path: PathBuf::from(path.map(|path| path.as_str()).unwrap_or_default()),
         partition_by: levels
@@ -122,6 +123,30 @@ fn parquet(fields: &Fields<'_>) -> ParquetSink {
             .unwrap_or(ROW_GROUP_ROWS),
         compression: compression.unwrap_or(LakeCompression::Snappy),
         dictionary: fields.boolean("dictionary").unwrap_or(true),
+        compaction: compaction(fields, is_local, !levels.is_empty()),
         s3,
     }
+}
+
+/// On unless it is turned off, where it can be done: in partition folders on a disk.
+fn compaction(fields: &Fields<'_>, is_local: bool, is_partitioned: bool) -> Option<LakeCompaction> {
+    let default = CompactionConfig::default();
+    let interval = fields.positive_duration("compact_interval");
+    let files_min = fields.integer("compact_files_min", 2, 10_000);
+    let files_min = files_min.and_then(|files| usize::try_from(files).ok());
+    let wanted = fields.boolean("compact");
+    let obstacle = match (is_local, is_partitioned) {
+        (false, _) => Some("small files are merged on local disks only: a bucket has no folder to replace in one step"),
+        (true, false) => {
+            Some("small files are merged in partition folders only: without `partition_by` there are none")
+        }
+        (true, true) => None,
+    };
+    if let (Some(true), Some(obstacle)) = (wanted, obstacle) {
+        fields.problems.error(&fields.span_of("compact"), obstacle);
+    }
+    (wanted.unwrap_or(true) && obstacle.is_none()).then(|| LakeCompaction {
+        interval: interval.unwrap_or(default.interval),
+        files_min: NonZeroUsize::new(files_min.unwrap_or(default.files_min)).expect("at least two files make one"),
+    })
 }
