@@ -16,7 +16,7 @@ use engine_stream::graph::{
 use engine_stream::schema::{Field, FieldType, SourceSchema};
 use engine_stream::snapshot::{self, SnapshotKind};
 use engine_stream::watermark::WatermarkConfig;
-use engine_stream::window::WindowKind;
+use engine_stream::window::{OutputMode, WindowKind};
 
 const ROWS: usize = 64 * 1024;
 const BATCHES: usize = 64;
@@ -89,6 +89,7 @@ fn spec() -> GraphSpec {
         allowed_lateness: Duration::ZERO,
         late_output: None,
         groups_max: WindowSpec::GROUPS_MAX,
+        mode: OutputMode::Append,
     };
     GraphSpec {
         sources: vec![SourceSpec {
@@ -117,6 +118,7 @@ fn spec() -> GraphSpec {
             name: "results".into(),
             input: Some("counts".into()),
             uses: vec![],
+            keeps_all: false,
         }],
     }
 }

@@ -11,8 +11,8 @@ use engine_stream::schema::type_name;
 use serde::Serialize;
 
 use crate::config::pipeline::{
-    Bootstrap, Generator, Operator, ParquetSink, PartitionColumn, Pipeline, Sink, SinkInput, SinkKind, TopicSelection,
-    Window, WindowKind,
+    Bootstrap, Generator, Operator, OutputMode, ParquetSink, PartitionColumn, Pipeline, Sink, SinkInput, SinkKind,
+    TopicSelection, Window, WindowKind,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::generate::ads::AdCampaigns;
@@ -288,6 +288,10 @@ fn explain_window(pipeline: &Pipeline, window: &Window, details: &mut Vec<String
             .iter()
             .map(|aggregate| format!("{} = {}", aggregate.name, aggregate.expression)),
     );
+    details.push(match window.mode {
+        OutputMode::Append => "emitted once, when it closes".to_owned(),
+        OutputMode::Update => "emitted with each checkpoint where it changed, and when it closes".to_owned(),
+    });
     let late = match window.late_output {
         Some(sink) => format!("late rows: to {}", pipeline.sinks[sink].name),
         None => "late rows: counted".to_owned(),

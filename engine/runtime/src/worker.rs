@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine_stream::graph::{ClosedWindows, SessionSpans};
+use engine_stream::graph::{ChangedGroups, ClosedWindows, SessionSpans};
 use engine_wire::compression::{DecodeLimits, Decompressor};
 use engine_wire::record_batch::RawBatch;
 use tokio::sync::mpsc::UnboundedSender;
@@ -56,6 +56,14 @@ pub(crate) enum Job {
     },
     /// Adds parts of sessions to those that this task holds open.
     AbsorbSessions { task: TaskId, parts: ClosedWindows },
+    /// Tells which groups of windows in update mode changed, over all partitions of a source. Answered by
+    /// [`Reply::ChangedGroups`].
+    ChangedGroups { source: usize },
+    /// Copies what all partitions of a source know of these groups. Answered by [`Reply::Windows`].
+    CopyGroups {
+        source: usize,
+        changed: Arc<Vec<ChangedGroups>>,
+    },
     /// Writes the state of all partitions. Answered by [`Reply::Snapshots`].
     Snapshot,
 }
@@ -71,8 +79,10 @@ pub(crate) enum Reply {
     },
     /// To [`Job::FindSessions`]: the task, which of the windows, and which of its sessions it holds open.
     Sessions { held: Vec<(TaskId, usize, Vec<usize>)> },
-    /// To [`Job::TakeWindows`].
+    /// To [`Job::TakeWindows`] and [`Job::CopyGroups`].
     Windows { windows: Vec<TaskWindows> },
+    /// To [`Job::ChangedGroups`].
+    ChangedGroups { changed: Vec<ChangedGroups> },
     /// To [`Job::Snapshot`].
     Snapshots { snapshots: Vec<TaskSnapshot> },
     /// Instead of any of these: the pipeline stops.
@@ -266,6 +276,18 @@ impl Worker {
                 let mut windows = Vec::new();
                 for (_, state) in self.tasks.values_mut().filter(|(of, _)| *of == source) {
                     windows.push(state.take_windows(watermark)?);
+                }
+                Ok(Some(Reply::Windows { windows }))
+            }
+            Job::ChangedGroups { source } => {
+                let tasks = self.tasks.values().filter(|(of, _)| *of == source);
+                let changed = tasks.flat_map(|(_, state)| state.changed_groups()).collect();
+                Ok(Some(Reply::ChangedGroups { changed }))
+            }
+            Job::CopyGroups { source, changed } => {
+                let mut windows = Vec::new();
+                for (_, state) in self.tasks.values_mut().filter(|(of, _)| *of == source) {
+                    windows.push(state.copy_groups(&changed)?);
                 }
                 Ok(Some(Reply::Windows { windows }))
             }

@@ -53,6 +53,29 @@ fn every_example_resolves_can_be_explained_and_passes_its_own_tests() {
 }
 
 #[test]
+fn a_hopping_window_in_update_mode_is_explained() {
+    let text = fs::read_to_string(root().join("engine/pipelines/ad-campaigns-kafka.toml")).unwrap();
+    let hopping = "kind = \"hopping\"\nslide = \"2s\"\nmode = \"update\"";
+    let text = text.replace("kind = \"tumbling\"", hopping);
+    let (before, lake) = text.split_once("[sinks.lake]").unwrap();
+    let topic_only = [before, &lake[lake.find("[dead_letter]").unwrap()..]].concat();
+    let surroundings = Surroundings {
+        overrides: &[],
+        variable: &|_| None,
+    };
+    let loaded =
+        config::parse("hopping", topic_only.as_bytes(), &surroundings).unwrap_or_else(|error| panic!("{error}"));
+    let explanation = explain(&loaded.pipeline).to_string();
+    for part in [
+        "hopping, 10s of event_time every 2s",
+        "emitted with each checkpoint where it changed, and when it closes",
+        "one row per open window (5 of each row) and group",
+    ] {
+        assert!(explanation.contains(part), "{part} is missing in:\n{explanation}");
+    }
+}
+
+#[test]
 fn the_embedded_address_reaches_every_client() {
     let surroundings = Surroundings {
         overrides: &["kafka.linger.ms=20".to_owned()],

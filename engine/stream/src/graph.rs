@@ -20,4 +20,4 @@ pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
 pub use planner::plan;
 pub use sessions::{SessionSpans, keep_open};
 pub use spec::{DedupSpec, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
-pub use task::{ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};
+pub use task::{ChangedGroups, ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};

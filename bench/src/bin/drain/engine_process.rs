@@ -28,6 +28,8 @@ pub(crate) struct EngineArguments {
     #[arg(long)]
     results: String,
     #[arg(long)]
+    guarantee: String,
+    #[arg(long)]
     lake: Option<PathBuf>,
     #[arg(long)]
     workers: Option<NonZeroUsize>,
@@ -70,6 +72,22 @@ impl Measured {
         }
     }
 
+    /// How much less was drained per second, and how much more CPU an event took, than in the other.
+    pub(crate) fn cost_against(&self, other: &Measured) -> String {
+        let percent = |ours: f64, theirs: f64| 100.0 * (ours / theirs - 1.0);
+        format!(
+            "{:+.1} % events/s after start-up, {:+.1} % CPU per event",
+            percent(
+                self.events_per_second_after_start_up,
+                other.events_per_second_after_start_up
+            ),
+            percent(
+                self.cpu_seconds_per_million_events,
+                other.cpu_seconds_per_million_events
+            )
+        )
+    }
+
     /// The rest of a table's row.
     pub(crate) fn row(&self) -> String {
         format!(
@@ -104,11 +122,12 @@ pub(crate) fn start(
     topic: &str,
     name: &str,
     results: &str,
+    guarantee: &str,
     arguments: &BenchArguments,
 ) -> Result<Measured> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["engine", "--bootstrap-servers", bootstrap, "--topic", topic]);
-    command.args(["--name", name, "--results", results]);
+    command.args(["--name", name, "--results", results, "--guarantee", guarantee]);
     if let Some(lake) = &arguments.lake {
         command.arg("--lake").arg(lake.join(name));
     }
@@ -180,6 +199,7 @@ fn pipeline(arguments: &EngineArguments) -> String {
         topic,
         name,
         results,
+        guarantee,
         ..
     } = arguments;
     let lake = arguments.lake.as_ref().map_or_else(String::new, |lake| {
@@ -195,7 +215,7 @@ name = "{name}"
 bootstrap.servers = "{bootstrap_servers}"
 [checkpoint]
 interval = "1s"
-guarantee = "at_least_once"
+guarantee = "{guarantee}"
 [sources.events]
 type = "kafka"
 topics = ["{topic}"]

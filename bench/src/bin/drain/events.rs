@@ -128,8 +128,12 @@ pub(crate) fn compare(expected: &Counts, found: &Counts) -> Result<()> {
 }
 
 async fn read(bootstrap: &str, topic: &str, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let config = ConsumerConfig::from_properties([("bootstrap.servers", bootstrap), ("auto.offset.reset", "earliest")])
-        .map_err(|errors| anyhow!("{errors:?}"))?;
+    let config = ConsumerConfig::from_properties([
+        ("bootstrap.servers", bootstrap),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_committed"),
+    ])
+    .map_err(|errors| anyhow!("{errors:?}"))?;
     let mut consumer = Consumer::connect(config).await?;
     let count = consumer.partition_count(topic).await?.context("the topic is gone")?;
     let partitions: Vec<_> = (0..count)

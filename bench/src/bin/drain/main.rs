@@ -6,7 +6,7 @@
 //! ```
 //! Fills a topic with LZ4 JSON ad events, counts them independently (serde_json and a map), then runs the pipeline
 //! (filter views, 10 s windows per campaign, count and max, results to a topic, 1 s checkpoints) several times, each
-//! in a fresh process. The broker is a process of its own too: its CPU is not the engine's. A run whose results differ
+//! in a fresh process, once with each guarantee in turn. The broker is a process of its own too: its CPU is not the engine's. A run whose results differ
 //! from the independent count is void, and so is the report.
 
 mod engine_process;
@@ -57,9 +57,12 @@ struct BenchArguments {
     /// Compression of the events.
     #[arg(long, default_value = "lz4")]
     compression: String,
-    /// Runs; the report shows all of them and their medians.
+    /// Runs with each guarantee; the report shows all of them and their medians.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// The guarantees to compare; runs take turns.
+    #[arg(long, value_delimiter = ',', default_values = ["at_least_once", "exactly_once"])]
+    guarantees: Vec<String>,
     /// Worker threads; by default one per core.
     #[arg(long)]
     workers: Option<usize>,
@@ -84,6 +87,13 @@ struct Report {
     partitions: i32,
     compression: String,
     results: usize,
+    guarantees: Vec<OfGuarantee>,
+}
+
+/// The runs with one guarantee.
+#[derive(Serialize)]
+struct OfGuarantee {
+    guarantee: String,
     runs: Vec<Measured>,
     median: Measured,
 }
@@ -140,8 +150,8 @@ impl Drop for Broker {
 }
 
 fn bench(arguments: &BenchArguments) -> Result<()> {
-    if arguments.runs == 0 {
-        bail!("--runs must be at least 1");
+    if arguments.runs == 0 || arguments.guarantees.is_empty() {
+        bail!("--runs and --guarantees must be at least one");
     }
     let embedded = match &arguments.bootstrap_servers {
         Some(_) => None,
@@ -160,19 +170,28 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
     let event_bytes = network.block_on(events::fill(&bootstrap, &topic, arguments))?;
     let expected = network.block_on(events::count(&bootstrap, &topic))?;
     let machine = Fingerprint::read()?;
-    let mut runs = Vec::new();
+    let mut runs = vec![Vec::new(); arguments.guarantees.len()];
     for number in 0..arguments.runs {
-        let name = format!("{topic}-run{number}");
-        let results = format!("{name}-results");
-        network.block_on(events::create_topic(&bootstrap, &results, 1))?;
-        let measured = engine_process::start(&bootstrap, &topic, &name, &results, arguments)?;
-        let found = network.block_on(events::results(&bootstrap, &results))?;
-        events::compare(&expected, &found).with_context(|| format!("run {number} is VOID, and so is this report"))?;
-        if !arguments.json {
-            eprintln!("run {number}: {measured}");
+        for (guarantee, runs) in arguments.guarantees.iter().zip(&mut runs) {
+            let name = format!("{topic}-{guarantee}-run{number}");
+            let results = format!("{name}-results");
+            network.block_on(events::create_topic(&bootstrap, &results, 1))?;
+            let measured = engine_process::start(&bootstrap, &topic, &name, &results, guarantee, arguments)?;
+            let found = network.block_on(events::results(&bootstrap, &results))?;
+            events::compare(&expected, &found)
+                .with_context(|| format!("run {number} {guarantee} is VOID, and so is this report"))?;
+            if !arguments.json {
+                eprintln!("run {number} {guarantee}: {measured}");
+            }
+            runs.push(measured);
         }
-        runs.push(measured);
     }
+    let guarantees = arguments.guarantees.iter().zip(runs);
+    let guarantees = guarantees.map(|(guarantee, runs)| OfGuarantee {
+        guarantee: guarantee.clone(),
+        median: Measured::median(&runs),
+        runs,
+    });
     let report = Report {
         machine,
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -185,8 +204,7 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
         partitions: arguments.partitions,
         compression: arguments.compression.clone(),
         results: expected.len(),
-        median: Measured::median(&runs),
-        runs,
+        guarantees: guarantees.collect(),
     };
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -212,10 +230,23 @@ impl Report {
             "| run | events/s after start-up | events/s whole | start-up s | CPU-s per M events | M events per CPU-s | \
              peak RSS MB |\n|---|---|---|---|---|---|---|"
         )?;
-        for (number, run) in self.runs.iter().enumerate() {
-            writeln!(out, "| {number} {}", run.row())?;
+        for of_guarantee in &self.guarantees {
+            let OfGuarantee {
+                guarantee,
+                runs,
+                median,
+            } = of_guarantee;
+            for (number, run) in runs.iter().enumerate() {
+                writeln!(out, "| {guarantee} {number} {}", run.row())?;
+            }
+            writeln!(out, "| **{guarantee}, median** {}", median.row())?;
         }
-        writeln!(out, "| **median** {}", self.median.row())?;
+        if let [first, others @ ..] = self.guarantees.as_slice() {
+            for other in others {
+                let cost = other.median.cost_against(&first.median);
+                writeln!(out, "\n{} against {}: {cost}", other.guarantee, first.guarantee)?;
+            }
+        }
         Ok(())
     }
 }

@@ -20,11 +20,11 @@ use object_store::path::Path;
 
 use self::bucket::Bucket;
 use self::location::S3Location;
+use self::options::S3Options;
 use self::request::{Requester, S3Error};
 use self::upload::S3File;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
-use options::S3Options;
 
 /// Between the name of a file and the id of an unfinished upload of it; `layout` gives no name that has it.
 const UPLOAD_MARK: char = '#';

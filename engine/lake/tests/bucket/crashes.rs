@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_lake::{LakeStore, StagedFiles, recover};
+use engine_lake::{LakeStore, Snapshot, StagedFiles, recover};
 
 use crate::lossy_proxy::{Fate, LossyProxy};
 use crate::table::{Table, by_date, numbered, open_writer, writer_id};
@@ -43,6 +43,10 @@ fn go_on(table: &Table, committed: Option<&StagedFiles>, case: &str) {
     let staged = writer.stage(3).unwrap();
     writer.publish(&staged).unwrap();
     assert_eq!(table.values(), (0..80).collect::<Vec<_>>(), "{case}");
+    let mut told = Snapshot::read(&table.store).unwrap().files;
+    told.sort_by(|left, right| left.path.cmp(&right.path));
+    let told: Vec<String> = told.into_iter().map(|file| file.path).collect();
+    assert_eq!(told, table.visible(), "{case}: the manifest names what readers see");
 }
 
 #[test]
@@ -54,6 +58,7 @@ fn a_crash_at_every_request_neither_loses_nor_doubles_rows() {
     go_on(&table, whole.as_ref(), "no crash");
     let requests = calm.requests_seen();
     assert!(requests > 15, "{requests}");
+    println!("{requests} requests, each of them the last in two ways");
 
     for last in 0..requests {
         for fate in [Fate::Unsent, Fate::Unanswered] {

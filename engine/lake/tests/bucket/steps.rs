@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;
 use engine_lake::{
-    Compression, LakeConfig, PartitionBy, PublishError, RecoverError, RecoveryConflict, publish, recover,
+    Compression, LakeConfig, LakeWriter, PartitionBy, PublishError, RecoverError, RecoveryConflict, Snapshot, WriterId,
+    publish, recover,
 };
 
 use crate::table::{Table, by_date, numbered, open_writer, schema, writer_id};
@@ -125,4 +126,27 @@ fn a_lost_or_changed_file_is_an_error_and_deletes_nothing() {
     assert_eq!(table.server.ask("DELETE", &path).0, 204);
     assert!(matches!(conflict(), RecoveryConflict::Missing { rows: 10, .. }));
     assert!(publish(&table.store, &staged).is_err());
+}
+
+#[test]
+fn of_writers_that_publish_at_once_none_overwrites_the_manifest_of_another() {
+    let Some(table) = Table::new() else { return };
+    std::thread::scope(|scope| {
+        for number in 0..4_i64 {
+            let store = table.store.clone();
+            scope.spawn(move || {
+                let writer_id = WriterId::new(format!("test.lake.{number}")).unwrap();
+                let mut writer = LakeWriter::open(store, by_date(), schema(), writer_id).unwrap();
+                for checkpoint in 0..5_i64 {
+                    let first = (number * 5 + checkpoint) * 10;
+                    writer.write(&numbered(first..first + 10)).unwrap();
+                    let staged = writer.stage(checkpoint.unsigned_abs()).unwrap();
+                    writer.publish(&staged).unwrap();
+                }
+            });
+        }
+    });
+    let snapshot = Snapshot::read(&table.store).unwrap();
+    assert_eq!((snapshot.version, snapshot.rows()), (20, 200));
+    assert_eq!(table.values(), (0..200).collect::<Vec<_>>());
 }

@@ -104,6 +104,7 @@ impl Table {
     pub(crate) fn visible(&self) -> Vec<String> {
         let mut keys = self.keys();
         keys.retain(|key| !key.split('/').any(|part| part.starts_with(['_', '.'])));
+        keys.sort_unstable();
         for key in &keys {
             assert!(key.ends_with(".parquet"), "a reader would trip over {key}");
         }

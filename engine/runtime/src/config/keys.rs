@@ -46,6 +46,7 @@ pub(crate) const WINDOW: &[&str] = &[
     "aggregates",
     "allowed_lateness",
     "late_output",
+    "mode",
     "groups_max",
 ];
 pub(crate) const KAFKA_SINK: &[&str] = &["type", "input", "topic", "key", "format", "timestamps", "kafka"];

@@ -22,7 +22,9 @@ pub use self::sink::{
 };
 pub use self::source::{Format, OnError, Source, TopicSelection, Watermark};
 pub use self::test::{Expectation, Expected, ExpectedRow, InputRow, PipelineTest, TestInput, TestRows};
-pub use self::transform::{AggregateColumn, Dedup, Operator, SelectColumn, StreamId, Transform, Window, WindowKind};
+pub use self::transform::{
+    AggregateColumn, Dedup, Operator, OutputMode, SelectColumn, StreamId, Transform, Window, WindowKind,
+};
 
 mod generator;
 mod sink;

@@ -85,6 +85,7 @@ fn with_expectations(pipeline: &Pipeline, expectations: &[ReadExpectation]) -> (
                     name: name.clone(),
                     input: Some(input),
                     uses: Vec::new(),
+                    keeps_all: false,
                 });
                 Some(name)
             }

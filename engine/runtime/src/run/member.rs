@@ -4,7 +4,7 @@
 //! that has taken over keeps what it has.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_client::{Consumer, Event};
 use tracing::{info, warn};
@@ -33,21 +33,26 @@ enum MemberEnd {
 pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
     let mut setbacks = Setbacks::default();
     loop {
-        let error = match be_member(&context, &mut control).await {
+        let ended = be_member(&context, &mut control).await;
+        let checkpoints = context.totals().checkpoints;
+        let error = match ended {
             Ok(MemberEnd::Run(outcome)) => return Ok(outcome),
             Ok(MemberEnd::Lost) => {
+                // Or the transaction took too long, which looks the same.
+                setbacks.handle_loss(checkpoints);
+                context.handle_setbacks(setbacks.count());
                 warn!("The partitions went to another process; work since the last checkpoint is its.");
                 continue;
             }
             Err(error) => error,
         };
-        let has_begun = context.has_begun();
-        let may_go_on =
-            context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && has_begun && error.is_transient();
-        let checkpoints = context.totals().checkpoints;
-        let pause = may_go_on
-            .then(|| setbacks.handle_failure(Instant::now(), checkpoints))
-            .flatten();
+        let may_go_on = context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && context.has_begun();
+        let pause = match &error {
+            _ if !may_go_on => None,
+            error if error.is_transient() => setbacks.handle_failure(Instant::now(), checkpoints),
+            RunError::Sink(_) if setbacks.handle_refusal(checkpoints) => Some(Duration::ZERO),
+            _ => None,
+        };
         let Some(pause) = pause else {
             if may_go_on {
                 warn!(

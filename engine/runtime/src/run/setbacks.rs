@@ -16,6 +16,8 @@ pub(super) struct Setbacks {
     count: u32,
     /// Checkpoints that this process had taken at the last failure.
     checkpoints: u64,
+    /// Whether a sink has refused already.
+    has_refused: bool,
 }
 
 impl Setbacks {
@@ -24,21 +26,38 @@ impl Setbacks {
         self.count
     }
 
-    /// A transient failure: the pause before the next try, `None` to give up. `checkpoints` is how many this process has
-    /// taken so far.
-    pub(super) fn handle_failure(&mut self, now: Instant, checkpoints: u64) -> Option<Duration> {
+    /// The partitions were lost. That is no failure, however often it happens.
+    pub(super) fn handle_loss(&mut self, checkpoints: u64) {
+        self.begin_anew_after_a_checkpoint(checkpoints);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// A sink refused in a way that will not change. The first time it may be that another process has taken over, which
+    /// cleans up what a process that was asleep has left: a new member of the group finds that out. True to try that.
+    pub(super) fn handle_refusal(&mut self, checkpoints: u64) -> bool {
+        self.begin_anew_after_a_checkpoint(checkpoints);
+        !std::mem::replace(&mut self.has_refused, true)
+    }
+
+    fn begin_anew_after_a_checkpoint(&mut self, checkpoints: u64) {
         if checkpoints > self.checkpoints {
             *self = Setbacks {
                 checkpoints,
                 ..Setbacks::default()
             };
         }
+    }
+
+    /// A transient failure: the pause before the next try, `None` to give up. `checkpoints` is how many this process has
+    /// taken so far.
+    pub(super) fn handle_failure(&mut self, now: Instant, checkpoints: u64) -> Option<Duration> {
+        self.begin_anew_after_a_checkpoint(checkpoints);
         let first = *self.first.get_or_insert(now);
         if now.saturating_duration_since(first) >= GIVE_UP_AFTER {
             return None;
         }
         let pause = PAUSE_FIRST.saturating_mul(1 << self.count.min(10)).min(PAUSE_MAX);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         Some(pause)
     }
 }
@@ -59,6 +78,14 @@ mod tests {
         assert_eq!(pauses[..3], [200, 400, 800].map(Duration::from_millis));
         assert_eq!(*pauses.last().unwrap(), PAUSE_MAX);
         assert!(now - start >= GIVE_UP_AFTER && now - start < GIVE_UP_AFTER + PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_sink_that_refuses_is_asked_once_more_and_again_after_a_checkpoint() {
+        let mut setbacks = Setbacks::default();
+        assert!(setbacks.handle_refusal(3));
+        assert!(!setbacks.handle_refusal(3));
+        assert!(setbacks.handle_refusal(4));
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Session {
         Ok(windows)
     }
 
-    fn hand_over(&mut self, source: usize, results: ClosedResults) -> Result<(), RunError> {
+    /// Gives rows to their sinks, and has those for Kafka sent at once.
+    pub(super) fn hand_over(&mut self, source: usize, results: ClosedResults) -> Result<(), RunError> {
         let mut kafka = Vec::new();
         for output in &results.outputs {
             self.sinks.write(source, output).map_err(RunError::Sink)?;

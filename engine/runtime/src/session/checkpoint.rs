@@ -36,6 +36,7 @@ impl Session {
             self.pace.handle_checkpoint(Instant::now());
             return Ok(true);
         }
+        self.emit_updates().await?;
         let taken = self.take_checkpoint(group).await;
         if !matches!(taken, Ok(true)) {
             self.context.handle_failed_checkpoint();

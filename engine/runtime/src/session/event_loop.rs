@@ -200,7 +200,7 @@ impl Session {
                 Ok(())
             }
             Reply::Failed(error) => Err(error.into()),
-            Reply::Windows { .. } | Reply::Sessions { .. } | Reply::Snapshots { .. } => {
+            Reply::Windows { .. } | Reply::Sessions { .. } | Reply::ChangedGroups { .. } | Reply::Snapshots { .. } => {
                 unreachable!("only asked for when nothing is outstanding, and taken at once")
             }
         }

@@ -73,7 +73,7 @@ impl Session {
             .claim(owner_epoch, context.wall_clock_ns() / 1_000_000)
             .await?;
 
-        let sinks = Arc::new(open_sinks(&context, &outputs, manifest)?);
+        let sinks = Arc::new(open_sinks(&context, &outputs, manifest).await?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
         let workers = Workers::start(context.workers, &sinks, &replies).map_err(RunError::Threads)?;
         let pipeline = &context.pipeline;
@@ -307,12 +307,21 @@ async fn reset_offset(fetcher: &Consumer, reset: AutoOffsetReset, tp: &TopicPart
 }
 
 /// Opens every sink; a lake table first gets what a crash left: published if its checkpoint is whole, deleted if not.
-fn open_sinks(context: &RunContext, outputs: &Outputs, manifest: Option<&Manifest>) -> Result<SinkSet, RunError> {
+async fn open_sinks(
+    context: &Arc<RunContext>,
+    outputs: &Outputs,
+    manifest: Option<&Manifest>,
+) -> Result<SinkSet, RunError> {
     let mut sinks = Vec::new();
     for sink in &context.pipeline.sinks {
         let writer = match &sink.kind {
             SinkKind::Kafka(_) => SinkWriter::Kafka(outputs.kafka_sinks[&sink.name].clone()),
-            SinkKind::Parquet(_) => SinkWriter::Lake(open_lake(context, &sink.name, manifest)?),
+            SinkKind::Parquet(_) => {
+                let (context, name, manifest) = (Arc::clone(context), sink.name.clone(), manifest.cloned());
+                // A lake may be a bucket that does not answer for a while; heartbeats must go on.
+                let opened = tokio::task::spawn_blocking(move || open_lake(&context, &name, manifest.as_ref()));
+                SinkWriter::Lake(opened.await.map_err(RunError::process)??)
+            }
         };
         sinks.push(NamedSink::new(&sink.name, writer));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use engine_client::{Producer, TopicRecord};
 use engine_stream::json::JsonEncoder;
@@ -134,9 +134,16 @@ impl Scratch {
             if let Some((column, formatter)) = &key
                 && column.is_valid(row)
             {
-                self.key_text.clear();
-                write!(self.key_text, "{}", formatter.value(row)).map_err(|_| "the key cannot be written as text")?;
-                self.bytes.extend_from_slice(self.key_text.as_bytes());
+                match column.as_binary_opt::<i32>() {
+                    // A record's own key, `_key`, goes on as it came.
+                    Some(bytes) => self.bytes.extend_from_slice(bytes.value(row)),
+                    None => {
+                        self.key_text.clear();
+                        write!(self.key_text, "{}", formatter.value(row))
+                            .map_err(|_| "the key cannot be written as text")?;
+                        self.bytes.extend_from_slice(self.key_text.as_bytes());
+                    }
+                }
                 key_end = Some(self.bytes.len());
             }
             rows.write(row, &mut self.bytes);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use engine_stream::event_time::EventTimes;
-use engine_stream::graph::{ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, TaskGraph};
+use engine_stream::graph::{ChangedGroups, ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, TaskGraph};
 use engine_stream::json::RowErrorKind;
 use engine_stream::micro_batch::{MicroBatchBuilder, SourceRecord};
 use engine_stream::snapshot::{self, SnapshotError, SnapshotKind};
@@ -79,7 +79,7 @@ pub(crate) struct TaskOutcome {
 /// The closed windows of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct TaskWindows {
-    /// Their partial states.
+    /// Their partial states, or copies of those of open windows.
     pub(crate) closed: Vec<ClosedWindows>,
     /// Per window of the plan: (window start in ns, latest record timestamp in ms).
     pub(crate) latest: Vec<Vec<(i64, i64)>>,
@@ -247,6 +247,20 @@ impl PartitionTask {
     /// Takes in parts of sessions that are open here.
     pub(crate) fn absorb_sessions(&mut self, parts: &ClosedWindows) -> Result<(), TaskError> {
         self.graph.absorb(parts).map_err(|cause| self.process_error(cause))
+    }
+
+    /// The groups of windows in update mode that changed since the last snapshot.
+    pub(crate) fn changed_groups(&self) -> Vec<ChangedGroups> {
+        self.graph.changed_groups()
+    }
+
+    /// Copies of what is known here of groups that changed in any partition.
+    pub(crate) fn copy_groups(&mut self, changed: &[ChangedGroups]) -> Result<TaskWindows, TaskError> {
+        let copies = self.graph.copy_states_of(changed);
+        Ok(TaskWindows {
+            closed: copies.map_err(|cause| self.process_error(cause))?,
+            latest: Vec::new(),
+        })
     }
 
     /// Groups over all open windows.

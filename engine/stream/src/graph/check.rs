@@ -41,6 +41,7 @@ fn check_source(source: &SourceSpec, errors: &mut Vec<GraphError>) -> NodeRows {
         visible: source.schema.arrow_with_meta(),
         offered: source.schema.arrow(),
         windowed: false,
+        updates: false,
     };
     if let Some(watermark) = &source.watermark {
         match rows.visible.field_with_name(&watermark.column) {
@@ -119,6 +120,7 @@ fn check_select(
         visible: Arc::clone(&schema),
         offered: schema,
         windowed: input.windowed,
+        updates: input.updates,
     })
 }
 

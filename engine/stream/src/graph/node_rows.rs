@@ -11,6 +11,8 @@ pub(crate) struct NodeRows {
     pub(crate) offered: SchemaRef,
     /// Whether they come out of a window.
     pub(crate) windowed: bool,
+    /// Whether a row may come again with other values, because its window is in update mode.
+    pub(crate) updates: bool,
 }
 
 /// Whether a column can be event time.

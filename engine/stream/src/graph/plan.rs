@@ -10,6 +10,7 @@ use crate::operator::dedup::Dedup;
 use crate::operator::filter::Filter;
 use crate::operator::select::Select;
 use crate::schema::{Field, MetaColumn};
+use crate::window::output_mode::OutputMode;
 
 /// A graph without mistakes.
 #[derive(Debug, Clone)]
@@ -60,6 +61,18 @@ pub struct SourcePlan {
 }
 
 impl SourcePlan {
+    /// Whether a window of it is in update mode.
+    pub fn has_updates(&self) -> bool {
+        let mut operators = self.stages.iter().map(|stage| &stage.operator);
+        operators.any(|operator| match operator {
+            Operator::Window {
+                window: PlannedWindow::Fixed(window),
+                ..
+            } => window.mode == OutputMode::Update,
+            _ => false,
+        })
+    }
+
     /// Where the event time is in a micro-batch of the projection.
     pub fn event_time_column(&self) -> Option<usize> {
         let watermark = self.watermark.as_ref()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::schema::SourceSchema;
 use crate::watermark::WatermarkConfig;
 use crate::window::kind::WindowKind;
+use crate::window::output_mode::OutputMode;
 
 /// All sources, transforms and sinks.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +86,7 @@ impl DedupSpec {
     pub const KEYS_MAX: usize = 10_000_000;
 }
 
-/// A window, emitted once when it closes.
+/// A window.
 #[derive(Debug, Clone)]
 pub struct WindowSpec {
     /// Which windows a row belongs to; lengths are whole numbers of microseconds, at least one.
@@ -98,6 +99,8 @@ pub struct WindowSpec {
     pub allowed_lateness: Duration,
     /// The sink that takes late rows as they came into the window.
     pub late_output: Option<String>,
+    /// When it gives its rows.
+    pub mode: OutputMode,
     /// How many groups, over all open windows of one source partition, are too many.
     pub groups_max: usize,
 }
@@ -116,4 +119,6 @@ pub struct SinkSpec {
     pub input: Option<String>,
     /// Columns that its options name, with the option: `("key", "campaign_id")`. They must exist, and are kept.
     pub uses: Vec<(String, String)>,
+    /// Whether it keeps every row it is given. Then it cannot take rows that later ones stand for (update mode).
+    pub keeps_all: bool,
 }

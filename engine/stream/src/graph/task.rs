@@ -1,8 +1,10 @@
 //! The operators of one source partition, and what merges their windows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::TimestampNanosecondType;
 
 use super::error::ProcessError;
@@ -36,7 +38,7 @@ pub struct PushOutcome {
     pub duplicate_rows: u64,
 }
 
-/// Closed partial windows of one source partition.
+/// Closed partial windows of one source partition, or copies of open ones that changed.
 #[derive(Debug, Clone)]
 pub struct ClosedWindows {
     /// Which of [`SourcePlan::windows`](super::SourcePlan::windows).
@@ -55,6 +57,33 @@ impl ClosedWindows {
     /// Start and end of each row's session, if the window is of sessions, in nanoseconds since 1970.
     pub fn sessions_ns(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
         spans(&self.state)
+    }
+}
+
+/// The groups of a window that changed in one or more source partitions.
+#[derive(Debug, Clone)]
+pub struct ChangedGroups {
+    /// Which of [`SourcePlan::windows`](super::SourcePlan::windows).
+    window: usize,
+    /// Window starts and keys, a row per group.
+    groups: RecordBatch,
+}
+
+impl ChangedGroups {
+    /// What several partitions told, as one per window. A group that several told of is in it several times.
+    pub fn concat(changed: Vec<ChangedGroups>) -> Vec<ChangedGroups> {
+        let mut by_window: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
+        for ChangedGroups { window, groups } in changed {
+            by_window.entry(window).or_default().push(groups);
+        }
+        let windows = by_window.into_iter().map(|(window, groups)| {
+            let groups = concat_batches(groups[0].schema_ref(), &groups);
+            ChangedGroups {
+                window,
+                groups: groups.expect("all partitions have a window's columns"),
+            }
+        });
+        windows.collect()
     }
 }
 
@@ -145,6 +174,30 @@ impl TaskGraph {
     pub fn take_all(&mut self) -> Result<Vec<ClosedWindows>, ProcessError> {
         self.emptied = true;
         self.take(|state| state.take_all())
+    }
+
+    /// The groups of windows in update mode that changed since the last snapshot. To be asked for before each snapshot.
+    pub fn changed_groups(&self) -> Vec<ChangedGroups> {
+        let states = self.states.iter().filter_map(|state| {
+            let (window, groups) = (state.window?, state.operator.changed_groups()?);
+            Some(ChangedGroups { window, groups })
+        });
+        states.collect()
+    }
+
+    /// Copies of the states of groups that changed in any partition, as far as they are in this one; none is taken.
+    pub fn copy_states_of(&mut self, changed: &[ChangedGroups]) -> Result<Vec<ClosedWindows>, ProcessError> {
+        let mut copies = Vec::new();
+        for ChangedGroups { window, groups } in changed {
+            let state = self.states.iter_mut().find(|state| state.window == Some(*window));
+            let TaskState { name, operator, .. } = state.expect("all tasks of a source have its windows");
+            let copied = operator.copy_states_of(groups).map_err(|cause| ProcessError {
+                node: name.clone(),
+                cause,
+            })?;
+            copies.extend(copied.map(|state| ClosedWindows { window: *window, state }));
+        }
+        Ok(copies)
     }
 
     fn take(
@@ -285,7 +338,8 @@ impl WindowOutput {
         Ok(all)
     }
 
-    /// Merges the closed windows of all partitions, for one watermark, into final rows. The order of `closed` does not matter.
+    /// Merges the closed windows of all partitions, for one watermark, or copies of changed groups, into rows. The order of
+    /// `closed` does not matter.
     pub fn merge(&self, closed: Vec<ClosedWindows>, outputs: &mut Vec<Output>) -> Result<(), ProcessError> {
         let mut states: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.mergers.len()];
         for ClosedWindows { window, state } in closed {

@@ -3,13 +3,14 @@ mod mistakes;
 mod planning;
 mod running;
 mod sessions;
+mod updates;
 
 use std::time::Duration;
 
 use super::{GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
 use crate::schema::{Field, FieldType, SourceSchema};
 use crate::watermark::WatermarkConfig;
-use crate::window::WindowKind;
+use crate::window::{OutputMode, WindowKind};
 
 fn source(name: &str) -> SourceSpec {
     let fields = [
@@ -71,6 +72,7 @@ fn window(
         allowed_lateness: Duration::ZERO,
         late_output: late.map(Into::into),
         groups_max: WindowSpec::GROUPS_MAX,
+        mode: OutputMode::Append,
     });
     TransformSpec {
         name: name.into(),
@@ -84,6 +86,7 @@ fn sink(name: &str, input: Option<&str>) -> SinkSpec {
         name: name.into(),
         input: input.map(Into::into),
         uses: vec![],
+        keeps_all: false,
     }
 }
 

@@ -59,6 +59,17 @@ pub trait StatefulOperator: fmt::Debug + Send {
     /// that were valid when the part was written.
     fn restore(&mut self, rows: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError>;
 
+    /// The windows and groups that changed since the last snapshot, if their rows are to be emitted before their windows
+    /// close. Their rows come out of the states of all partitions, see [`copy_states_of`](StatefulOperator::copy_states_of).
+    fn changed_groups(&self) -> Option<RecordBatch> {
+        None
+    }
+
+    /// Copies of the states of these groups, which changed here or in another partition, as far as they are here.
+    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, WindowError> {
+        unreachable!("{} groups of an operator that never told of any", groups.num_rows())
+    }
+
     /// How many groups, keys or sessions it remembers; exact after a snapshot, before it those that changed may count twice.
     fn groups(&self) -> usize;
 

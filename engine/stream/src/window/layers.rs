@@ -103,6 +103,24 @@ impl LayeredWindows {
         Ok(concat(window, &changes))
     }
 
+    /// The windows and groups that were added to since the last snapshot; `None` if there are none.
+    pub(crate) fn changed_groups(&self, window: &TumblingWindow) -> Option<RecordBatch> {
+        self.delta.group_keys(window)
+    }
+
+    /// Copies of the partial states of these groups, as far as they are here. A group may be there twice.
+    pub(crate) fn copy_states_of(
+        &mut self,
+        window: &TumblingWindow,
+        groups: &RecordBatch,
+    ) -> Result<Option<RecordBatch>, WindowError> {
+        let mut states = Vec::new();
+        for layer in [&mut self.base, &mut self.delta] {
+            layer.copy_states_of(window, groups, &mut states)?;
+        }
+        Ok(concat(window, &states))
+    }
+
     /// A copy of all windows as partial states, earliest first.
     pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
         self.settle(window, None)?;

@@ -1,7 +1,7 @@
 //! The open windows of one source partition: which rows they take, which are late, and when they close.
 //!
-//! Each source partition has its own, so that they can move with it. A window is emitted once, when the watermark has
-//! passed its end and the allowed lateness.
+//! Each source partition has its own, so that they can move with it. A window is closed once, when the watermark has
+//! passed its end and the allowed lateness; one that emits updates also tells which of its groups changed before that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use arrow::compute::{filter_record_batch, max, take_record_batch};
 
 use super::error::WindowError;
 use super::layers::LayeredWindows;
+use super::output_mode::OutputMode;
 use super::table::WindowRows;
 use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
@@ -153,6 +154,17 @@ impl StatefulOperator for PartialWindows {
         let open = BooleanArray::from_unary(&starts, |start| start >= taken_before);
         let open = filter_record_batch(state, &open).expect("one answer a row");
         self.windows.restore(&self.window, &open)
+    }
+
+    fn changed_groups(&self) -> Option<RecordBatch> {
+        match self.window.mode {
+            OutputMode::Append => None,
+            OutputMode::Update => self.windows.changed_groups(&self.window),
+        }
+    }
+
+    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, WindowError> {
+        self.windows.copy_states_of(&self.window, groups)
     }
 
     fn groups(&self) -> usize {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
-use arrow::compute::{concat_batches, take};
+use arrow::compute::{concat_batches, take, take_record_batch};
 use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use foldhash::fast::FixedState;
@@ -284,6 +284,49 @@ impl WindowTable {
         Ok(concat(window, &batches.collect::<Result<Vec<_>, _>>()?))
     }
 
+    /// All windows and groups: the columns of partial states without those of the aggregates. `None` if there are none.
+    pub(crate) fn group_keys(&self, window: &TumblingWindow) -> Option<RecordBatch> {
+        let schema = window.groups_schema();
+        let groups = self.windows.iter().map(|(start, open)| {
+            RecordBatch::try_new(Arc::clone(&schema), open.groups(window, *start))
+                .expect("keys have their declared types")
+        });
+        let groups: Vec<RecordBatch> = groups.collect();
+        (!groups.is_empty()).then(|| concat_batches(&schema, &groups).expect("all batches have the schema of groups"))
+    }
+
+    /// Appends copies of the partial states of those of these windows and groups that are here, each once.
+    pub(crate) fn copy_states_of(
+        &mut self,
+        window: &TumblingWindow,
+        groups: &RecordBatch,
+        states: &mut Vec<RecordBatch>,
+    ) -> Result<(), WindowError> {
+        let starts = window.state_starts(groups);
+        let mut windows = WindowRows::default();
+        for (row, start) in starts.values().iter().enumerate() {
+            windows.push(*start, row as u32);
+        }
+        let keys = window.keys.prepare(&groups.columns()[1..]);
+        for (start, rows) in &windows.starts {
+            let Some(open) = self.windows.get_mut(start) else {
+                continue;
+            };
+            let found = rows.iter().filter_map(|row| open.index.find(&keys, *row as usize));
+            let mut found: Vec<u32> = found.map(|group| group as u32).collect();
+            // Several partitions may ask for one group.
+            found.sort_unstable();
+            found.dedup();
+            if found.is_empty() {
+                continue;
+            }
+            let state = open.copy_state(window, *start)?;
+            let of_groups = take_record_batch(&state, &UInt32Array::from(found));
+            states.push(of_groups.expect("groups are rows of their window's state"));
+        }
+        Ok(())
+    }
+
     /// Takes all windows with their groups and final values, earliest first, groups in the order of their numbers.
     pub(crate) fn take_finals(&mut self, window: &TumblingWindow) -> Result<Vec<FinalWindow>, WindowError> {
         self.groups = 0;
@@ -340,10 +383,16 @@ impl OpenWindow {
         Ok(state)
     }
 
-    fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+    /// The window's start and the keys, one row per group.
+    fn groups(&self, window: &TumblingWindow, start: i64) -> Vec<ArrayRef> {
         let starts = TimestampNanosecondArray::from(vec![start; self.index.len()]).with_timezone(utc());
         let mut columns: Vec<ArrayRef> = vec![Arc::new(starts)];
         columns.extend(self.index.columns(&window.keys));
+        columns
+    }
+
+    fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+        let mut columns = self.groups(window, start);
         for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
             columns.extend(
                 accumulator

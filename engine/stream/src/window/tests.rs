@@ -14,7 +14,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 
-use super::{PartialWindows, TumblingOptions, TumblingWindow, WindowMerger};
+use super::{OutputMode, PartialWindows, TumblingOptions, TumblingWindow, WindowMerger};
 use crate::expression::AggregateExpression;
 use crate::operator::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
@@ -78,6 +78,7 @@ fn options(group_by: &[&str], aggregates: &[&str]) -> TumblingOptions {
         aggregates: aggregates.iter().enumerate().map(aggregate).collect(),
         keep_late_rows: true,
         groups_max: 1_000,
+        mode: OutputMode::Append,
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion_expr::GroupsAccumulator;
 
 use super::error::WindowError;
 use super::group_index::GroupKeys;
+use super::output_mode::OutputMode;
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::{type_name, utc};
 
@@ -44,6 +45,8 @@ pub struct TumblingOptions {
     pub keep_late_rows: bool,
     /// How many groups, over all open windows, are too many.
     pub groups_max: usize,
+    /// When it gives its rows.
+    pub mode: OutputMode,
 }
 
 /// A tumbling or hopping window over rows of one schema.
@@ -58,6 +61,7 @@ pub struct TumblingWindow {
     pub(crate) keys: GroupKeys,
     pub(crate) aggregates: Vec<(String, AggregateExpression)>,
     pub(crate) groups_max: usize,
+    pub(crate) mode: OutputMode,
     pub(crate) state_schema: SchemaRef,
     final_schema: SchemaRef,
 }
@@ -100,6 +104,7 @@ impl TumblingWindow {
             keys,
             aggregates: options.aggregates,
             groups_max: options.groups_max,
+            mode: options.mode,
         })
     }
 
@@ -111,6 +116,12 @@ impl TumblingWindow {
     /// The columns of partial states: `window_start` (in nanoseconds), group columns, then each aggregate's own.
     pub fn state_schema(&self) -> &SchemaRef {
         &self.state_schema
+    }
+
+    /// The first columns of partial states: `window_start` and the group columns.
+    pub(crate) fn groups_schema(&self) -> SchemaRef {
+        let count = 1 + self.keys.fields().len();
+        Arc::new(Schema::new(self.state_schema.fields()[..count].to_vec()))
     }
 
     /// The length, in nanoseconds.

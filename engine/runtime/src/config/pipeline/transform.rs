@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use engine_stream::window::WindowKind;
+pub use engine_stream::window::{OutputMode, WindowKind};
 
 /// A stream of rows that a transform or a sink can read: an index into the pipeline's sources or transforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +82,8 @@ pub struct Window {
     pub late_output: Option<usize>,
     /// Most groups over all open windows of one source partition: more stop the pipeline.
     pub groups_max: usize,
+    /// When it gives its rows.
+    pub mode: OutputMode,
 }
 
 /// A column that a window computes.

@@ -14,8 +14,8 @@ use super::super::diagnostic::Diagnostic;
 use super::super::document::{Entry, Value};
 use super::super::fields::Fields;
 use super::super::pipeline::{
-    AggregateColumn, Dedup, Operator, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind, Source, StreamId,
-    Transform, Window,
+    AggregateColumn, Dedup, KafkaSink, Operator, OutputMode, PartitionColumn, SelectColumn, Sink, SinkInput, SinkKind,
+    Source, StreamId, Transform, Window,
 };
 use super::super::source_text::Span;
 use super::sink::{DATE_LEVEL, SinkDraft};
@@ -52,6 +52,7 @@ pub(crate) fn resolve(
         }
     };
     warn_of_unread(root, &spec);
+    warn_of_keyless_updates(root, &spec, &drafts);
     let order = sorted(&spec, &plan);
     let transforms = order
         .iter()
@@ -132,6 +133,7 @@ fn resolved(transform: &TransformSpec, order: &[&TransformSpec], spec: &GraphSpe
                     .expect("late outputs were checked")
             }),
             groups_max: window.groups_max,
+            mode: window.mode,
         }),
     };
     Transform {
@@ -190,6 +192,7 @@ fn sink_spec(draft: &SinkDraft, spec: &GraphSpec) -> SinkSpec {
         name: draft.name.clone(),
         input: draft.input.clone(),
         uses,
+        keeps_all: matches!(draft.kind, SinkKind::Parquet(_)),
     }
 }
 
@@ -257,6 +260,12 @@ fn level_name(level: &PartitionColumn) -> &str {
 }
 
 fn resolve_level(name: &str, schema: &Schema, event_time: Option<&str>) -> Result<PartitionColumn, String> {
+    if name.starts_with(['_', '.']) {
+        return Err(format!(
+            "a folder cannot be named after `{name}`: readers pass over names that begin with `_` or `.`; a select can \
+             give the column another name"
+        ));
+    }
     let Ok(field) = schema.field_with_name(name) else {
         let dated = ["window_start"].into_iter().chain(event_time).find(|column| {
             schema
@@ -376,6 +385,32 @@ fn word_length(text: &str) -> usize {
         text.chars().next().map_or(1, char::len_utf8)
     } else {
         end
+    }
+}
+
+/// Rows that stand for former ones need a key, or nobody can tell which.
+fn warn_of_keyless_updates(root: &Fields<'_>, spec: &GraphSpec, drafts: &[SinkDraft]) {
+    for draft in drafts {
+        let SinkKind::Kafka(KafkaSink { key: None, .. }) = draft.kind else {
+            continue;
+        };
+        let mut input = draft.input.as_ref();
+        while let Some(transform) =
+            input.and_then(|input| spec.transforms.iter().find(|transform| transform.name == *input))
+        {
+            input = Some(&transform.input);
+            let TransformKind::Window(window) = &transform.kind else {
+                continue;
+            };
+            if let (OutputMode::Update, Some(entry)) = (window.mode, root.table.find(&["sinks", &draft.name])) {
+                let message = format!(
+                    "the rows of `{}` come again whenever they change, but without a `key` nobody can tell which row stands for which",
+                    transform.name
+                );
+                root.problems.push(Diagnostic::warning(&entry.key_span, message));
+            }
+            break;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine_stream::graph::{DedupSpec, TransformKind, TransformSpec, WindowSpec};
-use engine_stream::window::WindowKind;
+use engine_stream::window::{OutputMode, WindowKind};
 
 use super::super::fields::Fields;
 use super::super::keys;
@@ -171,12 +171,17 @@ fn window(fields: &Fields<'_>) -> Option<WindowSpec> {
     let groups_max = fields
         .integer("groups_max", 1, 1_000_000_000)
         .and_then(|groups| usize::try_from(groups).ok());
+    let mode = fields.choice(
+        "mode",
+        &[("append", OutputMode::Append), ("update", OutputMode::Update)],
+    );
     Some(WindowSpec {
         kind,
         group_by: group_by.iter().map(|column| column.as_str().to_owned()).collect(),
         allowed_lateness: fields.duration("allowed_lateness").unwrap_or_default(),
         late_output,
         groups_max: groups_max.unwrap_or(WindowSpec::GROUPS_MAX),
+        mode: mode.unwrap_or_default(),
         aggregates: fields.expressions("aggregates")?,
     })
 }

@@ -53,6 +53,14 @@ pub(super) fn check_sinks(spec: &GraphSpec, order: &Order, rows: &[Option<NodeRo
         let Some(input) = input.and_then(|input| rows.get(input)?.as_ref()) else {
             continue;
         };
+        if input.updates && sink.keeps_all && sink.input.is_some() {
+            errors.push(GraphError::new(
+                &part,
+                "input",
+                "these rows come again whenever they change (`mode = \"update\"`), and files keep each row they are given; \
+                 a Kafka topic with a `key` can take them, or the window can have `mode = \"append\"`",
+            ));
+        }
         for (option, column) in &sink.uses {
             if input.visible.field_with_name(column).is_err() {
                 errors.push(GraphError::unknown_column(&part, option, column, &input.offered));

@@ -14,6 +14,7 @@ use crate::graph::planned_window::PlannedWindow;
 use crate::graph::spec::{SourceSpec, WindowSpec};
 use crate::window::error::WindowError;
 use crate::window::kind::WindowKind;
+use crate::window::output_mode::OutputMode;
 use crate::window::session::{SessionOptions, SessionWindow};
 use crate::window::tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};
 
@@ -56,6 +57,7 @@ pub(crate) fn planned_window(
         aggregates,
         keep_late_rows: window.late_output.is_some(),
         groups_max: window.groups_max,
+        mode: window.mode,
     };
     let fixed = TumblingWindow::new(input, options);
     Some(fixed.map(|fixed| PlannedWindow::Fixed(Arc::new(fixed))))
@@ -102,17 +104,25 @@ pub(super) fn check_window(
             errors.push(GraphError::new(part, &format!("aggregates.{name}"), message));
         }
     }
+    if window.mode == OutputMode::Update && matches!(window.kind, WindowKind::Session { .. }) {
+        errors.push(GraphError::new(
+            part,
+            "mode",
+            "a session is emitted once, when it closes; `mode = \"update\"` is for tumbling and hopping windows",
+        ));
+    }
     let time_column = check_event_time(part, "a window", source, input, errors)?;
     let report = |name: &str, error| errors.push(GraphError::of_expression(part, &format!("aggregates.{name}"), error));
     let resolved = planned_window(window, time_column, &input.visible, report)?;
     match resolved {
         _ if errors.len() > before => None,
-        Ok(window) => {
-            let schema = Arc::clone(window.final_schema());
+        Ok(resolved) => {
+            let schema = Arc::clone(resolved.final_schema());
             Some(NodeRows {
                 visible: Arc::clone(&schema),
                 offered: schema,
                 windowed: true,
+                updates: window.mode == OutputMode::Update,
             })
         }
         Err(error) => {
