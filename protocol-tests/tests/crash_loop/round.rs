@@ -95,12 +95,18 @@ pub(crate) fn run(
         return;
     }
     let repeat = format!(
-        "round {number} of seed {}: scripts/crash-loop --broker {} --guarantee {} --seed {0} --first-round {number} --kills {kills} \
-         --round-kills {} (logs: {})",
+        "round {number} of seed {}: scripts/crash-loop --broker {} --guarantee {} --demand {} --seed {0} --first-round {number} \
+         --kills {kills} --round-kills {kills} --rate {}{} (logs: {})",
         arguments.seed,
         arguments.broker,
         arguments.guarantee,
-        arguments.round_kills,
+        arguments.demand,
+        arguments.rate,
+        if arguments.broker_kills {
+            ""
+        } else {
+            " --no-broker-kills"
+        },
         round.folder.display()
     );
     println!("FAILED {repeat}");
