@@ -68,7 +68,8 @@ fn run(arguments: &Arguments) -> ExitCode {
     let mut summary = Summary::new(arguments);
     let mut left = arguments.kills;
     let mut round = arguments.first_round;
-    while left > 0 && !arguments.time_limit.is_some_and(|limit| started.elapsed() >= limit) {
+    let in_time = || arguments.time_limit.is_none_or(|limit| started.elapsed() < limit);
+    while left > 0 && in_time() {
         let kills = left.min(arguments.round_kills);
         let failures = summary.failures.len();
         round::run(arguments, &brokers, round, kills, started, &folder, &mut summary);
