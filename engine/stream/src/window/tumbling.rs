@@ -176,7 +176,10 @@ impl TumblingWindow {
             format!(", {name} = {}", words.join(" "))
         });
         let slide = Duration::from_nanos(self.slide.unsigned_abs());
-        let every = (slide < size).then(|| format!(" every {slide:?}")).unwrap_or_default();
+        let every = match slide < size {
+            true => format!(" every {slide:?}"),
+            false => String::new(),
+        };
         format!("{size:?}{every}{}", aggregates.collect::<String>())
     }
 
