@@ -20,7 +20,8 @@ use crate::snapshot::SnapshotKind;
 
 /// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
-/// The metadata key under which a snapshot says how long after their end its windows stay open, in nanoseconds.
+/// The metadata key under which a snapshot says how long after their end windows had stayed open when they were taken, in
+/// nanoseconds.
 pub(crate) const ALLOWED_LATENESS: &str = "allowed_lateness";
 /// The metadata key under which a snapshot says of which window it is.
 pub(crate) const WINDOW: &str = "window";
@@ -34,15 +35,18 @@ pub struct PartialWindows {
     windows: LayeredWindows,
     /// Windows that start before this have been taken, and are not opened again.
     taken_before: Option<i64>,
+    /// The allowed lateness by which windows were last taken; after a restore, the longest of those that were valid.
+    taken_with_lateness: i64,
 }
 
 impl PartialWindows {
     /// No open windows.
     pub fn new(window: Arc<TumblingWindow>) -> Self {
         PartialWindows {
-            window,
             windows: LayeredWindows::new(),
             taken_before: None,
+            taken_with_lateness: window.allowed_lateness(),
+            window,
         }
     }
 
@@ -101,6 +105,7 @@ impl StatefulOperator for PartialWindows {
     fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
         let end = self.window.closed_before(watermark);
         self.taken_before = self.taken_before.max(Some(end));
+        self.taken_with_lateness = self.window.allowed_lateness();
         self.windows.take_states(&self.window, Some(end))
     }
 
@@ -118,7 +123,7 @@ impl StatefulOperator for PartialWindows {
         let last = max(&starts).expect("a state without rows is none");
         let mut metadata = HashMap::from([
             (WINDOW.to_owned(), self.window.definition()),
-            (ALLOWED_LATENESS.to_owned(), self.window.allowed_lateness().to_string()),
+            (ALLOWED_LATENESS.to_owned(), self.taken_with_lateness.to_string()),
         ]);
         metadata.extend(
             self.taken_before
@@ -127,7 +132,7 @@ impl StatefulOperator for PartialWindows {
         let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
         Ok(Some(StatePart {
             rows: states.with_schema(Arc::new(schema)).expect("only the metadata changed"),
-            closed_at: self.window.closed_at(last),
+            closed_at: self.window.closed_at(last, self.taken_with_lateness),
         }))
     }
 
@@ -142,6 +147,7 @@ impl StatefulOperator for PartialWindows {
         // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has
         // not. A state that does not tell it is one of a former format, which was written anew for every checkpoint.
         let lateness = nanoseconds(metadata, ALLOWED_LATENESS)?;
+        self.taken_with_lateness = self.taken_with_lateness.max(lateness.unwrap_or(0));
         let closed = closed_up_to.zip(lateness);
         let closed = closed.map(|(watermark, lateness)| self.window.closed_before_with(watermark, lateness));
         let taken_before = nanoseconds(metadata, CLOSED_THROUGH)?.max(closed);

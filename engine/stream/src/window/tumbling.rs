@@ -226,9 +226,9 @@ impl TumblingWindow {
             .saturating_add(1)
     }
 
-    /// The watermark that closes the window with this start.
-    pub(crate) fn closed_at(&self, start: i64) -> i64 {
-        start.saturating_add(self.size).saturating_add(self.allowed_lateness)
+    /// The watermark that closes the window with this start, with an allowed lateness of its own.
+    pub(crate) fn closed_at(&self, start: i64, allowed_lateness: i64) -> i64 {
+        start.saturating_add(self.size).saturating_add(allowed_lateness)
     }
 }
 

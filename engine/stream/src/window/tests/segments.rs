@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use proptest::prelude::*;
 
-use super::{MS, Row, batch, counting, counts, options, times, window};
+use super::{MS, Row, batch, counting, counts, full, options, times, window};
 use crate::operator::{StatePart, StatefulOperator};
 use crate::snapshot::{self, SnapshotKind};
 use crate::window::{PartialWindows, TumblingOptions, TumblingWindow, WindowError, WindowMerger};
@@ -217,6 +217,10 @@ fn what_was_taken_after_a_segment_was_written_does_not_come_back_with_it() {
     ] {
         let window = lateness(ms);
         let mut again = PartialWindows::new(Arc::clone(&window));
+        again.restore(&segment, Some(24 * MS)).unwrap();
+        // Another crash, before the new rules were applied for the first time.
+        let segment = full(&mut again);
+        again = PartialWindows::new(Arc::clone(&window));
         again.restore(&segment, Some(24 * MS)).unwrap();
         assert_eq!(again.update(&times(&[1]), Some(24 * MS)).unwrap().late_rows, 1);
         assert_eq!(counts(&window, &[again.take_all().unwrap()]), restored, "{ms} ms");
