@@ -127,12 +127,18 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
         "engine_checkpoint_completed_total",
         "engine_checkpoint_age_seconds",
         "engine_checkpoint_duration_seconds",
+        "engine_state_segments",
+        "engine_state_stored_bytes",
         r#"engine_state_bytes{transform="per_campaign"}"#,
         "engine_process_resident_memory_bytes",
         "engine_process_cpu_seconds_total",
     ] {
         assert!(of(series) > 0.0, "{series}");
     }
+    assert!(
+        of("engine_checkpoint_state_bytes") >= 0.0,
+        "the last checkpoint may have found nothing changed"
+    );
     for api in ["Produce", "Fetch", "OffsetCommit"] {
         let part = |part: &str| format!("engine_client_request_latency_seconds_{part}");
         let count = of(&format!("{}{{api=\"{api}\"}}", part("count")));

@@ -6,12 +6,14 @@
 //! flush the outputs, stage the lake files, append the state and then the manifest to the compacted state
 //! topic, commit the offsets, publish the lake files.
 //! The manifest is a single record, so a checkpoint is either there as a whole or not at all, and it names the
-//! offsets that belong to its state: a crash between any two steps never pairs one checkpoint's state with
-//! another's offsets. What to do after a crash is decided by the pure function in [`recovery`].
+//! offsets that belong to its state, and the [`segments`] that its state is: a crash between any two steps never pairs one
+//! checkpoint's state with another's offsets. What to do after a crash is decided by the pure function in [`recovery`].
 
+pub mod chunk;
 pub mod commit_metadata;
 pub mod manifest;
 pub mod recovery;
+pub mod segments;
 pub mod state_key;
 pub mod state_table;
 pub(crate) mod state_topic;

@@ -11,4 +11,6 @@ pub mod snapshot;
 
 pub use exposition::{CONTENT_TYPE, render};
 pub use process::ProcessMetrics;
-pub use snapshot::{CheckpointMetrics, RequestMetrics, SinkMetrics, Snapshot, SourceMetrics, StateMetrics};
+pub use snapshot::{
+    CheckpointMetrics, RequestMetrics, SinkMetrics, Snapshot, SourceMetrics, StateMetrics, StoredStateMetrics,
+};

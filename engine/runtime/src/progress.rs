@@ -175,6 +175,10 @@ pub struct CheckpointStatus {
     /// How long it took.
     #[serde(rename = "duration_seconds", serialize_with = "seconds::serialize")]
     pub duration: Duration,
+    /// Bytes of state that it wrote.
+    pub state_bytes: u64,
+    /// Segments of state that a restart would read.
+    pub state_segments: u64,
 }
 
 /// Why a run ended.

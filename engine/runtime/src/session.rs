@@ -106,6 +106,7 @@ impl Session {
         }
         // What is open is in the state topic now, and for whoever owns the partitions next.
         totals.state.clear();
+        totals.written_state = None;
     }
 
     /// Tells what the run is doing and what it has counted.

@@ -6,21 +6,22 @@
 //! is CPU work too, and a sink that pushes back must slow the worker down, not the network.
 //! Never here: watermarks, checkpoints, anything async.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use engine_stream::graph::{ChangedGroups, ClosedWindows, SessionSpans};
-use engine_wire::compression::{DecodeLimits, Decompressor};
+use engine_stream::snapshot::SnapshotKind;
+use engine_wire::compression::{Compressor, DecodeLimits, Decompressor};
 use engine_wire::record_batch::RawBatch;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::checkpoint::CheckpointId;
 use crate::sink::SinkError;
 use crate::sink::set::SinkSet;
-use crate::source::task::{PartitionTask, TaskError, TaskOutcome, TaskWindows};
+use crate::source::task::{PartitionTask, TaskError, TaskOutcome, TaskSegment, TaskWindows};
 
 /// Jobs that may wait at one worker; the coordinator blocks beyond it.
 const JOBS_MAX: usize = 1_024;
@@ -64,8 +65,11 @@ pub(crate) enum Job {
         source: usize,
         changed: Arc<Vec<ChangedGroups>>,
     },
-    /// Writes the state of all partitions. Answered by [`Reply::Snapshots`].
-    Snapshot,
+    /// Writes what changed in the state of all partitions, and all of it of some. Answered by [`Reply::Snapshots`].
+    Snapshot {
+        checkpoint: CheckpointId,
+        full: Arc<HashSet<TaskId>>,
+    },
 }
 
 /// A worker's answer.
@@ -103,8 +107,8 @@ pub(crate) struct ProcessTimes {
 pub(crate) struct TaskSnapshot {
     /// Which.
     pub(crate) task: TaskId,
-    /// What [`PartitionTask::restore`] takes; empty where there is no state.
-    pub(crate) snapshot: Bytes,
+    /// What is to be written of it.
+    pub(crate) written: TaskSegment,
     /// Groups over all open windows.
     pub(crate) groups: usize,
     /// Bytes in memory, roughly.
@@ -144,6 +148,7 @@ impl Workers {
             let mut worker = Worker {
                 tasks: HashMap::new(),
                 decompressor: Decompressor::new(DecodeLimits::default()),
+                compressor: Compressor::new(),
                 sinks: Arc::clone(sinks),
             };
             let obituary = Obituary {
@@ -199,6 +204,7 @@ struct Worker {
     /// Every task with the index of its source.
     tasks: HashMap<TaskId, (usize, PartitionTask)>,
     decompressor: Decompressor,
+    compressor: Compressor,
     sinks: Arc<SinkSet>,
 }
 
@@ -291,14 +297,20 @@ impl Worker {
                 }
                 Ok(Some(Reply::Windows { windows }))
             }
-            Job::Snapshot => {
+            Job::Snapshot { checkpoint, full } => {
                 let mut snapshots = Vec::with_capacity(self.tasks.len());
                 for (task, (_, state)) in &mut self.tasks {
+                    let kind = if full.contains(task) {
+                        SnapshotKind::Full
+                    } else {
+                        SnapshotKind::Changes
+                    };
+                    let written = state.snapshot(kind, checkpoint, &mut self.compressor)?;
                     snapshots.push(TaskSnapshot {
                         task: *task,
+                        written,
                         groups: state.groups(),
                         state_bytes: state.state_bytes(),
-                        snapshot: state.snapshot()?,
                     });
                 }
                 Ok(Some(Reply::Snapshots { snapshots }))
@@ -337,8 +349,10 @@ mod tests {
             error.to_string(),
             "worker 1 died of a bug; its message is in the log above"
         );
-        workers.send(1, Job::Snapshot);
-        workers.send(0, Job::Snapshot);
+        for worker in [1, 0] {
+            let (checkpoint, full) = (CheckpointId(1), Arc::default());
+            workers.send(worker, Job::Snapshot { checkpoint, full });
+        }
         assert!(matches!(answers.blocking_recv(), Some(Reply::Snapshots { .. })));
         workers.join();
     }

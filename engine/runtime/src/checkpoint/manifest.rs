@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{CheckpointId, OwnerEpoch};
 
-/// The format number of this build; another number is refused, never guessed at.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// The format that this build writes. It reads this one and [`SNAPSHOT_FORMAT`]; another is refused, never guessed at.
+pub const MANIFEST_FORMAT: u32 = 2;
+
+/// The format in which every checkpoint wrote all of the state anew.
+pub const SNAPSHOT_FORMAT: u32 = 1;
 
 /// One whole checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Always [`MANIFEST_FORMAT`].
+    /// [`MANIFEST_FORMAT`], or [`SNAPSHOT_FORMAT`] if it was read.
     pub format: u32,
     /// The number of the checkpoint.
     pub checkpoint: CheckpointId,
@@ -51,9 +54,12 @@ pub struct PartitionState {
     pub leader_epoch: Option<i32>,
     /// The partition's own watermark in nanoseconds since 1970.
     pub watermark_ns: Option<i64>,
-    /// How many pieces its snapshot has in the state topic; 0 when no window was open.
+    /// The checkpoints that wrote its live segments, in the order in which they are restored.
+    #[serde(default, with = "ranges")]
+    pub segments: Vec<CheckpointId>,
+    /// How many records its state has in the state topic; 0 when no window was open.
     pub chunks: u32,
-    /// How many bytes these pieces have together.
+    /// How many bytes they have together, as they stand there.
     pub bytes: u64,
 }
 
@@ -73,10 +79,27 @@ pub enum ManifestError {
     #[error("the manifest in the state topic cannot be read")]
     Malformed(#[source] serde_json::Error),
     /// Written by another build.
-    #[error("the manifest in the state topic has format {found}, this build reads format {MANIFEST_FORMAT}")]
+    #[error(
+        "the manifest in the state topic has format {found}, this engine reads up to format {MANIFEST_FORMAT}: go on with {}",
+        match .engine { Some(engine) => format!("engine {engine}, which wrote it, or a newer one"), None => "a newer engine".to_owned() }
+    )]
     Format {
         /// What it says.
         found: u32,
+        /// The version of the engine that wrote it.
+        engine: Option<String>,
+    },
+    /// The segments of a partition cannot be.
+    #[error("the manifest of checkpoint {checkpoint} gives {topic}-{partition} {what}")]
+    Segments {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The Kafka topic.
+        topic: String,
+        /// The partition of that topic.
+        partition: i32,
+        /// What is wrong with them.
+        what: String,
     },
     /// A number in it cannot be.
     #[error("the manifest of checkpoint {checkpoint} gives {topic}-{partition} offset {next_offset}")]
@@ -107,7 +130,17 @@ pub enum ManifestError {
 impl Manifest {
     /// The bytes of the record.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a manifest has string keys and finite numbers only")
+        #[derive(Serialize)]
+        struct Written<'a> {
+            engine: &'static str,
+            #[serde(flatten)]
+            manifest: &'a Manifest,
+        }
+        let written = Written {
+            engine: env!("CARGO_PKG_VERSION"),
+            manifest: self,
+        };
+        serde_json::to_vec(&written).expect("a manifest has string keys and finite numbers only")
     }
 
     /// Reads and checks a record.
@@ -115,10 +148,14 @@ impl Manifest {
         #[derive(Deserialize)]
         struct Probe {
             format: u32,
+            engine: Option<String>,
         }
         let probe: Probe = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
-        if probe.format != MANIFEST_FORMAT {
-            return Err(ManifestError::Format { found: probe.format });
+        if ![SNAPSHOT_FORMAT, MANIFEST_FORMAT].contains(&probe.format) {
+            return Err(ManifestError::Format {
+                found: probe.format,
+                engine: probe.engine,
+            });
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
         manifest.check()?;
@@ -152,6 +189,14 @@ impl Manifest {
                         next_offset: state.next_offset,
                     });
                 }
+                if let Some(what) = self.wrong_segments(state) {
+                    return Err(ManifestError::Segments {
+                        checkpoint: self.checkpoint,
+                        topic: state.topic.clone(),
+                        partition: state.partition,
+                        what,
+                    });
+                }
                 if !seen.insert((&source.source, &state.topic, state.partition)) {
                     return Err(ManifestError::Duplicate {
                         checkpoint: self.checkpoint,
@@ -163,6 +208,55 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+impl Manifest {
+    fn wrong_segments(&self, state: &PartitionState) -> Option<String> {
+        if self.format == SNAPSHOT_FORMAT {
+            let has_segments = !state.segments.is_empty();
+            return has_segments.then(|| format!("segments, which format {SNAPSHOT_FORMAT} does not have"));
+        }
+        if let Some(ahead) = state.segments.iter().find(|segment| **segment > self.checkpoint) {
+            return Some(format!("a segment of checkpoint {ahead}"));
+        }
+        let (segments, chunks) = (state.segments.len(), state.chunks);
+        (chunks < segments as u32 || (segments == 0 && chunks > 0))
+            .then(|| format!("{segments} segments in {chunks} records"))
+    }
+}
+
+/// Ascending checkpoints as runs, `[[3,3],[7,40]]`: most tasks write a segment at every checkpoint, and the manifest is one
+/// record however many there are.
+mod ranges {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    use super::CheckpointId;
+    use crate::checkpoint::segments::SEGMENTS_MAX;
+
+    pub(super) fn serialize<S: Serializer>(segments: &[CheckpointId], serializer: S) -> Result<S::Ok, S::Error> {
+        let runs = segments.chunk_by(|one, next| one.next() == *next);
+        let runs: Vec<_> = runs.map(|run| (run[0], run[run.len() - 1])).collect();
+        runs.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckpointId>, D::Error> {
+        let runs = Vec::<(u64, u64)>::deserialize(deserializer)?;
+        let mut segments: Vec<CheckpointId> = Vec::new();
+        for (first, last) in runs {
+            let ascends = first <= last && segments.last().is_none_or(|before| before.0 < first);
+            if !ascends {
+                return Err(D::Error::custom(format!(
+                    "the segments {first} to {last} are not in order"
+                )));
+            }
+            if last - first >= (SEGMENTS_MAX - segments.len()) as u64 {
+                return Err(D::Error::custom(format!("more than {SEGMENTS_MAX} segments")));
+            }
+            segments.extend((first..=last).map(CheckpointId));
+        }
+        Ok(segments)
     }
 }
 
@@ -204,7 +298,8 @@ mod tests {
                     next_offset: i64::MAX,
                     leader_epoch: Some(3),
                     watermark_ns: None,
-                    chunks: 2,
+                    segments: [3, 7, 8, 9, 12].map(CheckpointId).to_vec(),
+                    chunks: 6,
                     bytes: 700_000,
                 }],
             }],
@@ -223,18 +318,78 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_an_error() {
-        for bytes in [&b""[..], b"{", b"[]", b"{\"format\":1}", b"{\"format\":-1}", b"\xff"] {
+        for bytes in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"{\"format\":1}",
+            b"{\"format\":2}",
+            b"{\"format\":-1}",
+            b"\xff",
+        ] {
             assert!(matches!(Manifest::decode(bytes), Err(ManifestError::Malformed(_))));
         }
     }
 
     #[test]
-    fn another_format_is_refused_by_its_number() {
-        let error = Manifest::decode(b"{\"format\":2,\"anything\":true}").unwrap_err();
+    fn another_format_is_refused_with_the_version_that_can_read_it() {
+        let refused = |bytes: &[u8]| Manifest::decode(bytes).unwrap_err().to_string();
         assert_eq!(
-            error.to_string(),
-            "the manifest in the state topic has format 2, this build reads format 1"
+            refused(b"{\"format\":3,\"engine\":\"7.1.0\",\"anything\":true}"),
+            "the manifest in the state topic has format 3, this engine reads up to format 2: \
+             go on with engine 7.1.0, which wrote it, or a newer one"
         );
+        assert_eq!(
+            refused(b"{\"format\":0}"),
+            "the manifest in the state topic has format 0, this engine reads up to format 2: go on with a newer engine"
+        );
+    }
+
+    #[test]
+    fn segments_that_follow_one_another_are_written_as_runs() {
+        let text = String::from_utf8(manifest().encode()).unwrap();
+        assert!(text.contains(r#""segments":[[3,3],[7,9],[12,12]]"#), "{text}");
+        assert!(
+            text.starts_with(&format!(r#"{{"engine":"{}""#, env!("CARGO_PKG_VERSION"))),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn segments_that_cannot_be_are_refused() {
+        let text = String::from_utf8(manifest().encode()).unwrap();
+        for (segments, expected) in [
+            (
+                "[[3,3],[7,9],[13,13]]",
+                Some("gives ad-events-0 a segment of checkpoint 13"),
+            ),
+            ("[[1,7]]", Some("gives ad-events-0 7 segments in 6 records")),
+            ("[]", Some("gives ad-events-0 0 segments in 6 records")),
+            ("[[4,3]]", None),
+            ("[[3,4],[4,5]]", None),
+            ("[[0,18446744073709551615]]", None),
+            ("[[1,1],[2,600]]", None),
+            ("[[-1,1]]", None),
+            ("7", None),
+        ] {
+            let text = text.replace("[[3,3],[7,9],[12,12]]", segments);
+            let error = Manifest::decode(text.as_bytes()).unwrap_err();
+            match expected {
+                Some(expected) => assert_eq!(error.to_string(), format!("the manifest of checkpoint 12 {expected}")),
+                None => assert!(matches!(error, ManifestError::Malformed(_)), "{segments}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_format_that_wrote_all_of_the_state_every_time_is_still_read() {
+        let text = r#"{"format":1,"checkpoint":5,"owner_epoch":2,"created_ms":0,"sources":[{"source":"events","watermark_ns":1,
+            "partitions":[{"topic":"t","partition":0,"next_offset":7,"leader_epoch":null,"watermark_ns":1,"chunks":2,
+            "bytes":600000}]}],"lake":[]}"#;
+        let manifest = Manifest::decode(text.as_bytes()).unwrap();
+        assert_eq!(manifest.format, SNAPSHOT_FORMAT);
+        let state = manifest.partition("events", "t", 0).unwrap();
+        assert_eq!((&state.segments[..], state.chunks, state.bytes), (&[][..], 2, 600_000));
     }
 
     #[test]

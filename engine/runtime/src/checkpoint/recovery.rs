@@ -215,6 +215,7 @@ mod tests {
             next_offset: 100,
             leader_epoch: Some(7),
             watermark_ns: None,
+            segments: vec![CheckpointId(5)],
             chunks: 1,
             bytes: 10,
         };
@@ -334,7 +335,8 @@ mod tests {
              to give that state up, delete the state topic"
         );
         let mut without_windows = manifest_at_100();
-        without_windows.sources[0].partitions[0].chunks = 0;
+        let partition = &mut without_windows.sources[0].partitions[0];
+        (partition.segments, partition.chunks) = (vec![], 0);
         assert!(decide(&[], Some(&without_windows)).is_ok());
     }
 

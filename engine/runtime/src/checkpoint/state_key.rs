@@ -3,11 +3,11 @@
 //! ```text
 //! claim/<owner epoch>                                         -> when a process took the partitions over
 //! manifest/<owner epoch>                                      -> Manifest (JSON)
-//! state/<owner epoch>/<slot>/<source>/<topic>/<partition>/<chunk> -> a piece of the partition's snapshot
+//! state/<owner epoch>/<checkpoint>/<source>/<topic>/<partition>/<chunk> -> a piece of a segment of the partition's state
 //! ```
-//! Checkpoints alternate between two slots: while checkpoint 8 is being written into slot 0, the pieces of
-//! checkpoint 7 still stand in slot 1, and compaction cannot take them. Names cannot contain `/`: Kafka's topic
-//! names and our source names do not allow it.
+//! No key is written twice: a segment stands as it was written until no manifest names it, and then gets a tombstone. In
+//! manifests of the first format, checkpoints alternated between two slots, 0 and 1, in the place of the checkpoint.
+//! Names cannot contain `/`: Kafka's topic names and our source names do not allow it.
 
 use std::fmt;
 
@@ -20,17 +20,17 @@ pub enum StateKey {
     Claim(OwnerEpoch),
     /// The record that completes a checkpoint.
     Manifest(OwnerEpoch),
-    /// One piece of one partition's snapshot.
+    /// One piece of a segment of one partition's state.
     Chunk(ChunkKey),
 }
 
-/// Where one piece of a partition's snapshot stands.
+/// Where one piece of a segment stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkKey {
     /// The life of the process that wrote it.
     pub owner_epoch: OwnerEpoch,
-    /// 0 or 1, see [`slot_of`].
-    pub slot: u8,
+    /// The checkpoint that wrote it; in the first format 0 or 1, see [`former_slot_of`].
+    pub checkpoint: CheckpointId,
     /// The source's name in the pipeline.
     pub source: String,
     /// The Kafka topic.
@@ -41,9 +41,16 @@ pub struct ChunkKey {
     pub chunk: u32,
 }
 
-/// The slot a checkpoint writes to: the one its predecessor did not use.
-pub fn slot_of(checkpoint: CheckpointId) -> u8 {
-    (checkpoint.0 % 2) as u8
+/// What stood in the place of the checkpoint in the first format: the slot that its predecessor did not use.
+pub fn former_slot_of(checkpoint: CheckpointId) -> CheckpointId {
+    CheckpointId(checkpoint.0 % 2)
+}
+
+impl ChunkKey {
+    /// The keys of the first `chunks` pieces of the same segment.
+    pub fn pieces(&self, chunks: u32) -> impl Iterator<Item = StateKey> + '_ {
+        (0..chunks).map(|chunk| StateKey::Chunk(ChunkKey { chunk, ..self.clone() }))
+    }
 }
 
 impl fmt::Display for StateKey {
@@ -54,7 +61,7 @@ impl fmt::Display for StateKey {
             StateKey::Chunk(key) => write!(
                 f,
                 "state/{}/{}/{}/{}/{}/{}",
-                key.owner_epoch, key.slot, key.source, key.topic, key.partition, key.chunk
+                key.owner_epoch, key.checkpoint, key.source, key.topic, key.partition, key.chunk
             ),
         }
     }
@@ -69,7 +76,7 @@ impl StateKey {
             "manifest" => StateKey::Manifest(OwnerEpoch(parts.next()?.parse().ok()?)),
             "state" => StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(parts.next()?.parse().ok()?),
-                slot: parts.next()?.parse().ok().filter(|slot| *slot < 2)?,
+                checkpoint: CheckpointId(parts.next()?.parse().ok()?),
                 source: parts.next()?.to_owned(),
                 topic: parts.next()?.to_owned(),
                 partition: parts.next()?.parse().ok().filter(|partition| *partition >= 0)?,
@@ -101,7 +108,7 @@ mod tests {
             StateKey::Manifest(OwnerEpoch(u64::MAX)),
             StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(3),
-                slot: 1,
+                checkpoint: CheckpointId(41),
                 source: "events".into(),
                 topic: "ad-events".into(),
                 partition: 12,
@@ -121,20 +128,13 @@ mod tests {
             b"claim/-1",
             b"claim/1/2",
             b"manifest/1/2",
-            b"state/1/2/s/t/0/0",
+            b"state/1/-2/s/t/0/0",
             b"state/1/0/s/t/-1/0",
             b"state/1/0/s/t/0",
             b"state/1/0/s/t/0/0/0",
             b"\xff\xfe",
         ] {
             assert_eq!(StateKey::parse(key), None, "{key:?}");
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_never_overwrites_its_predecessor() {
-        for id in 0..10 {
-            assert_ne!(slot_of(CheckpointId(id)), slot_of(CheckpointId(id).next()));
         }
     }
 }

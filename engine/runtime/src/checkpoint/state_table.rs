@@ -6,15 +6,14 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use engine_wire::compression::Decompressor;
 
-use super::manifest::{Manifest, ManifestError, PartitionState};
-use super::state_key::{ChunkKey, StateKey, slot_of};
-use super::{CheckpointId, OwnerEpoch};
+use super::manifest::{Manifest, ManifestError, PartitionState, SNAPSHOT_FORMAT};
+use super::state_key::{ChunkKey, StateKey, former_slot_of};
+use super::{CheckpointId, OwnerEpoch, chunk};
 
-/// The most bytes a piece of a snapshot has, well under Kafka's default `max.message.bytes` of 1 MiB.
-pub const CHUNK_BYTES_MAX: usize = 512 * 1024;
-
-/// The most bytes of state one pipeline may restore; beyond it [`StateTable::apply`] fails.
+/// The most bytes of state one pipeline may restore, as they stand in the topic and as they come out of it; beyond it
+/// [`StateTable::apply`] and [`StateTable::restore`] fail.
 pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
 
 /// What the state topic holds.
@@ -24,13 +23,13 @@ pub struct StateTable {
     bytes: usize,
 }
 
-/// The newest checkpoint with its snapshots.
+/// The newest checkpoint with its state.
 #[derive(Debug)]
 pub struct RestoredState {
     /// The record that completed it.
     pub manifest: Manifest,
-    /// The snapshot of each partition that had one: (source, topic, partition).
-    pub snapshots: HashMap<(String, String, i32), Vec<u8>>,
+    /// The live segments of each partition that has some, in the order in which they are restored: (source, topic, partition).
+    pub segments: HashMap<(String, String, i32), Vec<Vec<u8>>>,
 }
 
 /// Why the state topic cannot be used. Never a reason to start anew silently.
@@ -50,8 +49,12 @@ pub enum StateTableError {
     /// The manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A piece that the manifest names is missing, of another checkpoint or of another size.
-    #[error("checkpoint {checkpoint}: the state of {source_name} {topic}-{partition} is damaged: {what}")]
+    /// A record that the manifest names is missing, of another checkpoint, or not what was written.
+    #[error(
+        "checkpoint {checkpoint}: the state of source \"{source_name}\" for {topic}-{partition} is damaged: the record {key} {what}; \
+         put it back from a copy of the topic, or, to start anew without its open windows, delete the group's offsets \
+         and the state topic"
+    )]
     Damaged {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -61,19 +64,11 @@ pub enum StateTableError {
         topic: String,
         /// The partition of that topic.
         partition: i32,
-        /// What is wrong, with its numbers.
+        /// The key of the record.
+        key: String,
+        /// What is wrong with it, with its numbers.
         what: String,
     },
-}
-
-/// Cuts a snapshot into the values of its records: each is the checkpoint's number (8 bytes, big-endian) and a piece.
-pub fn chunks(checkpoint: CheckpointId, snapshot: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    snapshot.chunks(CHUNK_BYTES_MAX).map(move |piece| {
-        let mut value = Vec::with_capacity(8 + piece.len());
-        value.extend_from_slice(&checkpoint.0.to_be_bytes());
-        value.extend_from_slice(piece);
-        value
-    })
 }
 
 impl StateTable {
@@ -134,216 +129,127 @@ impl StateTable {
             return Ok(None);
         };
         let manifest = Manifest::decode(value)?;
-        let mut snapshots = HashMap::new();
+        let mut decompressor = chunk::decompressor();
+        let mut room = STATE_BYTES_MAX;
+        let mut segments = HashMap::new();
         for source in &manifest.sources {
             for state in source.partitions.iter().filter(|state| state.chunks > 0) {
-                let snapshot = self.assemble(&manifest, &source.source, state)?;
-                snapshots.insert((source.source.clone(), state.topic.clone(), state.partition), snapshot);
+                let partition = Pieces {
+                    records: &self.records,
+                    manifest: &manifest,
+                    source: &source.source,
+                    state,
+                };
+                let kept = if manifest.format == SNAPSHOT_FORMAT {
+                    vec![partition.former_snapshot()?]
+                } else {
+                    partition.segments(&mut decompressor, &mut room)?
+                };
+                segments.insert((source.source.clone(), state.topic.clone(), state.partition), kept);
             }
         }
-        Ok(Some(RestoredState { manifest, snapshots }))
+        Ok(Some(RestoredState { manifest, segments }))
+    }
+}
+
+/// The records of one partition's state.
+struct Pieces<'a> {
+    records: &'a HashMap<StateKey, Bytes>,
+    manifest: &'a Manifest,
+    source: &'a str,
+    state: &'a PartitionState,
+}
+
+impl Pieces<'_> {
+    /// `room` is what may still come out of compressed pieces.
+    fn segments(&self, decompressor: &mut Decompressor, room: &mut usize) -> Result<Vec<Vec<u8>>, StateTableError> {
+        let (mut segments, mut chunks, mut bytes) = (Vec::new(), 0, 0);
+        let mut key = self.key(self.manifest.checkpoint, 0);
+        for checkpoint in &self.state.segments {
+            let (mut segment, mut pieces) = (Vec::new(), 1);
+            let mut piece = 0;
+            while piece < pieces {
+                key = self.key(*checkpoint, piece);
+                let value = self.value(&key)?;
+                let read = chunk::decode(value, decompressor);
+                let read = read.map_err(|error| self.damaged(&key, format!("cannot be read: {error}")))?;
+                let is_first = piece == 0;
+                if (read.checkpoint, read.piece) != (*checkpoint, piece) || (!is_first && read.pieces != pieces) {
+                    let (checkpoint, piece, pieces) = (read.checkpoint, read.piece, read.pieces);
+                    let what = format!("holds piece {piece} of {pieces} of checkpoint {checkpoint}");
+                    return Err(self.damaged(&key, what));
+                }
+                pieces = read.pieces;
+                *room = room.checked_sub(read.bytes.len()).ok_or(StateTableError::TooLarge)?;
+                segment.extend_from_slice(read.bytes);
+                bytes += value.len() as u64;
+                chunks += 1;
+                piece += 1;
+            }
+            segments.push(segment);
+        }
+        if (chunks, bytes) != (self.state.chunks, self.state.bytes) {
+            let what = format!(
+                "ends {chunks} records of {bytes} bytes, where the manifest says {} of {}",
+                self.state.chunks, self.state.bytes
+            );
+            return Err(self.damaged(&key, what));
+        }
+        Ok(segments)
     }
 
-    fn assemble(&self, manifest: &Manifest, source: &str, state: &PartitionState) -> Result<Vec<u8>, StateTableError> {
-        let damaged = |what: String| StateTableError::Damaged {
-            checkpoint: manifest.checkpoint,
-            source_name: source.to_owned(),
-            topic: state.topic.clone(),
-            partition: state.partition,
-            what,
-        };
+    /// A state of the first format: one snapshot, whose pieces stand behind the number of the checkpoint.
+    fn former_snapshot(&self) -> Result<Vec<u8>, StateTableError> {
+        let checkpoint = self.manifest.checkpoint;
         let mut snapshot = Vec::new();
-        for chunk in 0..state.chunks {
-            let key = StateKey::Chunk(ChunkKey {
-                owner_epoch: manifest.owner_epoch,
-                slot: slot_of(manifest.checkpoint),
-                source: source.to_owned(),
-                topic: state.topic.clone(),
-                partition: state.partition,
-                chunk,
-            });
-            let value = self
-                .records
-                .get(&key)
-                .ok_or_else(|| damaged(format!("piece {chunk} of {} is missing", state.chunks)))?;
-            let Some((id, piece)) = value.split_first_chunk::<8>() else {
-                return Err(damaged(format!("piece {chunk} has {} bytes", value.len())));
+        let mut key = self.key(former_slot_of(checkpoint), 0);
+        for piece in 0..self.state.chunks {
+            key = self.key(former_slot_of(checkpoint), piece);
+            let value = self.value(&key)?;
+            let Some((id, bytes)) = value.split_first_chunk::<8>() else {
+                return Err(self.damaged(&key, format!("has {} bytes", value.len())));
             };
             let id = u64::from_be_bytes(*id);
-            if id != manifest.checkpoint.0 {
-                return Err(damaged(format!("piece {chunk} is of checkpoint {id}")));
+            if id != checkpoint.0 {
+                return Err(self.damaged(&key, format!("is of checkpoint {id}")));
             }
-            snapshot.extend_from_slice(piece);
+            snapshot.extend_from_slice(bytes);
         }
-        if snapshot.len() as u64 != state.bytes {
-            return Err(damaged(format!(
-                "{} bytes where the manifest says {}",
-                snapshot.len(),
-                state.bytes
-            )));
+        if snapshot.len() as u64 != self.state.bytes {
+            let (found, expected) = (snapshot.len(), self.state.bytes);
+            let what = format!("ends {found} bytes, where the manifest says {expected}");
+            return Err(self.damaged(&key, what));
         }
         Ok(snapshot)
+    }
+
+    fn key(&self, checkpoint: CheckpointId, chunk: u32) -> StateKey {
+        StateKey::Chunk(ChunkKey {
+            owner_epoch: self.manifest.owner_epoch,
+            checkpoint,
+            source: self.source.to_owned(),
+            topic: self.state.topic.clone(),
+            partition: self.state.partition,
+            chunk,
+        })
+    }
+
+    fn value(&self, key: &StateKey) -> Result<&Bytes, StateTableError> {
+        let value = self.records.get(key);
+        value.ok_or_else(|| self.damaged(key, "is missing".to_owned()))
+    }
+
+    fn damaged(&self, key: &StateKey, what: String) -> StateTableError {
+        StateTableError::Damaged {
+            checkpoint: self.manifest.checkpoint,
+            source_name: self.source.to_owned(),
+            topic: self.state.topic.clone(),
+            partition: self.state.partition,
+            key: key.to_string(),
+            what,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The records of one checkpoint of one partition, in the order they are appended.
-    fn records(owner_epoch: u64, checkpoint: u64, snapshot: &[u8]) -> Vec<(String, Vec<u8>)> {
-        let checkpoint = CheckpointId(checkpoint);
-        let owner_epoch = OwnerEpoch(owner_epoch);
-        let pieces: Vec<_> = chunks(checkpoint, snapshot).collect();
-        let partition = PartitionState {
-            topic: "topic".into(),
-            partition: 0,
-            next_offset: checkpoint.0 as i64 * 10,
-            leader_epoch: None,
-            watermark_ns: None,
-            chunks: pieces.len() as u32,
-            bytes: snapshot.len() as u64,
-        };
-        let manifest = Manifest::of_events(checkpoint, owner_epoch, partition);
-        let chunk_key = |chunk| {
-            StateKey::Chunk(ChunkKey {
-                owner_epoch,
-                slot: slot_of(checkpoint),
-                source: "events".into(),
-                topic: "topic".into(),
-                partition: 0,
-                chunk,
-            })
-        };
-        let mut records: Vec<_> = pieces
-            .into_iter()
-            .enumerate()
-            .map(|(index, piece)| (chunk_key(index as u32).to_string(), piece))
-            .collect();
-        records.push((StateKey::Manifest(owner_epoch).to_string(), manifest.encode()));
-        records
-    }
-
-    fn table(records: &[(String, Vec<u8>)]) -> StateTable {
-        let mut table = StateTable::default();
-        for (offset, (key, value)) in records.iter().enumerate() {
-            table.apply(offset as i64, Some(key.as_bytes()), Some(value)).unwrap();
-        }
-        table
-    }
-
-    fn snapshot_of(restored: &RestoredState) -> &[u8] {
-        &restored.snapshots[&("events".to_owned(), "topic".to_owned(), 0)]
-    }
-
-    #[test]
-    fn an_empty_topic_is_a_fresh_start() {
-        assert!(StateTable::default().restore().unwrap().is_none());
-    }
-
-    /// Pitfall 11 of the stream engine: the state topic ends with any record of a checkpoint.
-    #[test]
-    fn a_crash_after_any_record_leaves_a_whole_checkpoint() {
-        let (first, second) = (vec![1; CHUNK_BYTES_MAX * 2 + 1], vec![2; CHUNK_BYTES_MAX + 5]);
-        let mut log = records(1, 1, &first);
-        let whole_first = log.len();
-        log.extend(records(1, 2, &second));
-        for crash in 0..=log.len() {
-            let restored = table(&log[..crash]).restore().unwrap();
-            if crash < whole_first {
-                assert!(restored.is_none(), "crash after {crash} records");
-                continue;
-            }
-            let restored = restored.unwrap();
-            let expected = if crash == log.len() { (2, &second) } else { (1, &first) };
-            assert_eq!(
-                restored.manifest.checkpoint.0, expected.0,
-                "crash after {crash} records"
-            );
-            assert_eq!(snapshot_of(&restored), expected.1);
-        }
-    }
-
-    /// Pitfall 23 of the stream engine: what it still writes goes under keys that nobody reads.
-    #[test]
-    fn a_zombie_cannot_overwrite_its_successor() {
-        let mut log = records(1, 4, b"before the pause");
-        log.extend(records(2, 5, b"the successor"));
-        log.extend(records(1, 5, b"the zombie"));
-        log.extend(records(1, 6, b"the zombie"));
-        let restored = table(&log).restore().unwrap().unwrap();
-        assert_eq!(restored.manifest.owner_epoch, OwnerEpoch(2));
-        assert_eq!(snapshot_of(&restored), b"the successor");
-    }
-
-    #[test]
-    fn each_life_of_the_owner_writes_under_an_epoch_that_nobody_used() {
-        assert_eq!(StateTable::default().next_owner_epoch(), OwnerEpoch(1));
-        let mut log = records(1, 4, b"state");
-        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(2));
-        log.push((StateKey::Claim(OwnerEpoch(2)).to_string(), b"paused at once".to_vec()));
-        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(3));
-        log.push(records(3, 5, b"crashed before its manifest").remove(0));
-        assert_eq!(table(&log).next_owner_epoch(), OwnerEpoch(4));
-        let restored = table(&log).restore().unwrap().unwrap();
-        assert_eq!(
-            restored.manifest.owner_epoch,
-            OwnerEpoch(1),
-            "a claim is not a checkpoint"
-        );
-    }
-
-    #[test]
-    fn former_lives_are_cleared_with_the_manifest_last() {
-        let mut log = records(1, 4, b"old");
-        log.extend(records(2, 5, b"new"));
-        let mut table = table(&log);
-        let keys = table.keys_before(OwnerEpoch(2));
-        assert_eq!(keys.len(), 2);
-        assert_eq!(keys[1], StateKey::Manifest(OwnerEpoch(1)));
-        for key in keys {
-            table.apply(9, Some(key.to_string().as_bytes()), None).unwrap();
-        }
-        assert_eq!(snapshot_of(&table.restore().unwrap().unwrap()), b"new");
-        assert_eq!(table.records.len(), 2);
-        assert_eq!(table.bytes, table.records.values().map(Bytes::len).sum::<usize>());
-    }
-
-    #[test]
-    fn damage_is_an_error_that_says_what_is_wrong() {
-        let log = records(1, 1, b"some state");
-        for (broken, expected) in [
-            (vec![log[1].clone()], "piece 0 of 1 is missing"),
-            (
-                vec![(log[0].0.clone(), vec![0; 3]), log[1].clone()],
-                "piece 0 has 3 bytes",
-            ),
-            (
-                vec![(log[0].0.clone(), 9u64.to_be_bytes().to_vec()), log[1].clone()],
-                "piece 0 is of checkpoint 9",
-            ),
-            (
-                vec![(log[0].0.clone(), 1u64.to_be_bytes().to_vec()), log[1].clone()],
-                "0 bytes where the manifest says 10",
-            ),
-        ] {
-            let error = table(&broken).restore().unwrap_err().to_string();
-            assert_eq!(
-                error,
-                format!("checkpoint 1: the state of events topic-0 is damaged: {expected}")
-            );
-        }
-    }
-
-    #[test]
-    fn a_foreign_record_is_an_error() {
-        let error = StateTable::default()
-            .apply(7, Some(b"order-1"), Some(b"x"))
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the state topic has a record with the foreign key \"order-1\" at offset 7"
-        );
-        assert!(StateTable::default().apply(0, None, None).is_err());
-    }
-}
+mod tests;

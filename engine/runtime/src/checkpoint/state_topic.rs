@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine_client::{
     Consumer, ConsumerConfig, Event, IsolationLevel, ProduceRecord, Producer, StartAt, TopicPartition,
 };
 use engine_wire::compression::{DecodeLimits, Decompressor};
 
+use super::OwnerEpoch;
 use super::manifest::Manifest;
-use super::state_key::{ChunkKey, StateKey, slot_of};
-use super::state_table::{self, RestoredState, StateTable};
-use super::{CheckpointId, OwnerEpoch};
+use super::state_key::{ChunkKey, StateKey};
+use super::state_table::{RestoredState, StateTable};
 use crate::error_chain::describe;
 
 /// How long reading may stand still before it is given up.
@@ -27,8 +28,8 @@ pub(crate) struct StateTopic {
     /// Whether the producer's transaction makes a checkpoint whole: then nothing is flushed between its records.
     is_transactional: bool,
     consumer_config: ConsumerConfig,
-    /// What former owners left; obsolete with our first whole checkpoint.
-    former_keys: Vec<StateKey>,
+    /// What the next manifest no longer needs: all that former owners left, and segments of our own.
+    obsolete: Vec<StateKey>,
 }
 
 /// Why the state topic cannot be read or written.
@@ -60,7 +61,7 @@ impl StateTopic {
                 isolation_level: IsolationLevel::ReadCommitted,
                 ..consumer_config
             },
-            former_keys: Vec::new(),
+            obsolete: Vec::new(),
         }
     }
 
@@ -106,7 +107,7 @@ impl StateTopic {
         }
         consumer.close().await;
         let owner_epoch = table.next_owner_epoch();
-        self.former_keys = table.keys_before(owner_epoch);
+        self.obsolete = table.keys_before(owner_epoch);
         let restored = table.restore().map_err(|error| self.damaged(&error))?;
         Ok((restored, owner_epoch))
     }
@@ -122,30 +123,17 @@ impl StateTopic {
         self.flush().await
     }
 
-    /// Appends one partition's snapshot; returns the number of its pieces.
-    pub(crate) async fn write_snapshot(
-        &mut self,
-        checkpoint: CheckpointId,
-        owner_epoch: OwnerEpoch,
-        source: &str,
-        topic: &str,
-        partition: i32,
-        snapshot: &[u8],
-    ) -> Result<u32, StateTopicError> {
-        let mut chunk = 0;
-        for value in state_table::chunks(checkpoint, snapshot) {
-            let key = StateKey::Chunk(ChunkKey {
-                owner_epoch,
-                slot: slot_of(checkpoint),
-                source: source.to_owned(),
-                topic: topic.to_owned(),
-                partition,
-                chunk,
-            });
-            self.send(&key, Some(&value)).await?;
-            chunk += 1;
+    /// Appends the pieces of a segment.
+    pub(crate) async fn write_segment(&self, segment: &ChunkKey, values: &[Bytes]) -> Result<(), StateTopicError> {
+        for (key, value) in segment.pieces(values.len() as u32).zip(values) {
+            self.send(&key, Some(value.as_ref())).await?;
         }
-        Ok(chunk)
+        Ok(())
+    }
+
+    /// The next manifest names this segment no more.
+    pub(crate) fn forget_segment(&mut self, segment: &ChunkKey, chunks: u32) {
+        self.obsolete.extend(segment.pieces(chunks));
     }
 
     /// Completes the checkpoint: the manifest goes out only when the brokers have every piece that it names, or in one
@@ -157,16 +145,13 @@ impl StateTopic {
         self.flush().await
     }
 
-    /// Deletes what earlier owners wrote. Their newest checkpoint was needed until ours was whole.
-    pub(crate) async fn clear_former_owners(&mut self) -> Result<(), StateTopicError> {
-        let former_keys = std::mem::take(&mut self.former_keys);
-        if former_keys.is_empty() {
-            return Ok(());
-        }
-        for key in former_keys {
+    /// Deletes what the manifest no longer needs. It was needed until the manifest was there: without a transaction, that has
+    /// to be before this. Nobody waits for these records; the next manifest does.
+    pub(crate) async fn clear_obsolete(&mut self) -> Result<(), StateTopicError> {
+        for key in std::mem::take(&mut self.obsolete) {
             self.send(&key, None).await?;
         }
-        self.flush().await
+        Ok(())
     }
 
     /// The commit of a transaction flushes by itself.

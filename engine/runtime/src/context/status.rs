@@ -138,6 +138,8 @@ impl RunContext {
                 checkpoint_id: checkpoint.0,
                 age: Instant::now().saturating_duration_since(at),
                 duration,
+                state_bytes: totals.written_state.map_or(0, |state| state.written_bytes),
+                state_segments: totals.written_state.map_or(0, |state| state.segments),
             }),
             latency: totals.latencies.overall().summary(),
         }

@@ -35,6 +35,8 @@ pub(crate) struct Totals {
     /// The open windows as of the newest checkpoint, by the name of the window (of all windows of a source, if it has
     /// several).
     pub(crate) state: BTreeMap<String, StateSize>,
+    /// What the newest checkpoint wrote of the state; `None` before the first, and while no partitions are owned.
+    pub(crate) written_state: Option<WrittenState>,
 }
 
 /// What open windows hold.
@@ -44,6 +46,17 @@ pub(crate) struct StateSize {
     pub(crate) groups: usize,
     /// Bytes in memory, roughly.
     pub(crate) bytes: usize,
+}
+
+/// What a checkpoint wrote of the state, and what stands in the state topic with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct WrittenState {
+    /// Bytes of the segments that it wrote.
+    pub(crate) written_bytes: u64,
+    /// Live segments, over all partitions.
+    pub(crate) segments: u64,
+    /// Their bytes: what a restart reads.
+    pub(crate) stored_bytes: u64,
 }
 
 impl Totals {
@@ -58,6 +71,7 @@ impl Totals {
             checkpoints: 0,
             checkpoint_failures: 0,
             state: BTreeMap::new(),
+            written_state: None,
         }
     }
 

@@ -78,6 +78,27 @@ pub fn render(snapshot: &Snapshot) -> String {
             ConstGauge::new(duration),
         );
     }
+    if let Some(state) = checkpoint.state {
+        for (name, help, value) in [
+            (
+                "engine_checkpoint_state_bytes",
+                "State that the last checkpoint wrote",
+                state.written_bytes,
+            ),
+            (
+                "engine_state_segments",
+                "Segments of state that a restart would read",
+                state.segments,
+            ),
+            (
+                "engine_state_stored_bytes",
+                "State that a restart would read",
+                state.stored_bytes,
+            ),
+        ] {
+            registry.register(name, help, ConstGauge::new(whole(value)));
+        }
+    }
     let requests = &snapshot.requests;
     let of_api = |request: &RequestMetrics| vec![("api", request.api.clone())];
     let latencies = requests.iter().map(|one| (of_api(one), one.latency));

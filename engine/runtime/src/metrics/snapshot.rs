@@ -76,6 +76,19 @@ pub struct CheckpointMetrics {
     pub age_seconds: Option<f64>,
     /// How long the last one took, in seconds; `None` before the first.
     pub duration_seconds: Option<f64>,
+    /// What it wrote of the state; `None` before the first.
+    pub state: Option<StoredStateMetrics>,
+}
+
+/// What a checkpoint wrote of the state, and what a restart would read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoredStateMetrics {
+    /// Bytes of state that the checkpoint wrote.
+    pub written_bytes: u64,
+    /// Segments that are live in the state topic.
+    pub segments: u64,
+    /// Their bytes.
+    pub stored_bytes: u64,
 }
 
 /// Requests of one Kafka API.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::context::RunContext;
 use crate::metrics::process::ProcessMetrics;
-use crate::metrics::snapshot::{CheckpointMetrics, Snapshot, StateMetrics};
+use crate::metrics::snapshot::{CheckpointMetrics, Snapshot, StateMetrics, StoredStateMetrics};
 use crate::progress::RunPhase;
 use crate::server::Observed;
 use crate::view::SharedView;
@@ -51,6 +51,11 @@ impl Observed for RunObserver {
                 .checkpoint
                 .map(|(_, at, _)| Instant::now().duration_since(at).as_secs_f64()),
             duration_seconds: totals.checkpoint.map(|(_, _, took)| took.as_secs_f64()),
+            state: totals.written_state.map(|state| StoredStateMetrics {
+                written_bytes: state.written_bytes,
+                segments: state.segments,
+                stored_bytes: state.stored_bytes,
+            }),
         };
         let state = totals.state.iter().map(|(transform, state)| StateMetrics {
             transform: transform.clone(),

@@ -92,7 +92,7 @@ impl Session {
         group: &Consumer,
         since: Instant,
     ) -> Result<bool, RunError> {
-        self.state_topic.clear_former_owners().await?;
+        self.state_topic.clear_obsolete().await?;
         let stated = self.lap(Stage::State, since);
         match transaction.commit(&commits(manifest), group).await {
             Ok(()) => {}
@@ -121,7 +121,7 @@ impl Session {
     ) -> Result<bool, RunError> {
         // The checkpoint is there, whatever happens to the commit: its number must not be used again.
         self.checkpoint = manifest.checkpoint;
-        self.state_topic.clear_former_owners().await?;
+        self.state_topic.clear_obsolete().await?;
         let stated = self.lap(Stage::State, since);
         // The group's coordinator knows whether the partitions are still ours. It is asked before the files are seen: a
         // process that slept while another took over must not publish rows that the other has written again.
@@ -179,6 +179,7 @@ mod tests {
             next_offset,
             leader_epoch: None,
             watermark_ns: Some(5),
+            segments: vec![],
             chunks: 0,
             bytes: 0,
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use engine_wire::record_batch::RawBatch;
 
+use crate::checkpoint::segments::LiveSegments;
+
 /// How long a partition must stand at the end of its log, with nothing new, before it counts as caught up.
 ///
 /// A producer that is alive leaves gaps; were a partition to leave the watermark's minimum in each of them, the other
@@ -38,6 +40,8 @@ pub(crate) struct Partition {
     pub(crate) leader_epoch: Option<i32>,
     /// Fetched, waiting for the next trigger.
     pub(crate) pending: Vec<RawBatch>,
+    /// Where its state stands in the state topic.
+    pub(crate) live: LiveSegments,
     /// Whether a job is at the worker.
     pub(crate) in_flight: bool,
     /// When the broker last said where the end is.
@@ -70,6 +74,7 @@ impl Partition {
             end_offset: None,
             leader_epoch: None,
             pending: Vec::new(),
+            live: LiveSegments::default(),
             in_flight: false,
             end_heard_at: None,
             caught_up_since: None,

@@ -182,7 +182,6 @@ impl Session {
         ) {
             watermarks.raise(watermark);
         }
-        let closed_up_to = watermarks.as_ref().and_then(PartitionWatermarks::source_watermark);
         let (mut partitions, mut by_name) = (BTreeMap::new(), HashMap::new());
         for (tp, (offset, leader_epoch)) in starts {
             let task = context.next_task_id();
@@ -204,7 +203,8 @@ impl Session {
             partitions,
             by_name,
             watermarks,
-            closed_up_to,
+            // With a shorter lateness than before, windows may be closed already that nobody took.
+            closed_up_to: None,
             counts: Default::default(),
         });
         Ok(())
@@ -225,10 +225,13 @@ impl Session {
                     partition.topic.to_string(),
                     partition.partition,
                 );
-                if let Some(snapshot) = restored.and_then(|restored| restored.snapshots.get(&key)) {
-                    state
-                        .restore(snapshot)
-                        .map_err(|error| RunError::from(WorkerError::Task(error)))?;
+                let kept = restored.and_then(|restored| Some((restored, restored.segments.get(&key)?)));
+                if let Some((restored, segments)) = kept {
+                    let closed_up_to = restored.manifest.watermark_ns(&key.0);
+                    for segment in segments {
+                        let taken = state.restore(segment, closed_up_to);
+                        taken.map_err(|error| RunError::from(WorkerError::Task(error)))?;
+                    }
                 }
                 let state = Box::new(state);
                 self.workers.send(

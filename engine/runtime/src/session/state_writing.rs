@@ -1,25 +1,31 @@
-//! The state's part of a checkpoint: snapshots of all partitions and the manifest, appended to the state topic.
+//! The state's part of a checkpoint: what changed in all partitions, and the manifest, appended to the state topic.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use engine_lake::StagedFiles;
+use engine_stream::snapshot::SnapshotKind;
 
 use super::Session;
-use crate::checkpoint::CheckpointId;
+use super::partitions::Partition;
 use crate::checkpoint::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
-use crate::context::totals::StateSize;
+use crate::checkpoint::state_key::ChunkKey;
+use crate::checkpoint::{CheckpointId, OwnerEpoch};
+use crate::context::totals::{StateSize, WrittenState};
 use crate::run_error::RunError;
 use crate::worker::{Job, Reply, TaskId, TaskSnapshot};
 
 impl Session {
-    /// Appends the state of all partitions and then the manifest. `staged` are the lake files by the names of their sinks.
+    /// Appends what changed in the state of all partitions, and then the manifest. `staged` are the lake files by the names of
+    /// their sinks.
+    ///
+    /// The tasks tell what changed once: unless the checkpoint becomes whole, the session must be dropped.
     pub(super) async fn write_state(
         &mut self,
         checkpoint: CheckpointId,
         staged: &[(String, StagedFiles)],
     ) -> Result<Manifest, RunError> {
-        let mut snapshots = self.snapshots().await?;
+        let mut snapshots = self.snapshots(checkpoint).await?;
         let mut manifest = Manifest {
             format: MANIFEST_FORMAT,
             checkpoint,
@@ -34,65 +40,70 @@ impl Session {
                 })
                 .collect(),
         };
-        for source in &self.sources {
+        let mut total = WrittenState::default();
+        for source in &mut self.sources {
+            let (name, watermark_ns) = (&source.source.name, source.watermark_ns());
             let mut partitions = Vec::with_capacity(source.partitions.len());
-            for (task, partition) in &source.partitions {
-                let snapshot = snapshots.remove(task).unwrap_or_default();
-                let name = &source.source.name;
-                let chunks = self
-                    .state_topic
-                    .write_snapshot(
-                        checkpoint,
-                        self.owner_epoch,
-                        name,
-                        &partition.topic,
-                        partition.partition,
-                        &snapshot,
-                    )
-                    .await?;
+            for (task, partition) in &mut source.partitions {
+                let snapshot = snapshots.remove(task).expect("every task belongs to a worker");
+                let written = snapshot.written;
+                let key = segment_key(self.owner_epoch, checkpoint, name, partition);
+                self.state_topic.write_segment(&key, &written.values).await?;
+                let kept = snapshot.groups as u64;
+                let obsolete = partition
+                    .live
+                    .handle_written(written.kind, written.segment, kept, watermark_ns);
+                for segment in obsolete {
+                    let key = segment_key(self.owner_epoch, segment.checkpoint, name, partition);
+                    self.state_topic.forget_segment(&key, segment.chunks);
+                }
+                total.written_bytes += written.segment.map_or(0, |segment| segment.bytes);
+                total.segments += partition.live.len() as u64;
+                total.stored_bytes += partition.live.bytes();
                 partitions.push(PartitionState {
                     topic: partition.topic.to_string(),
                     partition: partition.partition,
                     next_offset: partition.processed_offset,
                     leader_epoch: partition.leader_epoch,
                     watermark_ns: source.watermarks.as_ref().and_then(|all| all.partition_watermark(task)),
-                    chunks,
-                    bytes: snapshot.len() as u64,
+                    segments: partition.live.checkpoints(),
+                    chunks: partition.live.chunks(),
+                    bytes: partition.live.bytes(),
                 });
             }
             manifest.sources.push(SourceState {
-                source: source.source.name.clone(),
-                watermark_ns: source.watermark_ns(),
+                source: name.clone(),
+                watermark_ns,
                 partitions,
             });
         }
+        self.context.totals().written_state = Some(total);
         self.state_topic.write_manifest(&manifest).await?;
         Ok(manifest)
     }
 
-    async fn snapshots(&mut self) -> Result<HashMap<TaskId, Bytes>, RunError> {
+    async fn snapshots(&mut self, checkpoint: CheckpointId) -> Result<HashMap<TaskId, TaskSnapshot>, RunError> {
+        let partitions = self.sources.iter().flat_map(|source| &source.partitions);
+        let is_full = |partition: &Partition| partition.live.next(self.tasks.len()) == SnapshotKind::Full;
+        let full = partitions.filter(|(_, partition)| is_full(partition));
+        let full: Arc<HashSet<TaskId>> = Arc::new(full.map(|(task, _)| *task).collect());
         for worker in 0..self.workers.count() {
-            self.workers.send(worker, Job::Snapshot);
+            let full = Arc::clone(&full);
+            self.workers.send(worker, Job::Snapshot { checkpoint, full });
         }
         let mut all = HashMap::new();
         let mut sizes: BTreeMap<String, StateSize> = BTreeMap::new();
         for _ in 0..self.workers.count() {
             match self.replies.recv().await {
                 Some(Reply::Snapshots { snapshots }) => {
-                    for TaskSnapshot {
-                        task,
-                        snapshot,
-                        groups,
-                        state_bytes,
-                    } in snapshots
-                    {
-                        all.insert(task, snapshot);
-                        let windows = &self.sources[self.tasks[&task]].source.plan.windows;
+                    for snapshot in snapshots {
+                        let windows = &self.sources[self.tasks[&snapshot.task]].source.plan.windows;
                         if !windows.is_empty() {
                             let size = sizes.entry(windows.join(", ")).or_default();
-                            size.groups += groups;
-                            size.bytes += state_bytes;
+                            size.groups += snapshot.groups;
+                            size.bytes += snapshot.state_bytes;
                         }
+                        all.insert(snapshot.task, snapshot);
                     }
                 }
                 Some(Reply::Failed(error)) => return Err(error.into()),
@@ -101,5 +112,16 @@ impl Session {
         }
         self.context.totals().state = sizes;
         Ok(all)
+    }
+}
+
+fn segment_key(owner_epoch: OwnerEpoch, checkpoint: CheckpointId, source: &str, partition: &Partition) -> ChunkKey {
+    ChunkKey {
+        owner_epoch,
+        checkpoint,
+        source: source.to_owned(),
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        chunk: 0,
     }
 }

@@ -86,7 +86,12 @@ impl SessionSource {
                 Quiet::Silent => watermarks.handle_silence(task, now),
             }
         }
-        let watermark = watermarks.advance()?;
+        let watermark = match watermarks.advance() {
+            Some(watermark) => watermark,
+            // The first look of a session.
+            None if self.closed_up_to.is_none() => watermarks.source_watermark()?,
+            None => return None,
+        };
         let closes = self
             .source
             .window_spans

@@ -11,13 +11,15 @@ use engine_stream::event_time::EventTimes;
 use engine_stream::graph::{ChangedGroups, ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, TaskGraph};
 use engine_stream::json::RowErrorKind;
 use engine_stream::micro_batch::{MicroBatchBuilder, SourceRecord};
-use engine_stream::snapshot::{self, SnapshotError, SnapshotKind};
-use engine_wire::compression::Decompressor;
+use engine_stream::snapshot::{self, SnapshotError, SnapshotKind, StateSegment};
+use engine_wire::compression::{Compressor, Decompressor};
 use engine_wire::record_batch::{BatchError, RawBatch, Record, RecordError};
 
 use super::latest_timestamps::LatestTimestamps;
 use super::reject::{Reject, RejectPolicy};
 use super::window_span::WindowSpan;
+use crate::checkpoint::segments::Segment;
+use crate::checkpoint::{CheckpointId, chunk};
 use crate::sink::SinkError;
 
 /// Rows per micro-batch: large enough to amortise the vectorised operators, small enough to stay in the cache.
@@ -74,6 +76,17 @@ pub(crate) struct TaskOutcome {
     pub(crate) event_times: Vec<ArrayRef>,
     /// Rows for sinks.
     pub(crate) outputs: Vec<Output>,
+}
+
+/// What a checkpoint writes of a partition's state.
+#[derive(Debug)]
+pub(crate) struct TaskSegment {
+    /// Full where that was asked for, or where nothing that was kept before counts any more.
+    pub(crate) kind: SnapshotKind,
+    /// `None` where there is nothing to write.
+    pub(crate) segment: Option<Segment>,
+    /// The values of its records.
+    pub(crate) values: Vec<Bytes>,
 }
 
 /// The closed windows of a partition.
@@ -168,24 +181,41 @@ impl PartitionTask {
         self.end_offset = Some(end_offset);
     }
 
-    /// Takes the state of a snapshot.
-    pub(crate) fn restore(&mut self, snapshot: &[u8]) -> Result<(), TaskError> {
-        let parts = snapshot::decode(snapshot).map_err(|cause| self.snapshot_error(cause))?;
-        self.graph
-            .restore(&parts, None)
-            .map_err(|cause| self.process_error(cause))
+    /// Takes a segment of the state, in the order they were written. `closed_up_to` is the source's watermark of the
+    /// checkpoint: what it closes was taken before.
+    pub(crate) fn restore(&mut self, segment: &[u8], closed_up_to: Option<i64>) -> Result<(), TaskError> {
+        let parts = snapshot::decode(segment).map_err(|cause| self.snapshot_error(cause))?;
+        let restored = self.graph.restore(&parts, closed_up_to);
+        restored.map_err(|cause| self.process_error(cause))
     }
 
-    /// The state as bytes; empty where no window is open.
-    pub(crate) fn snapshot(&mut self) -> Result<Bytes, TaskError> {
-        let segment = self.graph.snapshot(SnapshotKind::Full);
-        let parts = segment.map_err(|cause| self.process_error(cause))?.parts;
-        if parts.is_empty() {
-            return Ok(Bytes::new());
-        }
-        Ok(Bytes::from(
-            snapshot::encode(&parts).map_err(|cause| self.snapshot_error(cause))?,
-        ))
+    /// The state, or what was added to it since the last checkpoint, as records for the state topic.
+    pub(crate) fn snapshot(
+        &mut self,
+        kind: SnapshotKind,
+        checkpoint: CheckpointId,
+        compressor: &mut Compressor,
+    ) -> Result<TaskSegment, TaskError> {
+        let StateSegment { kind, parts, closed_at } =
+            self.graph.snapshot(kind).map_err(|cause| self.process_error(cause))?;
+        let Some(closed_at_ns) = closed_at else {
+            let (segment, values) = (None, Vec::new());
+            return Ok(TaskSegment { kind, segment, values });
+        };
+        let bytes = snapshot::encode(&parts).map_err(|cause| self.snapshot_error(cause))?;
+        let values = chunk::encode(checkpoint, &bytes, compressor);
+        let segment = Segment {
+            checkpoint,
+            chunks: values.len() as u32,
+            bytes: values.iter().map(|value| value.len() as u64).sum(),
+            entries: parts.iter().map(|(_, rows)| rows.num_rows() as u64).sum(),
+            closed_at_ns,
+        };
+        Ok(TaskSegment {
+            kind,
+            segment: Some(segment),
+            values,
+        })
     }
 
     /// Processes batches that were fetched in one go; the partition is then read up to `next_offset`.
