@@ -152,7 +152,7 @@ impl LakeWriter {
         result
     }
 
-    /// Lets readers see the files of a checkpoint that has committed. The same as [`publish`], and it frees the way for
+    /// Lets readers see the files of a checkpoint that has committed. The same as [`crate::publish`], and it frees the way for
     /// the next [`LakeWriter::stage`]. May be called again after an error and after success.
     pub fn publish(&mut self, staged: &StagedFiles) -> Result<Published, PublishError> {
         let published = publish_logged(&self.store, &mut self.log, staged)?;

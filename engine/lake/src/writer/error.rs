@@ -56,7 +56,7 @@ pub enum WriteError {
     TooManyFiles {
         /// How many there are.
         files: usize,
-        /// [`LakeConfig::staged_files_max`].
+        /// [`crate::LakeConfig::staged_files_max`].
         files_max: usize,
     },
     /// An earlier call failed.

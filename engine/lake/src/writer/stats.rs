@@ -9,9 +9,9 @@ pub struct LakeStats {
     pub files_staged: u64,
     /// Their size.
     pub bytes_staged: u64,
-    /// Files closed because [`LakeConfig::open_files_max`] was reached: many mean a partitioning that is too fine.
+    /// Files closed because [`crate::LakeConfig::open_files_max`] was reached: many mean a partitioning that is too fine.
     pub files_closed_early: u64,
-    /// Row groups ended because [`LakeConfig::buffer_bytes_max`] was reached.
+    /// Row groups ended because [`crate::LakeConfig::buffer_bytes_max`] was reached.
     pub row_groups_ended_early: u64,
     /// Files that readers can see since this writer published them.
     pub files_published: u64,
