@@ -53,7 +53,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> ExitCode {
-    let started = Instant::now();
     let name = format!("{}-{}-{}", arguments.broker, arguments.guarantee, arguments.seed);
     let folder = std::path::absolute(arguments.into.join(name)).expect("a folder");
     let _ = std::fs::remove_dir_all(&folder);
@@ -65,6 +64,8 @@ fn run(arguments: &Arguments) -> ExitCode {
     let Some(brokers) = Brokers::start(&arguments.broker, &arguments.engine, &folder) else {
         return ExitCode::SUCCESS; // It was said that this is no test.
     };
+    // Brokers may take long to start; the time is for kills.
+    let started = Instant::now();
     let mut summary = Summary::new(arguments);
     let mut left = arguments.kills;
     let mut round = arguments.first_round;
@@ -79,6 +80,9 @@ fn run(arguments: &Arguments) -> ExitCode {
         if summary.failures.len() > failures && !arguments.keep_going {
             break;
         }
+    }
+    if summary.rounds == 0 {
+        summary.failures.push("no round was run: nothing was tested".to_owned());
     }
     summary.broker_kills = brokers.kills.load(std::sync::atomic::Ordering::Relaxed);
     summary.seconds = started.elapsed().as_secs_f64();

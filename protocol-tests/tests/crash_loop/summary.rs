@@ -18,7 +18,7 @@ pub(crate) struct Summary {
     exits: BTreeMap<String, usize>,
     totals: BTreeMap<String, u64>,
     failed: BTreeMap<String, u64>,
-    rounds: usize,
+    pub(crate) rounds: usize,
     pub(crate) starts: usize,
     pub(crate) asked_to_end: usize,
     pub(crate) load_restarts: usize,
