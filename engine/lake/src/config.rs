@@ -31,6 +31,9 @@ pub struct LakeConfig {
     pub staged_files_max: usize,
     /// Whether and when small files are merged.
     pub compaction: Option<CompactionConfig>,
+    /// Higher than that of every life of the writer that went before, if the caller can tell: staged files carry it, and
+    /// [`recover_below`](crate::recover_below) deletes those of lower ones only.
+    pub fencing_token: u32,
 }
 
 /// When the small files of a partition folder are merged into one of about [`LakeConfig::target_file_bytes`].
@@ -67,6 +70,7 @@ impl Default for LakeConfig {
             buffer_bytes_max: 256 << 20,
             staged_files_max: 4096,
             compaction: Some(CompactionConfig::default()),
+            fencing_token: 0,
         }
     }
 }

@@ -147,7 +147,7 @@ mod tests {
     fn file(sequence: u32) -> StagedFile {
         let writer_id = WriterId::new("w").unwrap();
         StagedFile {
-            staged: layout::staged_name(1, sequence),
+            staged: layout::staged_name(1, 1, sequence),
             path: layout::published_name(&writer_id, 7, sequence, 1),
             rows: 10,
             bytes: 100,

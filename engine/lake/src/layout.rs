@@ -3,13 +3,15 @@
 //! ```text
 //! <table>/dt=2026-01-02/campaign=3/<writer>-<checkpoint>-<sequence>-<run>.parquet   published
 //! <table>/dt=2026-01-02/campaign=3/<writer>-<checkpoint>-m<number>-<run>.parquet    merged of smaller ones
-//! <table>/_staging/<writer>/<run>-<number>.staged                                   staged
+//! <table>/_staging/<writer>/<token><run>-<number>.staged                            staged
 //! <table>/_manifest/<version>.json, <version>.all.json                              what changed, and all files
 //! ```
 //!
 //! Spark, pyarrow and pandas skip folders that begin with `_`. DuckDB does not, so staged files also lack the
 //! `.parquet` ending that its globs ask for. `<run>` is drawn when a writer opens: two lives of one writer never give
-//! two files the same name, not even when a zombie and its successor both write checkpoint 7.
+//! two files the same name, not even when a zombie and its successor both write checkpoint 7. `<token>` is the fencing token
+//! that the caller gave: a recovery deletes what was staged under lower ones, so that a zombie that wakes up in the middle of
+//! its recovery leaves its successor's files alone.
 
 pub(crate) mod partition_path;
 
@@ -37,8 +39,15 @@ pub(crate) fn staged_path(writer_id: &WriterId, name: &str) -> Path {
 }
 
 /// The name of the staged file with this number.
-pub(crate) fn staged_name(run: u32, number: u32) -> String {
-    format!("{run:08x}-{number:06}{STAGED_ENDING}")
+pub(crate) fn staged_name(token: u32, run: u32, number: u32) -> String {
+    format!("{token:08x}{run:08x}-{number:06}{STAGED_ENDING}")
+}
+
+/// The fencing token in the name of a staged file, also of one that is still being written; 0 for any other name.
+pub(crate) fn token_of(name: &str) -> u32 {
+    let (lives, _) = name.split_once('-').unwrap_or((name, ""));
+    let token = lives.get(..8).filter(|_| lives.len() == 16);
+    token.and_then(|token| u32::from_str_radix(token, 16).ok()).unwrap_or(0)
 }
 
 /// The name that a file gets when it is published. It says who wrote it and for which checkpoint.
@@ -123,7 +132,7 @@ pub(crate) fn is_staged_name(name: &str) -> bool {
     name.strip_suffix(STAGED_ENDING)
         .and_then(|stem| stem.split_once('-'))
         .is_some_and(|(run, number)| {
-            run.len() == 8
+            run.len() == 16
                 && run.bytes().all(|byte| byte.is_ascii_hexdigit())
                 && (6..=10).contains(&number.len())
                 && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -236,15 +245,35 @@ mod tests {
                 "{hostile:?}"
             );
         }
-        assert!(is_staged_name(&staged_name(0xab, 1)));
+        assert!(is_staged_name(&staged_name(7, 0xab, 1)));
         for hostile in [
-            "../000000ab-000001.staged",
-            "000000ab-000001.staged/..",
-            "000000ab-.staged",
+            "../00000007000000ab-000001.staged",
+            "00000007000000ab-000001.staged/..",
+            "00000007000000ab-.staged",
+            "000000ab-000001.staged",
             ".staged",
             "",
         ] {
             assert!(!is_staged_name(hostile), "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn a_staged_name_tells_its_token_and_every_other_name_the_lowest() {
+        assert_eq!(token_of(&staged_name(0xdead_beef, 0xab, 1)), 0xdead_beef);
+        assert_eq!(
+            token_of("00000007000000ab-000001.staged#1"),
+            7,
+            "it is still being written"
+        );
+        for foreign in [
+            "",
+            "-",
+            "000000ab-000001.staged",
+            "zzzzzzzz000000ab-000001.staged",
+            "no name of ours",
+        ] {
+            assert_eq!(token_of(foreign), 0, "{foreign:?}");
         }
     }
 

@@ -88,7 +88,7 @@ pub use partition::SplitError;
 pub use partition::level::PartitionError;
 pub use probe::StepProbe;
 pub use publish::{PublishError, Published, publish};
-pub use recovery::{RecoverError, Recovered, recover};
+pub use recovery::{RecoverError, Recovered, recover, recover_below};
 pub use staged::{StagedFile, StagedFiles, StagedFilesError};
 pub use store::LakeStore;
 pub use store::error::StoreError;

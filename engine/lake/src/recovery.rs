@@ -44,10 +44,23 @@ pub enum RecoverError {
 /// takes over: then its files are published, and nothing else of it is touched. Files in the staging folder of any other
 /// writer are never deleted, since that writer may be alive; but no writer that opened before merges files from now on,
 /// since this one may publish next to them at any time. Idempotent.
+///
+/// With [`LakeConfig::fencing_token`](crate::LakeConfig::fencing_token), use [`recover_below`].
 pub fn recover(
     store: &LakeStore,
     writer_id: &WriterId,
     committed: Option<&StagedFiles>,
+) -> Result<Recovered, RecoverError> {
+    recover_below(store, writer_id, committed, u32::MAX)
+}
+
+/// As [`recover`], but deletes only what was staged under lower fencing tokens than `token`. A process that was asleep and
+/// goes on with its recovery when a successor is at work leaves the successor's files alone.
+pub fn recover_below(
+    store: &LakeStore,
+    writer_id: &WriterId,
+    committed: Option<&StagedFiles>,
+    token: u32,
 ) -> Result<Recovered, RecoverError> {
     // The fence comes first: from here on no former life of any writer replaces a folder of the table.
     let disk = store.disk();
@@ -70,8 +83,10 @@ pub fn recover(
         .transpose()?
         .unwrap_or_default();
     let folder = layout::staging_folder(writer_id);
+    let mut uncommitted = store.names_in(&folder)?;
+    uncommitted.retain(|name| layout::token_of(name) < token);
     let facts = RecoveryFacts {
-        uncommitted: store.names_in(&folder)?,
+        uncommitted,
         ..RecoveryFacts::default()
     };
     let mut recovered = Recovered {

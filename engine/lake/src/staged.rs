@@ -207,7 +207,7 @@ mod tests {
         let writer_id = WriterId::new("w").unwrap();
         let files = (0..3)
             .map(|sequence| StagedFile {
-                staged: layout::staged_name(1, sequence),
+                staged: layout::staged_name(1, 1, sequence),
                 path: format!("dt=2026-01-02/{}", layout::published_name(&writer_id, 7, sequence, 1)),
                 rows: 10,
                 bytes: 1000,
@@ -255,14 +255,14 @@ mod tests {
             "dt=1/",
         ] {
             let json = format!(
-                r#"{{"writer":"w","checkpoint":7,"files":[{{"staged":"00000001-000000.staged","path":{path:?},"rows":1,"bytes":1}}]}}"#
+                r#"{{"writer":"w","checkpoint":7,"files":[{{"staged":"0000000100000001-000000.staged","path":{path:?},"rows":1,"bytes":1}}]}}"#
             );
             assert!(matches!(
                 StagedFiles::decode(sealed(&json).as_bytes()),
                 Err(StagedFilesError::Path { .. })
             ));
         }
-        for staged in ["../00000001-000000.staged", "/tmp/x", "", "x"] {
+        for staged in ["../0000000100000001-000000.staged", "/tmp/x", "", "x"] {
             let json = format!(
                 r#"{{"writer":"w","checkpoint":7,"files":[{{"staged":{staged:?},"path":{name:?},"rows":1,"bytes":1}}]}}"#
             );

@@ -298,7 +298,7 @@ impl LakeWriter {
             self.close_file(&oldest.expect("the limit is at least one, so a file is open"))?;
             self.stats.files_closed_early += 1;
         }
-        let name = layout::staged_name(self.run, self.next_number);
+        let name = layout::staged_name(self.config.fencing_token, self.run, self.next_number);
         self.next_number += 1;
         let file = OpenFile::create(&self.store, &self.writer_id, name, &self.encoding)?;
         self.open.insert(folder.to_owned(), file);

@@ -11,6 +11,8 @@
 
 pub mod chunk;
 pub mod commit_metadata;
+#[cfg(test)]
+mod crash_points;
 pub mod manifest;
 pub mod recovery;
 pub mod segments;

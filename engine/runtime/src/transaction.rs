@@ -72,6 +72,15 @@ impl Transaction {
                 Err(error) => wait_or_fail(error, &mut waits)?,
             }
         }
+        self.end(waits).await
+    }
+
+    /// Commits what was sent, without offsets: it succeeds only for whoever still has the transactional id.
+    pub(crate) async fn commit_records(&self) -> Result<(), CommitFailure> {
+        self.end(0).await
+    }
+
+    async fn end(&self, mut waits: u32) -> Result<(), CommitFailure> {
         loop {
             match self.producer.commit_transaction().await {
                 Ok(()) => break,

@@ -112,12 +112,9 @@ impl StateTopic {
         Ok((restored, owner_epoch))
     }
 
-    /// Takes an epoch, so that nobody else ever writes under it. `now_ms` is for people. A transactional producer has
-    /// claimed more than that already: a former owner's records are not even seen.
+    /// Takes an epoch, so that nobody else ever writes under it: at once, or when the transaction commits. `now_ms` is
+    /// for people.
     pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), StateTopicError> {
-        if self.is_transactional {
-            return Ok(());
-        }
         self.send(&StateKey::Claim(owner_epoch), Some(now_ms.to_string().as_bytes()))
             .await?;
         self.flush().await

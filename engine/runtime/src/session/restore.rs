@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine_client::{AutoOffsetReset, Consumer, StartAt, TopicPartition};
-use engine_lake::{LakeStore, LakeWriter, StagedFiles, WriterId};
+use engine_lake::{LakeConfig, LakeStore, LakeWriter, StagedFiles, WriterId};
 use engine_stream::graph::WindowOutput;
 use engine_stream::watermark::PartitionWatermarks;
 use tracing::info;
@@ -15,10 +15,10 @@ use super::pace::{Pace, PaceConfig};
 use super::partitions::Partition;
 use super::silence::Silence;
 use super::windows::SessionSource;
-use crate::checkpoint::CheckpointId;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::recovery::{self, PartitionFacts, Recovery, StartPosition};
 use crate::checkpoint::state_table::RestoredState;
+use crate::checkpoint::{CheckpointId, OwnerEpoch};
 use crate::config::pipeline::SinkKind;
 use crate::context::{RunContext, wall_clock_ns};
 use crate::control::Control;
@@ -72,8 +72,14 @@ impl Session {
         state_topic
             .claim(owner_epoch, context.wall_clock_ns() / 1_000_000)
             .await?;
+        if let Some(transaction) = &outputs.transaction {
+            // Whoever was asleep since it read is stopped here, before it touches the lake; and whoever takes over from
+            // now on finds the claim, and has a higher epoch.
+            let claimed = transaction.commit_records().await;
+            claimed.map_err(|failure| RunError::Transaction(failure.to_string()))?;
+        }
 
-        let sinks = Arc::new(open_sinks(&context, &outputs, manifest).await?);
+        let sinks = Arc::new(open_sinks(&context, &outputs, manifest, owner_epoch).await?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
         let workers = Workers::start(context.workers, &sinks, &replies).map_err(RunError::Threads)?;
         let pipeline = &context.pipeline;
@@ -104,11 +110,15 @@ impl Session {
             deliveries: Vec::new(),
             uncommitted_latest: Vec::new(),
             // Where reading begins is worth a checkpoint of its own: with `latest`, records that come while the pipeline
-            // is stopped would be passed over if nothing was kept of a first, silent run.
-            changed: !recovery
-                .starts
-                .iter()
-                .all(|start| matches!(start, StartPosition::Restored { .. })),
+            // is stopped would be passed over if nothing was kept of a first, silent run. And where a crash came between a
+            // manifest and its offsets, tools would see those of the checkpoint before until something happens.
+            changed: !recovery.starts.iter().zip(&facts).all(|(start, facts)| match start {
+                StartPosition::Restored { offset, .. } => facts
+                    .committed
+                    .as_ref()
+                    .is_some_and(|(committed, _)| committed == offset),
+                _ => false,
+            }),
             context,
         };
         for (index, source) in task_sources.into_iter().enumerate() {
@@ -314,6 +324,7 @@ async fn open_sinks(
     context: &Arc<RunContext>,
     outputs: &Outputs,
     manifest: Option<&Manifest>,
+    owner_epoch: OwnerEpoch,
 ) -> Result<SinkSet, RunError> {
     let mut sinks = Vec::new();
     for sink in &context.pipeline.sinks {
@@ -322,7 +333,8 @@ async fn open_sinks(
             SinkKind::Parquet(_) => {
                 let (context, name, manifest) = (Arc::clone(context), sink.name.clone(), manifest.cloned());
                 // A lake may be a bucket that does not answer for a while; heartbeats must go on.
-                let opened = tokio::task::spawn_blocking(move || open_lake(&context, &name, manifest.as_ref()));
+                let opened =
+                    tokio::task::spawn_blocking(move || open_lake(&context, &name, manifest.as_ref(), owner_epoch));
                 SinkWriter::Lake(opened.await.map_err(RunError::process)??)
             }
         };
@@ -331,7 +343,12 @@ async fn open_sinks(
     Ok(SinkSet::new(sinks, context.routes.clone()))
 }
 
-fn open_lake(context: &RunContext, sink: &str, manifest: Option<&Manifest>) -> Result<LakeSink, RunError> {
+fn open_lake(
+    context: &RunContext,
+    sink: &str,
+    manifest: Option<&Manifest>,
+    owner_epoch: OwnerEpoch,
+) -> Result<LakeSink, RunError> {
     let failed = |error: &dyn std::error::Error| RunError::Sink(SinkError::from_error(sink, error));
     let table = &context.lake_tables[sink];
     let store = LakeStore::open_with(&table.path, &table.s3).map_err(|error| failed(&error))?;
@@ -341,8 +358,12 @@ fn open_lake(context: &RunContext, sink: &str, manifest: Option<&Manifest>) -> R
         .map(|kept| StagedFiles::decode(kept.staged.as_bytes()))
         .transpose()
         .map_err(|error| failed(&error))?;
-    engine_lake::recover(&store, &writer_id, kept.as_ref()).map_err(|error| failed(&error))?;
-    let writer = LakeWriter::open(store, table.config.clone(), table.schema.clone(), writer_id)
+    let config = LakeConfig {
+        fencing_token: u32::try_from(owner_epoch.0).unwrap_or(u32::MAX),
+        ..table.config.clone()
+    };
+    engine_lake::recover_below(&store, &writer_id, kept.as_ref(), config.fencing_token)
         .map_err(|error| failed(&error))?;
+    let writer = LakeWriter::open(store, config, table.schema.clone(), writer_id).map_err(|error| failed(&error))?;
     LakeSink::start(sink, writer).map_err(RunError::Threads)
 }
