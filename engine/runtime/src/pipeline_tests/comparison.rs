@@ -58,7 +58,7 @@ struct Column {
 pub(super) fn compare(of: &str, expected: &[ExpectedRow], found: &[FoundRow], is_ordered: bool) -> Option<Difference> {
     let columns = columns(expected);
     let projected: Vec<Map<String, Value>> = found.iter().map(|row| row.like(&columns)).collect();
-    let keys: Vec<String> = projected.iter().map(|row| canonical_object(row)).collect();
+    let keys: Vec<String> = projected.iter().map(canonical_object).collect();
     let mut open: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, key) in keys.iter().enumerate().rev() {
         open.entry(key).or_default().push(index);
