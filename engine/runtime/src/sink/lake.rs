@@ -190,3 +190,50 @@ fn describe(error: impl std::error::Error) -> String {
         None => crate::error_chain::describe(&error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use engine_lake::{CompactionConfig, LakeConfig, LakeStore, PartitionBy, Snapshot, WriterId, recover};
+
+    use super::*;
+
+    #[test]
+    fn small_files_are_merged_while_checkpoints_go_on() {
+        let above = tempfile::tempdir().unwrap();
+        let store = LakeStore::open(above.path().join("lake").to_str().unwrap()).unwrap();
+        let fields = ["day", "value"].map(|name| Field::new(name, DataType::Int64, false));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let config = LakeConfig {
+            partition_by: vec![PartitionBy::column("day")],
+            compaction: Some(CompactionConfig {
+                interval: Duration::from_millis(1),
+                files_min: 2,
+                ..CompactionConfig::default()
+            }),
+            ..LakeConfig::default()
+        };
+        let writer_id = WriterId::new("pipeline.lake.0").unwrap();
+        recover(&store, &writer_id, None).unwrap();
+        let writer = LakeWriter::open(store.clone(), config, schema.clone(), writer_id).unwrap();
+        let sink = LakeSink::start("lake", writer).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut checkpoint = 0;
+        while sink.merges().merges < 3 {
+            assert!(Instant::now() < deadline, "{:?} after {checkpoint}", sink.merges());
+            checkpoint += 1;
+            let columns = [1, checkpoint].map(|value| Arc::new(Int64Array::from(vec![value])) as _);
+            let rows = RecordBatch::try_new(schema.clone(), columns.to_vec()).unwrap();
+            sink.write(&rows).unwrap();
+            let staged = sink.begin_stage(checkpoint.unsigned_abs()).unwrap().finish().unwrap();
+            sink.publish(staged).unwrap();
+        }
+        let merges = sink.merges();
+        drop(sink);
+        assert!(merges.files >= 6 && merges.failures == 0, "{merges:?}");
+        assert_eq!(Snapshot::read(&store).unwrap().rows(), checkpoint.unsigned_abs());
+    }
+}
