@@ -44,11 +44,13 @@ use Guarantee::{AtLeastOnce, ExactlyOnce};
 
 /// A window's number and its count.
 type Row = (i64, i64);
+/// Key and value, `None` for a tombstone.
+type StateRecord = (String, Option<Vec<u8>>);
 
 /// What the brokers and the table hold. Readers see `results` and `published`.
 #[derive(Debug, Clone, Default)]
 struct World {
-    state_topic: Vec<(String, Option<Vec<u8>>)>,
+    state_topic: Vec<StateRecord>,
     results: Vec<Row>,
     committed: Option<(i64, String)>,
     staged: BTreeMap<String, Vec<Row>>,
@@ -63,7 +65,7 @@ struct World {
 #[derive(Debug, Clone, Default)]
 struct Pending {
     results: Vec<Row>,
-    state: Vec<(String, Option<Vec<u8>>)>,
+    state: Vec<StateRecord>,
 }
 
 /// One step that the brokers or the table see.
@@ -151,7 +153,7 @@ impl Life {
         None
     }
 
-    fn to_its_end(&mut self, world: &mut World) -> End {
+    fn run_on(&mut self, world: &mut World) -> End {
         self.run(world, usize::MAX).expect("a life ends")
     }
 
@@ -356,7 +358,7 @@ impl Life {
     }
 
     /// The records of the state, and the manifest that completes them.
-    fn state(&mut self, staged: &StagedFiles) -> (Vec<(String, Option<Vec<u8>>)>, Manifest) {
+    fn state(&mut self, staged: &StagedFiles) -> (Vec<StateRecord>, Manifest) {
         let kind = self.live.next(1);
         let changes = std::mem::take(&mut self.changes);
         let entries = match kind {
@@ -537,14 +539,14 @@ struct Cases {
 /// Steps of a life that nobody disturbs.
 fn steps_of_a_clean_life(guarantee: Guarantee) -> usize {
     let (mut world, mut life) = (World::default(), Life::new(guarantee, 1));
-    assert_eq!(life.to_its_end(&mut world), End::Done);
+    assert_eq!(life.run_on(&mut world), End::Done);
     world.check_whole("undisturbed");
     life.taken
 }
 
 fn finish(world: &mut World, guarantee: Guarantee, cases: &mut Cases, case: &str) {
     let mut last = Life::new(guarantee, world.member + 1);
-    match last.to_its_end(world) {
+    match last.run_on(world) {
         End::Done => {
             world.check_whole(case);
             cases.whole += 1;
@@ -591,7 +593,7 @@ fn takeovers(guarantee: Guarantee, crash_of_the_second: bool) -> Cases {
             }
             let mut second = Life::new(guarantee, 2);
             let second_ended = second.run(&mut world, taken);
-            match first.to_its_end(&mut world) {
+            match first.run_on(&mut world) {
                 End::Fenced => cases.fenced += 1,
                 // It had nothing left to commit, or its files are the successor's by now.
                 End::Done | End::Conflict => {}
@@ -600,7 +602,7 @@ fn takeovers(guarantee: Guarantee, crash_of_the_second: bool) -> Cases {
                 finish(&mut world, guarantee, &mut cases, &case);
                 continue;
             }
-            match second_ended.unwrap_or_else(|| second.to_its_end(&mut world)) {
+            match second_ended.unwrap_or_else(|| second.run_on(&mut world)) {
                 End::Done => {
                     // What the sleeper left in its staging folder goes with the next start.
                     finish(&mut world, guarantee, &mut cases, &case);
