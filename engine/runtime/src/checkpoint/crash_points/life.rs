@@ -1,0 +1,378 @@
+//! A life of an engine: its steps, and what it decides with the product's own code.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use engine_lake::{RecoveryAction, RecoveryConflict, StagedFile, StagedFiles};
+use engine_stream::snapshot::SnapshotKind;
+use engine_wire::compression::Compressor;
+
+use super::super::commit_metadata::CommitMetadata;
+use super::super::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
+use super::super::recovery::{self, PartitionFacts, StartPosition};
+use super::super::segments::{LiveSegments, Segment};
+use super::super::state_key::{ChunkKey, StateKey};
+use super::super::state_table::StateTable;
+use super::super::{CheckpointId, OwnerEpoch, chunk};
+use super::world::Guarantee::{AtLeastOnce, ExactlyOnce};
+use super::world::{End, Guarantee, RECORDS, Row, STRIDE, StateRecord, WINDOW, World, part_of};
+
+const SOURCE: &str = "events";
+const TOPIC: &str = "topic";
+const WRITER: &str = "p.lake.0";
+
+/// What a transaction holds until it commits.
+#[derive(Debug, Clone, Default)]
+struct Pending {
+    results: Vec<Row>,
+    state: Vec<StateRecord>,
+}
+
+/// One step that the brokers or the table see.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Takes the partitions, and under exactly once the transactional id.
+    TakeOver,
+    /// Reads what is there and decides; at least once, claims the owner epoch.
+    Restore,
+    /// Commits the claim of the owner epoch (exactly once), and plans the lake's recovery.
+    Claim(Option<StagedFiles>),
+    /// One action of the lake's recovery.
+    Lake(RecoveryAction),
+    /// Processes the next records and writes results.
+    Process,
+    /// Closes a lake file.
+    Stage(String, Vec<Row>),
+    /// Appends a record to the state topic.
+    State(String, Option<Vec<u8>>),
+    /// Commits the transaction, offsets included.
+    CommitTransaction(i64, String),
+    /// Commits the group's offsets (at least once).
+    CommitOffsets(i64, String),
+    /// Publishes one file.
+    Publish(StagedFile),
+    /// The checkpoint is done.
+    Whole,
+}
+
+pub(super) struct Life {
+    guarantee: Guarantee,
+    number: u32,
+    producer_epoch: u32,
+    owner_epoch: OwnerEpoch,
+    checkpoint: CheckpointId,
+    next_offset: i64,
+    /// Open windows, and what was added to each since the last checkpoint.
+    open: BTreeMap<i64, i64>,
+    changes: BTreeMap<i64, i64>,
+    live: LiveSegments,
+    former_keys: Vec<StateKey>,
+    pending: Pending,
+    steps: VecDeque<Step>,
+    /// Steps taken.
+    pub(super) taken: usize,
+}
+
+impl Life {
+    pub(super) fn new(guarantee: Guarantee, number: u32) -> Life {
+        Life {
+            guarantee,
+            number,
+            producer_epoch: 0,
+            owner_epoch: OwnerEpoch(0),
+            checkpoint: CheckpointId(0),
+            next_offset: 0,
+            open: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            live: LiveSegments::default(),
+            former_keys: Vec::new(),
+            pending: Pending::default(),
+            steps: VecDeque::from([Step::TakeOver, Step::Restore]),
+            taken: 0,
+        }
+    }
+
+    /// Runs up to `steps` more steps. The world is checked after each.
+    pub(super) fn run(&mut self, world: &mut World, steps: usize) -> Option<End> {
+        for _ in 0..steps {
+            if let Some(end) = self.step(world) {
+                return Some(end);
+            }
+            world.check(self.guarantee);
+        }
+        None
+    }
+
+    pub(super) fn run_on(&mut self, world: &mut World) -> End {
+        self.run(world, usize::MAX).expect("a life ends")
+    }
+
+    fn step(&mut self, world: &mut World) -> Option<End> {
+        self.taken += 1;
+        assert!(self.taken < 1_000, "a life ends");
+        let Some(step) = self.steps.pop_front() else {
+            return Some(End::Done);
+        };
+        match step {
+            Step::TakeOver => {
+                world.producer_epoch += 1;
+                world.member += 1;
+                assert_eq!(world.member, self.number, "lives are numbered as they take over");
+                self.producer_epoch = world.producer_epoch;
+            }
+            Step::Restore => return self.restore(world),
+            Step::Claim(_) if world.producer_epoch != self.producer_epoch => return Some(End::Fenced),
+            Step::Claim(kept) => return self.claim(world, kept.as_ref()),
+            Step::Lake(action) => return world.act(&action),
+            Step::Process => self.process(world),
+            Step::Stage(name, rows) => {
+                world.staged.insert(name, rows);
+            }
+            Step::State(key, value) => match self.guarantee {
+                ExactlyOnce => self.pending.state.push((key, value)),
+                AtLeastOnce => world.state_topic.push((key, value)),
+            },
+            Step::CommitTransaction(offset, metadata) => {
+                if world.producer_epoch != self.producer_epoch {
+                    return Some(End::Fenced);
+                }
+                let pending = std::mem::take(&mut self.pending);
+                world.results.extend(pending.results);
+                world.state_topic.extend(pending.state);
+                world.committed = Some((offset, metadata));
+            }
+            Step::CommitOffsets(offset, metadata) => {
+                if world.member != self.number {
+                    return Some(End::Fenced);
+                }
+                world.committed = Some((offset, metadata));
+            }
+            Step::Publish(file) => return world.publish(&file),
+            Step::Whole => self.plan_next(world),
+        }
+        None
+    }
+
+    fn restore(&mut self, world: &mut World) -> Option<End> {
+        let mut table = StateTable::default();
+        for (offset, (key, value)) in (0i64..).zip(&world.state_topic) {
+            table
+                .apply(offset, Some(key.as_bytes()), value.as_deref())
+                .expect("the state topic has our records only");
+        }
+        self.owner_epoch = table.next_owner_epoch();
+        self.former_keys = table.keys_before(self.owner_epoch);
+        let restored = table.restore().expect("no crash damages state");
+        let facts = [PartitionFacts {
+            source: SOURCE.into(),
+            topic: TOPIC.into(),
+            partition: 0,
+            committed: world.committed.clone(),
+        }];
+        let manifest = restored.as_ref().map(|restored| &restored.manifest);
+        let decided = recovery::decide(&facts, manifest).expect("no crash makes offsets and state disagree");
+        self.checkpoint = decided.restored.unwrap_or(CheckpointId(0));
+        self.next_offset = match decided.starts[0] {
+            StartPosition::Restored { offset, .. } => offset,
+            StartPosition::Reset => 0,
+            ref other => panic!("unexpected start {other:?}"),
+        };
+        if self.guarantee == ExactlyOnce {
+            let expected = manifest.map(|manifest| (self.next_offset, manifest.checkpoint));
+            let committed = world.committed.as_ref().map(|(offset, metadata)| {
+                let metadata = CommitMetadata::parse(metadata).expect("ours");
+                (*offset, metadata.checkpoint)
+            });
+            assert_eq!(committed, expected, "offsets and state are of one transaction");
+        }
+        for segment in restored
+            .iter()
+            .flat_map(|restored| restored.segments.values())
+            .flatten()
+        {
+            for entry in segment.chunks_exact(16) {
+                let number = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+                let (window, added) = (number(&entry[..8]), number(&entry[8..]));
+                if (window + 1) * WINDOW > self.next_offset {
+                    *self.open.entry(window).or_default() += added;
+                }
+            }
+        }
+        let kept = manifest.and_then(|manifest| manifest.lake.first());
+        let kept = kept.map(|kept| StagedFiles::decode(kept.staged.as_bytes()).expect("as it was encoded"));
+        match self.guarantee {
+            ExactlyOnce => {
+                self.steps.push_back(Step::Claim(kept));
+                None
+            }
+            // One step with reading, see `takeovers`.
+            AtLeastOnce => self.claim(world, kept.as_ref()),
+        }
+    }
+
+    fn claim(&mut self, world: &mut World, kept: Option<&StagedFiles>) -> Option<End> {
+        let key = StateKey::Claim(self.owner_epoch).to_string();
+        world.state_topic.push((key, Some(b"now".to_vec())));
+        let facts = world.lake_facts(kept, self.owner_epoch);
+        match engine_lake::decide(&facts) {
+            Ok(actions) => self.steps.extend(actions.into_iter().map(Step::Lake)),
+            Err(RecoveryConflict::Missing { .. }) => return Some(End::Conflict),
+            Err(other) => panic!("{other}"),
+        }
+        self.steps.push_back(Step::Whole);
+        None
+    }
+
+    /// Plans the next checkpoint, if there is anything left to do.
+    fn plan_next(&mut self, world: &World) {
+        let committed = world.committed.as_ref().map(|(offset, _)| *offset);
+        if self.next_offset < RECORDS {
+            self.steps.push_back(Step::Process);
+        } else if committed != Some(self.next_offset) {
+            // The group's offsets are behind the manifest: a crash came between the two.
+            self.plan_checkpoint(&[]);
+        }
+    }
+
+    fn process(&mut self, world: &mut World) {
+        let mut closed = Vec::new();
+        for record in self.next_offset..(self.next_offset + STRIDE).min(RECORDS) {
+            let window = record / WINDOW;
+            *self.open.entry(window).or_default() += 1;
+            *self.changes.entry(window).or_default() += 1;
+            self.next_offset = record + 1;
+            if self.next_offset % WINDOW == 0 {
+                self.changes.remove(&window);
+                closed.push((window, self.open.remove(&window).unwrap()));
+            }
+        }
+        match self.guarantee {
+            ExactlyOnce => self.pending.results.extend(&closed),
+            AtLeastOnce => world.results.extend(&closed),
+        }
+        self.plan_checkpoint(&closed);
+    }
+
+    fn plan_checkpoint(&mut self, closed: &[Row]) {
+        self.checkpoint = self.checkpoint.next();
+        let staged = self.staged(closed);
+        for file in staged.files() {
+            let rows = closed
+                .iter()
+                .filter(|(window, _)| file.path().contains(&part_of(*window)));
+            let step = Step::Stage(file.staged_name().to_owned(), rows.copied().collect());
+            self.steps.push_back(step);
+        }
+        let (records, manifest) = self.state(&staged);
+        self.steps
+            .extend(records.into_iter().map(|(key, value)| Step::State(key, value)));
+        let metadata = CommitMetadata {
+            checkpoint: self.checkpoint,
+            watermark_ns: None,
+        };
+        let (offset, metadata) = (self.next_offset, metadata.to_string());
+        let key = StateKey::Manifest(self.owner_epoch).to_string();
+        self.steps.push_back(Step::State(key, Some(manifest.encode())));
+        // Only a manifest that is there makes what it no longer names obsolete.
+        for key in std::mem::take(&mut self.former_keys) {
+            self.steps.push_back(Step::State(key.to_string(), None));
+        }
+        self.steps.push_back(match self.guarantee {
+            ExactlyOnce => Step::CommitTransaction(offset, metadata),
+            AtLeastOnce => Step::CommitOffsets(offset, metadata),
+        });
+        self.steps.extend(staged.files().iter().cloned().map(Step::Publish));
+        self.steps.push_back(Step::Whole);
+    }
+
+    /// One file for each folder that has rows.
+    fn staged(&self, closed: &[Row]) -> StagedFiles {
+        let folders: BTreeSet<String> = closed.iter().map(|(window, _)| part_of(*window)).collect();
+        let files = folders.iter().enumerate().map(|(sequence, folder)| {
+            let (run, checkpoint) = (self.number, self.checkpoint.0);
+            serde_json::json!({
+                "staged": format!("{:08x}{run:08x}-{:06}.staged", self.owner_epoch.0, checkpoint * 10 + sequence as u64),
+                "path": format!("{folder}/{WRITER}-{checkpoint:010}-{sequence:05}-{run:08x}.parquet"),
+                "rows": 1,
+                "bytes": 1,
+            })
+        });
+        let files: Vec<_> = files.collect();
+        let document = serde_json::json!({ "writer": WRITER, "checkpoint": self.checkpoint.0, "files": files });
+        let document = document.to_string();
+        let text = format!(
+            "engine-lake-staged 1 {:08x}\n{document}",
+            crc32c::crc32c(document.as_bytes())
+        );
+        StagedFiles::decode(text.as_bytes()).expect("the lake reads its own format")
+    }
+
+    /// The records of the state, and the manifest that completes them.
+    fn state(&mut self, staged: &StagedFiles) -> (Vec<StateRecord>, Manifest) {
+        let kind = self.live.next(1);
+        let changes = std::mem::take(&mut self.changes);
+        let entries = match kind {
+            SnapshotKind::Full => &self.open,
+            SnapshotKind::Changes => &changes,
+        };
+        let mut bytes = Vec::new();
+        for (window, count) in entries {
+            bytes.extend_from_slice(&window.to_le_bytes());
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
+        let key = ChunkKey {
+            owner_epoch: self.owner_epoch,
+            checkpoint: self.checkpoint,
+            source: SOURCE.into(),
+            topic: TOPIC.into(),
+            partition: 0,
+            chunk: 0,
+        };
+        let values = chunk::encode(self.checkpoint, &bytes, &mut Compressor::default());
+        let written = entries.keys().next_back().map(|latest| Segment {
+            checkpoint: self.checkpoint,
+            chunks: values.len() as u32,
+            bytes: values.iter().map(|value| value.len() as u64).sum(),
+            entries: entries.len() as u64,
+            closed_at_ns: (latest + 1) * WINDOW,
+        });
+        let records = key.pieces(values.len() as u32).zip(values);
+        let records = records
+            .map(|(key, value)| (key.to_string(), Some(value.to_vec())))
+            .collect();
+        let held = self.open.len() as u64;
+        let obsolete = self.live.handle_written(kind, written, held, Some(self.next_offset));
+        for segment in obsolete {
+            let of_segment = ChunkKey {
+                checkpoint: segment.checkpoint,
+                ..key.clone()
+            };
+            self.former_keys.extend(of_segment.pieces(segment.chunks));
+        }
+        let partition = PartitionState {
+            topic: TOPIC.into(),
+            partition: 0,
+            next_offset: self.next_offset,
+            leader_epoch: None,
+            watermark_ns: None,
+            segments: self.live.checkpoints(),
+            chunks: self.live.chunks(),
+            bytes: self.live.bytes(),
+        };
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            checkpoint: self.checkpoint,
+            owner_epoch: self.owner_epoch,
+            created_ms: 0,
+            sources: vec![SourceState {
+                source: SOURCE.into(),
+                watermark_ns: None,
+                partitions: vec![partition],
+            }],
+            lake: vec![StagedTable {
+                sink: "lake".into(),
+                staged: staged.encode(),
+            }],
+        };
+        (records, manifest)
+    }
+}
