@@ -2,6 +2,7 @@
 //! like, and one graph of operators per source partition.
 
 pub(crate) mod check;
+pub(crate) mod closed_windows;
 pub(crate) mod error;
 pub(crate) mod needed;
 pub(crate) mod node_rows;
@@ -15,9 +16,10 @@ pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 
+pub use closed_windows::ClosedWindows;
 pub use error::{GraphError, GraphPart, ProcessError};
 pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
 pub use planner::plan;
 pub use sessions::{SessionSpans, keep_open};
 pub use spec::{DedupSpec, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
-pub use task::{ChangedGroups, ClosedWindows, Output, PushOutcome, TaskGraph, WindowOutput};
+pub use task::{ChangedGroups, Output, PushOutcome, TaskGraph, WindowOutput};

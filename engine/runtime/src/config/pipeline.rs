@@ -14,8 +14,6 @@ use arrow::datatypes::SchemaRef;
 use engine_client::{ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 use engine_stream::graph::{GraphPlan, GraphSpec};
 
-use super::test_rows::DEAD_LETTER_COLUMNS;
-
 pub use self::generator::Generator;
 pub use self::sink::{
     KafkaSink, LakeCompaction, LakeCompression, ParquetSink, PartitionColumn, Sink, SinkInput, SinkKind, Timestamps,
@@ -66,6 +64,9 @@ pub struct Pipeline {
     /// The pipeline's own tests, in the order of the file.
     pub tests: Vec<PipelineTest>,
 }
+
+/// The columns of a dead letter, in tests.
+const DEAD_LETTER_COLUMNS: &[&str] = &["source", "topic", "partition", "offset", "key", "value", "error"];
 
 /// Longest pipeline name: it leaves room in Kafka's 249-byte topic names for the suffixes we add.
 pub const PIPELINE_NAME_BYTES_MAX: usize = 200;

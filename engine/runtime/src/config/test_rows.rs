@@ -8,9 +8,6 @@ use super::diagnostic::{Diagnostic, quoted};
 use super::pipeline::{ExpectedRow, InputRow};
 use super::source_text::Span;
 
-/// The columns of a dead letter, in tests.
-pub(crate) const DEAD_LETTER_COLUMNS: &[&str] = &["source", "topic", "partition", "offset", "key", "value", "error"];
-
 /// A record. A line that is no JSON object is the record's value as it stands, which is a malformed one.
 pub(crate) fn input_row(text: &str, span: &Span) -> Result<InputRow, Diagnostic> {
     let mut row = InputRow {

@@ -9,7 +9,7 @@
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
-use super::task::ClosedWindows;
+use super::closed_windows::ClosedWindows;
 
 /// The sessions that closed parts make, over all partitions, of one session window.
 #[derive(Debug, Clone)]

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::TimestampNanosecondType;
 
+use super::closed_windows::ClosedWindows;
 use super::error::ProcessError;
 use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
 use super::planned_window::{Merger, PlannedWindow};
 use super::sessions::SessionSpans;
 use crate::operator::dedup::DedupKeys;
-use crate::operator::stateful::StatefulOperator;
+use crate::operator::stateful::{OpenSessions, StatefulOperator};
 use crate::snapshot::{SnapshotKind, StateSegment};
 use crate::window::error::WindowError;
-use crate::window::session::partial::PartialSessions;
-use crate::window::session::spans;
 
 /// Rows for a sink.
 #[derive(Debug, Clone)]
@@ -36,28 +34,6 @@ pub struct PushOutcome {
     pub unplaced_rows: u64,
     /// Rows that repeat one that went on before them, over all dedups.
     pub duplicate_rows: u64,
-}
-
-/// Closed partial windows of one source partition, or copies of open ones that changed.
-#[derive(Debug, Clone)]
-pub struct ClosedWindows {
-    /// Which of [`SourcePlan::windows`](super::SourcePlan::windows).
-    pub window: usize,
-    /// Their state, for [`WindowOutput::merge`].
-    pub state: RecordBatch,
-}
-
-impl ClosedWindows {
-    /// The start of each row's window, in nanoseconds since 1970.
-    pub fn starts_ns(&self) -> impl Iterator<Item = i64> + '_ {
-        let starts = self.state.column(0).as_primitive::<TimestampNanosecondType>();
-        starts.values().iter().copied()
-    }
-
-    /// Start and end of each row's session, if the window is of sessions, in nanoseconds since 1970.
-    pub fn sessions_ns(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
-        spans(&self.state)
-    }
 }
 
 /// The groups of a window that changed in one or more source partitions.
@@ -281,7 +257,7 @@ impl TaskGraph {
         })
     }
 
-    fn sessions(&mut self, window: usize) -> &mut PartialSessions {
+    fn sessions(&mut self, window: usize) -> &mut dyn OpenSessions {
         let state = self.states.iter_mut().find(|state| state.window == Some(window));
         let sessions = state.and_then(|state| state.operator.sessions());
         sessions.expect("only windows of sessions are asked for their sessions")

@@ -9,7 +9,6 @@ use arrow::array::RecordBatch;
 
 use crate::snapshot::SnapshotKind;
 use crate::window::error::WindowError;
-use crate::window::session::partial::PartialSessions;
 
 /// What became of the rows of a micro-batch.
 #[derive(Debug, Default)]
@@ -77,7 +76,16 @@ pub trait StatefulOperator: fmt::Debug + Send {
     fn size_bytes(&self) -> usize;
 
     /// Itself, if it holds sessions: those of several partitions may be one.
-    fn sessions(&mut self) -> Option<&mut PartialSessions> {
+    fn sessions(&mut self) -> Option<&mut dyn OpenSessions> {
         None
     }
+}
+
+/// What an operator with sessions can be asked while those of several partitions are put together.
+pub trait OpenSessions {
+    /// For each of these spans (start, end and group columns), whether a session that is open here overlaps it.
+    fn overlapped(&self, spans: &RecordBatch) -> Vec<bool>;
+
+    /// Takes parts that another partition had closed into the sessions that are open here.
+    fn absorb(&mut self, state: &RecordBatch) -> Result<(), WindowError>;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tumbling::WINDOWS_PER_ROW_MAX;
+use super::limits::WINDOWS_PER_ROW_MAX;
 use crate::expression::error::EvaluateError;
 
 /// Why a window cannot take rows or state.

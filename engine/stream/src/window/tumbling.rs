@@ -14,6 +14,7 @@ use datafusion_expr::GroupsAccumulator;
 
 use super::error::WindowError;
 use super::group_index::GroupKeys;
+use super::limits::WINDOWS_PER_ROW_MAX;
 use super::output_mode::OutputMode;
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::{type_name, utc};
@@ -22,9 +23,6 @@ use crate::schema::{type_name, utc};
 pub const WINDOW_START: &str = "window_start";
 /// The end of a window, in every window's columns.
 pub const WINDOW_END: &str = "window_end";
-
-/// The most windows that a row may be in: a day of them, each a minute after the one before. Each of them aggregates the row.
-pub const WINDOWS_PER_ROW_MAX: u32 = 1_440;
 
 /// What a tumbling or hopping window computes, as options for [`TumblingWindow::new`].
 #[derive(Debug, Clone)]

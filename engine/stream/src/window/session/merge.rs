@@ -44,7 +44,7 @@ impl SessionMerger {
     }
 
     /// The sessions that these parts make: start, end and group columns, for
-    /// [`overlapped`](super::partial::PartialSessions::overlapped); and for each part the session of each row.
+    /// [`OpenSessions::overlapped`](crate::operator::stateful::OpenSessions::overlapped); and for each part the session of each row.
     pub(crate) fn spans(&self, states: &[&RecordBatch]) -> Result<(RecordBatch, Vec<Vec<usize>>), WindowError> {
         let joined = self.join(states)?;
         let sessions = &joined.sessions;

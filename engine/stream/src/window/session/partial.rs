@@ -1,7 +1,7 @@
 //! The open sessions of one source partition: which rows they take, which are late, and when they close.
 //!
 //! The same group may have rows in several partitions. A session that is closed here may be a part of one that another
-//! partition holds open: [`overlapped`](PartialSessions::overlapped) tells, and [`absorb`](PartialSessions::absorb) takes it in.
+//! partition holds open: [`OpenSessions::overlapped`] tells, and [`OpenSessions::absorb`] takes it in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use super::SessionWindow;
 use super::table::SessionTable;
 use crate::event_time::EventTimes;
-use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
+use crate::operator::stateful::{OpenSessions, StatePart, StatefulOperator, UpdateOutcome};
 use crate::snapshot::SnapshotKind;
 use crate::window::error::WindowError;
 use crate::window::partial::{ALLOWED_LATENESS, WINDOW, nanoseconds};
@@ -37,15 +37,15 @@ impl PartialSessions {
             taken_until: None,
         }
     }
+}
 
-    /// Whether an open session here overlaps each of these: rows of start, end and group columns.
-    pub fn overlapped(&self, spans: &RecordBatch) -> Vec<bool> {
+impl OpenSessions for PartialSessions {
+    fn overlapped(&self, spans: &RecordBatch) -> Vec<bool> {
         let keys = self.window.keys.prepare(self.window.state_keys(spans));
         self.table.overlapped(&keys, super::spans(spans))
     }
 
-    /// Adds partial states that another partition had closed.
-    pub fn absorb(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
+    fn absorb(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
         self.table.merge(&self.window, state)
     }
 }
@@ -148,7 +148,7 @@ impl StatefulOperator for PartialSessions {
         self.table.size_bytes()
     }
 
-    fn sessions(&mut self) -> Option<&mut PartialSessions> {
+    fn sessions(&mut self) -> Option<&mut dyn OpenSessions> {
         Some(self)
     }
 }

@@ -10,7 +10,7 @@ use super::merge::SessionMerger;
 use super::partial::PartialSessions;
 use super::{SessionOptions, SessionWindow};
 use crate::expression::AggregateExpression;
-use crate::operator::stateful::StatefulOperator;
+use crate::operator::stateful::{OpenSessions, StatefulOperator};
 use crate::snapshot::SnapshotKind;
 use crate::window::error::WindowError;
 use crate::window::tests::{MS, Row, batch, schema, times};
