@@ -54,7 +54,7 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
             _ => None,
         };
         let Some(pause) = pause else {
-            if may_go_on {
+            if may_go_on && error.is_transient() {
                 warn!(
                     minutes = GIVE_UP_AFTER.as_secs() / 60,
                     "No checkpoint succeeded for too long; giving up."
