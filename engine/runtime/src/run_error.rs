@@ -7,7 +7,7 @@ use crate::checkpoint::recovery::RecoveryError;
 use crate::checkpoint::state_topic::StateTopicError;
 use crate::error_chain::describe;
 use crate::sink::SinkError;
-use crate::source::task::TaskError;
+use crate::source::task_error::TaskError;
 use crate::worker::WorkerError;
 
 /// Why a run failed.

@@ -7,4 +7,5 @@ pub(crate) mod counts;
 pub(crate) mod latest_timestamps;
 pub(crate) mod reject;
 pub(crate) mod task;
+pub(crate) mod task_error;
 pub(crate) mod window_span;

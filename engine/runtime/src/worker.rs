@@ -21,7 +21,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::checkpoint::CheckpointId;
 use crate::sink::SinkError;
 use crate::sink::set::SinkSet;
-use crate::source::task::{PartitionTask, TaskError, TaskOutcome, TaskSegment, TaskWindows};
+use crate::source::task::{PartitionTask, TaskOutcome, TaskSegment, TaskWindows};
+use crate::source::task_error::TaskError;
 
 /// Jobs that may wait at one worker; the coordinator blocks beyond it.
 const JOBS_MAX: usize = 1_024;

@@ -17,10 +17,10 @@ use engine_wire::record_batch::{BatchError, RawBatch, Record, RecordError};
 
 use super::latest_timestamps::LatestTimestamps;
 use super::reject::{Reject, RejectPolicy};
+use super::task_error::TaskError;
 use super::window_span::WindowSpan;
 use crate::checkpoint::segments::Segment;
 use crate::checkpoint::{CheckpointId, chunk};
-use crate::sink::SinkError;
 
 /// Rows per micro-batch: large enough to amortise the vectorised operators, small enough to stay in the cache.
 const MICRO_BATCH_ROWS_MAX: usize = 16 * 1024;
@@ -96,64 +96,6 @@ pub(crate) struct TaskWindows {
     pub(crate) closed: Vec<ClosedWindows>,
     /// Per window of the plan: (window start in ns, latest record timestamp in ms).
     pub(crate) latest: Vec<Vec<(i64, i64)>>,
-}
-
-/// Why a partition cannot be processed. The pipeline stops.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TaskError {
-    /// The batch is not what the producer wrote.
-    #[error("{topic}-{partition}")]
-    Batch {
-        topic: Arc<str>,
-        partition: i32,
-        #[source]
-        cause: BatchError,
-    },
-    /// The batch's records cannot be read.
-    #[error("{topic}-{partition}")]
-    Records {
-        topic: Arc<str>,
-        partition: i32,
-        #[source]
-        cause: RecordError,
-    },
-    /// `on_error = "fail"` and a malformed record.
-    #[error(
-        "source \"{source_name}\": {topic}-{partition} offset {offset}: {what} \
-         (on_error = \"fail\"; \"drop\" or \"dead_letter\" would go on)"
-    )]
-    Malformed {
-        source_name: String,
-        topic: Arc<str>,
-        partition: i32,
-        offset: i64,
-        what: String,
-    },
-    /// The dead letter could not be kept.
-    #[error("dead letter of {topic}-{partition} offset {offset}")]
-    DeadLetter {
-        topic: Arc<str>,
-        partition: i32,
-        offset: i64,
-        #[source]
-        cause: SinkError,
-    },
-    /// An operator failed.
-    #[error("{topic}-{partition}")]
-    Process {
-        topic: Arc<str>,
-        partition: i32,
-        #[source]
-        cause: ProcessError,
-    },
-    /// The state cannot be written or read.
-    #[error("state of {topic}-{partition}")]
-    Snapshot {
-        topic: Arc<str>,
-        partition: i32,
-        #[source]
-        cause: SnapshotError,
-    },
 }
 
 impl PartitionTask {

@@ -1,0 +1,67 @@
+//! Why a partition cannot be processed.
+
+use std::sync::Arc;
+
+use engine_stream::graph::ProcessError;
+use engine_stream::snapshot::SnapshotError;
+use engine_wire::record_batch::{BatchError, RecordError};
+
+use crate::sink::SinkError;
+
+/// Why a partition cannot be processed. The pipeline stops.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    /// The batch is not what the producer wrote.
+    #[error("{topic}-{partition}")]
+    Batch {
+        topic: Arc<str>,
+        partition: i32,
+        #[source]
+        cause: BatchError,
+    },
+    /// The batch's records cannot be read.
+    #[error("{topic}-{partition}")]
+    Records {
+        topic: Arc<str>,
+        partition: i32,
+        #[source]
+        cause: RecordError,
+    },
+    /// `on_error = "fail"` and a malformed record.
+    #[error(
+        "source \"{source_name}\": {topic}-{partition} offset {offset}: {what} \
+         (on_error = \"fail\"; \"drop\" or \"dead_letter\" would go on)"
+    )]
+    Malformed {
+        source_name: String,
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+        what: String,
+    },
+    /// The dead letter could not be kept.
+    #[error("dead letter of {topic}-{partition} offset {offset}")]
+    DeadLetter {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+        #[source]
+        cause: SinkError,
+    },
+    /// An operator failed.
+    #[error("{topic}-{partition}")]
+    Process {
+        topic: Arc<str>,
+        partition: i32,
+        #[source]
+        cause: ProcessError,
+    },
+    /// The state cannot be written or read.
+    #[error("state of {topic}-{partition}")]
+    Snapshot {
+        topic: Arc<str>,
+        partition: i32,
+        #[source]
+        cause: SnapshotError,
+    },
+}
