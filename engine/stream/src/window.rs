@@ -2,12 +2,14 @@
 
 pub(crate) mod error;
 pub(crate) mod group_index;
+pub(crate) mod keyed_columns;
 pub(crate) mod kind;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod output_mode;
 pub(crate) mod partial;
+mod rows;
 pub(crate) mod session;
 pub(crate) mod table;
 #[cfg(test)]

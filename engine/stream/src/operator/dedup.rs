@@ -20,6 +20,7 @@ use crate::schema::{type_name, utc};
 use crate::snapshot::SnapshotKind;
 use crate::window::error::WindowError;
 use crate::window::group_index::{GroupIndex, GroupKeys};
+use crate::window::keyed_columns::KeyedColumns;
 
 /// The column of a snapshot that holds event times.
 const FIRST_SEEN: &str = "first_seen";
@@ -60,24 +61,12 @@ impl Dedup {
             .ok()
             .filter(|horizon| *horizon > 0 && !options.keys.is_empty())
             .ok_or(WindowError::NothingToRemember)?;
-        let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
-        let time_column = input.index_of(&options.time_column).ok().filter(is_time);
-        let time_column = time_column.ok_or_else(|| WindowError::NoEventTime {
-            column: options.time_column.clone(),
-        })?;
-        let key_columns = options.keys.iter().map(|name| {
-            input
-                .index_of(name)
-                .map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
-        });
-        let key_columns = key_columns.collect::<Result<Vec<_>, _>>()?;
-        let fields: Vec<FieldRef> = key_columns
-            .iter()
-            .map(|column| Arc::clone(&input.fields()[*column]))
-            .collect();
-        let keys = GroupKeys::new(fields.clone()).ok_or_else(|| WindowError::Ungroupable {
-            columns: describe(&fields),
-        })?;
+        let KeyedColumns {
+            time_column,
+            key_columns,
+            key_fields: fields,
+            keys,
+        } = KeyedColumns::resolve(input, &options.time_column, &options.keys)?;
         let first_seen = DataType::Timestamp(TimeUnit::Nanosecond, Some(utc()));
         let mut state_fields = vec![Arc::new(Field::new(FIRST_SEEN, first_seen, false))];
         state_fields.extend(

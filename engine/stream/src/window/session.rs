@@ -19,9 +19,10 @@ use datafusion_expr::GroupsAccumulator;
 
 use super::error::WindowError;
 use super::group_index::GroupKeys;
+use super::keyed_columns::KeyedColumns;
 use super::tumbling::{WINDOW_END, WINDOW_START, describe, final_schema};
 use crate::expression::aggregate::AggregateExpression;
-use crate::schema::{type_name, utc};
+use crate::schema::utc;
 
 /// What a session window computes, as options for [`SessionWindow::new`].
 #[derive(Debug, Clone)]
@@ -64,28 +65,12 @@ impl SessionWindow {
             .ok()
             .filter(|gap| *gap > 0 && gap % 1_000 == 0);
         let gap = gap.ok_or(WindowError::Gap { gap: options.gap })?;
-        let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
-        let time_column = input.index_of(&options.time_column).ok().filter(is_time);
-        let time_column = time_column.ok_or_else(|| WindowError::NoEventTime {
-            column: options.time_column.clone(),
-        })?;
-        let key_columns = options.group_by.iter().map(|name| {
-            input
-                .index_of(name)
-                .map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
-        });
-        let key_columns = key_columns.collect::<Result<Vec<_>, _>>()?;
-        let key_fields: Vec<FieldRef> = key_columns
-            .iter()
-            .map(|column| Arc::clone(&input.fields()[*column]))
-            .collect();
-        let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| WindowError::Ungroupable {
-            columns: key_fields
-                .iter()
-                .map(|field| type_name(field.data_type()))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+        let KeyedColumns {
+            time_column,
+            key_columns,
+            key_fields,
+            keys,
+        } = KeyedColumns::resolve(input, &options.time_column, &options.group_by)?;
         Ok(SessionWindow {
             time_column,
             gap,

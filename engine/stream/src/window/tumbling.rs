@@ -14,6 +14,7 @@ use datafusion_expr::GroupsAccumulator;
 
 use super::error::WindowError;
 use super::group_index::GroupKeys;
+use super::keyed_columns::KeyedColumns;
 use super::limits::WINDOWS_PER_ROW_MAX;
 use super::output_mode::OutputMode;
 use crate::expression::aggregate::AggregateExpression;
@@ -68,28 +69,12 @@ impl TumblingWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
     pub fn new(input: &SchemaRef, options: TumblingOptions) -> Result<Self, WindowError> {
         let (size, slide) = size_and_slide(&options)?;
-        let time_column = input.index_of(&options.time_column).ok();
-        let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
-        let time_column = time_column.filter(is_time).ok_or_else(|| WindowError::NoEventTime {
-            column: options.time_column.clone(),
-        })?;
-        let key_columns = options.group_by.iter().map(|name| {
-            input
-                .index_of(name)
-                .map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
-        });
-        let key_columns = key_columns.collect::<Result<Vec<_>, _>>()?;
-        let key_fields: Vec<FieldRef> = key_columns
-            .iter()
-            .map(|column| Arc::clone(&input.fields()[*column]))
-            .collect();
-        let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| WindowError::Ungroupable {
-            columns: key_fields
-                .iter()
-                .map(|field| type_name(field.data_type()))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+        let KeyedColumns {
+            time_column,
+            key_columns,
+            key_fields,
+            keys,
+        } = KeyedColumns::resolve(input, &options.time_column, &options.group_by)?;
         Ok(TumblingWindow {
             time_column,
             size,
