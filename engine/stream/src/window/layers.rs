@@ -12,7 +12,8 @@
 use arrow::array::RecordBatch;
 
 use super::error::WindowError;
-use super::table::{WindowRows, WindowTable, concat};
+use super::rows::WindowRows;
+use super::table::{WindowTable, concat};
 use super::tumbling::TumblingWindow;
 
 /// Open windows: those of the last checkpoint, and what was added since.

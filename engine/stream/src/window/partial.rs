@@ -12,7 +12,7 @@ use arrow::compute::{filter_record_batch, max, take_record_batch};
 use super::error::WindowError;
 use super::layers::LayeredWindows;
 use super::output_mode::OutputMode;
-use super::table::WindowRows;
+use super::rows::WindowRows;
 use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
 use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
