@@ -1,5 +1,6 @@
 //! Windows over event time.
 
+pub(crate) mod aligned;
 pub(crate) mod error;
 pub(crate) mod group_index;
 pub(crate) mod keyed_columns;
@@ -14,8 +15,8 @@ pub(crate) mod session;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tumbling;
 
+pub use aligned::{AlignedOptions, AlignedWindow, WINDOW_END, WINDOW_START};
 pub use error::WindowError;
 pub use kind::WindowKind;
 pub use limits::WINDOWS_PER_ROW_MAX;
@@ -25,4 +26,3 @@ pub use partial::PartialWindows;
 pub use session::merge::SessionMerger;
 pub use session::partial::PartialSessions;
 pub use session::{SessionOptions, SessionWindow};
-pub use tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};

@@ -66,7 +66,7 @@ impl SourcePlan {
         let mut operators = self.stages.iter().map(|stage| &stage.operator);
         operators.any(|operator| match operator {
             Operator::Window {
-                window: PlannedWindow::Fixed(window),
+                window: PlannedWindow::Aligned(window),
                 ..
             } => window.mode == OutputMode::Update,
             _ => false,

@@ -1,4 +1,4 @@
-//! A window of either kind: of fixed length, or sessions.
+//! A window of either kind: aligned (tumbling and hopping), or sessions.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::operator::stateful::StatefulOperator;
+use crate::window::aligned::AlignedWindow;
 use crate::window::error::WindowError;
 use crate::window::merge::WindowMerger;
 use crate::window::partial::PartialWindows;
 use crate::window::session::SessionWindow;
 use crate::window::session::merge::SessionMerger;
 use crate::window::session::partial::PartialSessions;
-use crate::window::tumbling::TumblingWindow;
 
 /// A window whose columns are resolved.
 #[derive(Debug, Clone)]
 pub(crate) enum PlannedWindow {
-    Fixed(Arc<TumblingWindow>),
+    Aligned(Arc<AlignedWindow>),
     Session(Arc<SessionWindow>),
 }
 
 /// What makes final rows of its partial states.
 #[derive(Debug)]
 pub(crate) enum Merger {
-    Fixed(WindowMerger),
+    Aligned(WindowMerger),
     Session(SessionMerger),
 }
 
@@ -32,7 +32,7 @@ impl PlannedWindow {
     /// The columns of final rows.
     pub(crate) fn final_schema(&self) -> &SchemaRef {
         match self {
-            PlannedWindow::Fixed(window) => window.final_schema(),
+            PlannedWindow::Aligned(window) => window.final_schema(),
             PlannedWindow::Session(window) => window.final_schema(),
         }
     }
@@ -40,14 +40,14 @@ impl PlannedWindow {
     /// The state of one partition, empty.
     pub(crate) fn partial(&self) -> Box<dyn StatefulOperator> {
         match self {
-            PlannedWindow::Fixed(window) => Box::new(PartialWindows::new(Arc::clone(window))),
+            PlannedWindow::Aligned(window) => Box::new(PartialWindows::new(Arc::clone(window))),
             PlannedWindow::Session(window) => Box::new(PartialSessions::new(Arc::clone(window))),
         }
     }
 
     pub(crate) fn merger(&self) -> Merger {
         match self {
-            PlannedWindow::Fixed(window) => Merger::Fixed(WindowMerger::new(Arc::clone(window))),
+            PlannedWindow::Aligned(window) => Merger::Aligned(WindowMerger::new(Arc::clone(window))),
             PlannedWindow::Session(window) => Merger::Session(SessionMerger::new(Arc::clone(window))),
         }
     }
@@ -57,7 +57,7 @@ impl Merger {
     /// The final rows; `None` if there are none.
     pub(crate) fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, WindowError> {
         match self {
-            Merger::Fixed(merger) => merger.merge(states),
+            Merger::Aligned(merger) => merger.merge(states),
             Merger::Session(merger) => merger.merge(states),
         }
     }

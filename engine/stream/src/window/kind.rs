@@ -1,6 +1,6 @@
 //! Which windows a row belongs to, as it was written.
 //!
-//! Never here: whether the numbers make sense (see `tumbling`).
+//! Never here: whether the numbers make sense (see `aligned`).
 
 use std::time::Duration;
 

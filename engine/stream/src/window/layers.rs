@@ -11,10 +11,10 @@
 
 use arrow::array::RecordBatch;
 
+use super::aligned::AlignedWindow;
 use super::error::WindowError;
 use super::rows::WindowRows;
 use super::table::{WindowTable, concat};
-use super::tumbling::TumblingWindow;
 
 /// Open windows: those of the last checkpoint, and what was added since.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl LayeredWindows {
     /// Aggregates rows, given by pane, into those of their windows that begin at `open_from` or later.
     pub(crate) fn update(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         batch: &RecordBatch,
         panes: &WindowRows,
         open_from: i64,
@@ -74,7 +74,7 @@ impl LayeredWindows {
     }
 
     /// Merges states that were kept.
-    pub(crate) fn restore(&mut self, window: &TumblingWindow, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn restore(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), WindowError> {
         assert_eq!(self.delta.groups(), 0, "state is restored before rows are added");
         self.base.merge(window, state)
     }
@@ -87,7 +87,7 @@ impl LayeredWindows {
     /// Takes all windows that begin before `end` (all, if `None`) as partial states. A group may be there twice.
     pub(crate) fn take_states(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         end: Option<i64>,
     ) -> Result<Option<RecordBatch>, WindowError> {
         let base = self.base.take_states(window, end)?;
@@ -98,21 +98,21 @@ impl LayeredWindows {
     }
 
     /// The partial states of what was added since the last snapshot, earliest window first.
-    pub(crate) fn take_changes(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn take_changes(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
         let mut changes = Vec::new();
         self.settle(window, Some(&mut changes))?;
         Ok(concat(window, &changes))
     }
 
     /// The windows and groups that were added to since the last snapshot; `None` if there are none.
-    pub(crate) fn changed_groups(&self, window: &TumblingWindow) -> Option<RecordBatch> {
+    pub(crate) fn changed_groups(&self, window: &AlignedWindow) -> Option<RecordBatch> {
         self.delta.group_keys(window)
     }
 
     /// Copies of the partial states of these groups, as far as they are here. A group may be there twice.
     pub(crate) fn copy_states_of(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         groups: &RecordBatch,
     ) -> Result<Option<RecordBatch>, WindowError> {
         let mut states = Vec::new();
@@ -123,12 +123,12 @@ impl LayeredWindows {
     }
 
     /// A copy of all windows as partial states, earliest first.
-    pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
         self.settle(window, None)?;
         self.base.copy_states(window)
     }
 
-    fn settle(&mut self, window: &TumblingWindow, changes: Option<&mut Vec<RecordBatch>>) -> Result<(), WindowError> {
+    fn settle(&mut self, window: &AlignedWindow, changes: Option<&mut Vec<RecordBatch>>) -> Result<(), WindowError> {
         self.shared = 0;
         self.base.absorb(window, &mut self.delta, changes)
     }

@@ -7,20 +7,20 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
+use super::aligned::AlignedWindow;
 use super::error::WindowError;
 use super::table::{FinalWindow, WindowTable};
-use super::tumbling::TumblingWindow;
 use crate::schema::utc;
 
 /// Merges the closed partial windows of all partitions into final rows.
 #[derive(Debug)]
 pub struct WindowMerger {
-    window: Arc<TumblingWindow>,
+    window: Arc<AlignedWindow>,
 }
 
 impl WindowMerger {
     /// A merger of this window's partial states.
-    pub fn new(window: Arc<TumblingWindow>) -> Self {
+    pub fn new(window: Arc<AlignedWindow>) -> Self {
         WindowMerger { window }
     }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, max, take_record_batch};
 
+use super::aligned::AlignedWindow;
 use super::error::WindowError;
 use super::layers::LayeredWindows;
 use super::output_mode::OutputMode;
 use super::rows::WindowRows;
-use super::tumbling::TumblingWindow;
 use crate::event_time::EventTimes;
 use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
 use crate::snapshot::SnapshotKind;
@@ -31,7 +31,7 @@ pub(crate) const WINDOW: &str = "window";
 /// Bounded by `groups_max`. After an error the state is incomplete and must be thrown away.
 #[derive(Debug)]
 pub struct PartialWindows {
-    window: Arc<TumblingWindow>,
+    window: Arc<AlignedWindow>,
     windows: LayeredWindows,
     /// Windows that start before this have been taken, and are not opened again.
     taken_before: Option<i64>,
@@ -41,7 +41,7 @@ pub struct PartialWindows {
 
 impl PartialWindows {
     /// No open windows.
-    pub fn new(window: Arc<TumblingWindow>) -> Self {
+    pub fn new(window: Arc<AlignedWindow>) -> Self {
         PartialWindows {
             windows: LayeredWindows::new(),
             taken_before: None,

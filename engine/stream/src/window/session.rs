@@ -17,10 +17,10 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use datafusion_expr::GroupsAccumulator;
 
+use super::aligned::{WINDOW_END, WINDOW_START, describe, final_schema};
 use super::error::WindowError;
 use super::group_index::GroupKeys;
 use super::keyed_columns::KeyedColumns;
-use super::tumbling::{WINDOW_END, WINDOW_START, describe, final_schema};
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::utc;
 

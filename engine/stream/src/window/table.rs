@@ -13,10 +13,10 @@ use arrow::compute::{concat_batches, take_record_batch};
 use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
+use super::aligned::AlignedWindow;
 use super::error::WindowError;
 use super::group_index::{GroupIndex, KeyColumns};
 use super::rows::{PickedRows, WindowRows};
-use super::tumbling::TumblingWindow;
 use crate::expression::aggregate::AggregateArguments;
 use crate::schema::utc;
 
@@ -88,7 +88,7 @@ impl WindowTable {
     /// Moves all windows of `other` into this table, and copies their partial states to `states`, earliest first.
     pub(crate) fn absorb(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         other: &mut WindowTable,
         mut states: Option<&mut Vec<RecordBatch>>,
     ) -> Result<(), WindowError> {
@@ -125,7 +125,7 @@ impl WindowTable {
     /// Aggregates rows, given by pane, into those of their windows that begin at `open_from` or later.
     pub(crate) fn update(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         batch: &RecordBatch,
         panes: &WindowRows,
         open_from: i64,
@@ -156,7 +156,7 @@ impl WindowTable {
     }
 
     /// Merges partial states into their windows.
-    pub(crate) fn merge(&mut self, window: &TumblingWindow, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn merge(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), WindowError> {
         window.check_state(state)?;
         let starts = window.state_starts(state);
         let mut windows = WindowRows::default();
@@ -191,7 +191,7 @@ impl WindowTable {
     /// `apply(position of the aggregate, accumulator, group of each row, number of groups)`.
     fn feed(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         start: i64,
         keys: &KeyColumns,
         rows: &[u32],
@@ -230,7 +230,7 @@ impl WindowTable {
     /// Takes all windows that begin before `end` (all, if `None`) as one batch of partial states, earliest first.
     pub(crate) fn take_states(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         end: Option<i64>,
     ) -> Result<Option<RecordBatch>, WindowError> {
         let mut batches = Vec::new();
@@ -246,7 +246,7 @@ impl WindowTable {
     }
 
     /// A copy of all windows as one batch of partial states, earliest first.
-    pub(crate) fn copy_states(&mut self, window: &TumblingWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
         let batches = self
             .windows
             .iter_mut()
@@ -255,7 +255,7 @@ impl WindowTable {
     }
 
     /// All windows and groups: the columns of partial states without those of the aggregates. `None` if there are none.
-    pub(crate) fn group_keys(&self, window: &TumblingWindow) -> Option<RecordBatch> {
+    pub(crate) fn group_keys(&self, window: &AlignedWindow) -> Option<RecordBatch> {
         let schema = window.groups_schema();
         let groups = self.windows.iter().map(|(start, open)| {
             RecordBatch::try_new(Arc::clone(&schema), open.groups(window, *start))
@@ -268,7 +268,7 @@ impl WindowTable {
     /// Appends copies of the partial states of those of these windows and groups that are here, each once.
     pub(crate) fn copy_states_of(
         &mut self,
-        window: &TumblingWindow,
+        window: &AlignedWindow,
         groups: &RecordBatch,
         states: &mut Vec<RecordBatch>,
     ) -> Result<(), WindowError> {
@@ -298,7 +298,7 @@ impl WindowTable {
     }
 
     /// Takes all windows with their groups and final values, earliest first, groups in the order of their numbers.
-    pub(crate) fn take_finals(&mut self, window: &TumblingWindow) -> Result<Vec<FinalWindow>, WindowError> {
+    pub(crate) fn take_finals(&mut self, window: &AlignedWindow) -> Result<Vec<FinalWindow>, WindowError> {
         self.groups = 0;
         let mut finals = Vec::new();
         for (start, mut open) in std::mem::take(&mut self.windows) {
@@ -330,7 +330,7 @@ pub(crate) struct FinalWindow {
 }
 
 impl OpenWindow {
-    fn new(window: &TumblingWindow) -> Result<Self, WindowError> {
+    fn new(window: &AlignedWindow) -> Result<Self, WindowError> {
         Ok(OpenWindow {
             index: GroupIndex::new(&window.keys),
             accumulators: window.accumulators()?,
@@ -339,7 +339,7 @@ impl OpenWindow {
     }
 
     /// Taking the state of an accumulator empties it, so it is merged into a new one.
-    fn copy_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+    fn copy_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, WindowError> {
         let state = self.take_state(window, start)?;
         self.accumulators = window.accumulators()?;
         let groups: Vec<usize> = (0..self.index.len()).collect();
@@ -354,14 +354,14 @@ impl OpenWindow {
     }
 
     /// The window's start and the keys, one row per group.
-    fn groups(&self, window: &TumblingWindow, start: i64) -> Vec<ArrayRef> {
+    fn groups(&self, window: &AlignedWindow, start: i64) -> Vec<ArrayRef> {
         let starts = TimestampNanosecondArray::from(vec![start; self.index.len()]).with_timezone(utc());
         let mut columns: Vec<ArrayRef> = vec![Arc::new(starts)];
         columns.extend(self.index.columns(&window.keys));
         columns
     }
 
-    fn take_state(&mut self, window: &TumblingWindow, start: i64) -> Result<RecordBatch, WindowError> {
+    fn take_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, WindowError> {
         let mut columns = self.groups(window, start);
         for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
             columns.extend(
@@ -378,7 +378,7 @@ impl OpenWindow {
 }
 
 /// One batch of partial states; `None` of none.
-pub(crate) fn concat(window: &TumblingWindow, batches: &[RecordBatch]) -> Option<RecordBatch> {
+pub(crate) fn concat(window: &AlignedWindow, batches: &[RecordBatch]) -> Option<RecordBatch> {
     if batches.is_empty() {
         return None;
     }

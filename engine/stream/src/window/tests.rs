@@ -14,7 +14,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 
-use super::{OutputMode, PartialWindows, TumblingOptions, TumblingWindow, WindowMerger};
+use super::{AlignedOptions, AlignedWindow, OutputMode, PartialWindows, WindowMerger};
 use crate::expression::AggregateExpression;
 use crate::operator::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
@@ -62,14 +62,14 @@ pub(crate) fn times(times: &[i64]) -> RecordBatch {
     )
 }
 
-fn options(group_by: &[&str], aggregates: &[&str]) -> TumblingOptions {
+fn options(group_by: &[&str], aggregates: &[&str]) -> AlignedOptions {
     let aggregate = |(position, sql): (usize, &&str)| {
         (
             format!("a{position}"),
             AggregateExpression::parse(sql, &schema()).unwrap(),
         )
     };
-    TumblingOptions {
+    AlignedOptions {
         time_column: "time".into(),
         size: Duration::from_millis(10),
         slide: Duration::from_millis(10),
@@ -82,11 +82,11 @@ fn options(group_by: &[&str], aggregates: &[&str]) -> TumblingOptions {
     }
 }
 
-fn window(options: TumblingOptions) -> Arc<TumblingWindow> {
-    Arc::new(TumblingWindow::new(&schema(), options).unwrap())
+fn window(options: AlignedOptions) -> Arc<AlignedWindow> {
+    Arc::new(AlignedWindow::new(&schema(), options).unwrap())
 }
 
-fn counting() -> Arc<TumblingWindow> {
+fn counting() -> Arc<AlignedWindow> {
     window(options(&[], &["count(*)"]))
 }
 
@@ -97,7 +97,7 @@ fn full(partial: &mut PartialWindows) -> RecordBatch {
 }
 
 /// Window starts in milliseconds, and counts, of windows without groups.
-fn counts(window: &Arc<TumblingWindow>, states: &[Option<RecordBatch>]) -> Vec<(i64, i64)> {
+fn counts(window: &Arc<AlignedWindow>, states: &[Option<RecordBatch>]) -> Vec<(i64, i64)> {
     let states: Vec<RecordBatch> = states.iter().flatten().cloned().collect();
     let Some(rows) = WindowMerger::new(Arc::clone(window)).merge(&states).unwrap() else {
         return vec![];

@@ -12,11 +12,11 @@ use crate::graph::error::{GraphError, GraphPart};
 use crate::graph::node_rows::NodeRows;
 use crate::graph::planned_window::PlannedWindow;
 use crate::graph::spec::{SourceSpec, WindowSpec};
+use crate::window::aligned::{AlignedOptions, AlignedWindow, WINDOW_END, WINDOW_START};
 use crate::window::error::WindowError;
 use crate::window::kind::WindowKind;
 use crate::window::output_mode::OutputMode;
 use crate::window::session::{SessionOptions, SessionWindow};
-use crate::window::tumbling::{TumblingOptions, TumblingWindow, WINDOW_END, WINDOW_START};
 
 /// A window with its aggregates parsed for `input`.
 pub(crate) fn planned_window(
@@ -48,7 +48,7 @@ pub(crate) fn planned_window(
         let session = SessionWindow::new(input, options);
         return Some(session.map(|session| PlannedWindow::Session(Arc::new(session))));
     }
-    let options = TumblingOptions {
+    let options = AlignedOptions {
         time_column: time_column.to_owned(),
         size: window.kind.size(),
         slide: window.kind.slide(),
@@ -59,8 +59,8 @@ pub(crate) fn planned_window(
         groups_max: window.groups_max,
         mode: window.mode,
     };
-    let fixed = TumblingWindow::new(input, options);
-    Some(fixed.map(|fixed| PlannedWindow::Fixed(Arc::new(fixed))))
+    let aligned = AlignedWindow::new(input, options);
+    Some(aligned.map(|aligned| PlannedWindow::Aligned(Arc::new(aligned))))
 }
 
 pub(super) fn check_window(

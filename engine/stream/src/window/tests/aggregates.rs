@@ -8,7 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use super::{Row, batch, full, options, window};
 use crate::operator::StatefulOperator;
 use crate::snapshot;
-use crate::window::{PartialWindows, TumblingWindow, WindowMerger};
+use crate::window::{AlignedWindow, PartialWindows, WindowMerger};
 
 /// Every aggregate of DataFusion whose result does not depend on the order of rows.
 const AGGREGATES: [&str; 41] = [
@@ -114,7 +114,7 @@ fn nearly_equal(a: &str, b: &str) -> bool {
             })
 }
 
-fn text(window: &Arc<TumblingWindow>, states: &[RecordBatch]) -> String {
+fn text(window: &Arc<AlignedWindow>, states: &[RecordBatch]) -> String {
     let rows = WindowMerger::new(Arc::clone(window)).merge(states).unwrap();
     pretty_format_batches(&rows.into_iter().collect::<Vec<_>>())
         .unwrap()

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{MS, batch, counting, counts, full, options, times, window};
 use crate::operator::StatefulOperator;
 use crate::snapshot;
-use crate::window::{PartialWindows, TumblingOptions};
+use crate::window::{AlignedOptions, PartialWindows};
 
 /// Pitfall 8 of the stream engine: pre-1970 timestamps land in the wrong window.
 #[test]
@@ -70,7 +70,7 @@ proptest! {
         cuts in prop::collection::vec(0usize..40, 0..6),
         (at, lateness) in (0usize..40, 0u64..15),
     ) {
-        let window = window(TumblingOptions {
+        let window = window(AlignedOptions {
             allowed_lateness: Duration::from_millis(lateness),
             ..options(&[], &["count(*)"])
         });
@@ -114,7 +114,7 @@ fn a_closed_window_is_not_opened_again_by_a_watermark_that_went_back() {
 
 #[test]
 fn allowed_lateness_keeps_a_window_open_longer() {
-    let window = window(TumblingOptions {
+    let window = window(AlignedOptions {
         allowed_lateness: Duration::from_millis(5),
         ..options(&[], &["count(*)"])
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{batch, options, schema, window};
 use crate::operator::StatefulOperator;
-use crate::window::{PartialWindows, TumblingOptions, TumblingWindow, WindowError, WindowMerger};
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowError, WindowMerger};
 
 #[test]
 fn groups_are_ordered_with_null_first_and_null_is_a_group_of_its_own() {
@@ -64,7 +64,7 @@ fn groups_are_ordered_with_null_first_and_null_is_a_group_of_its_own() {
 
 #[test]
 fn state_is_bounded_by_the_number_of_groups() {
-    let window = window(TumblingOptions {
+    let window = window(AlignedOptions {
         groups_max: 2,
         ..options(&["campaign"], &["count(*)"])
     });
@@ -78,9 +78,9 @@ fn state_is_bounded_by_the_number_of_groups() {
 #[test]
 fn a_window_that_makes_no_sense_is_refused() {
     for size in [Duration::ZERO, Duration::from_nanos(1_500), Duration::MAX] {
-        let refused = TumblingWindow::new(
+        let refused = AlignedWindow::new(
             &schema(),
-            TumblingOptions {
+            AlignedOptions {
                 size,
                 slide: size,
                 ..options(&[], &["count(*)"])
@@ -88,15 +88,15 @@ fn a_window_that_makes_no_sense_is_refused() {
         );
         assert_eq!(refused.unwrap_err(), WindowError::Size { size });
     }
-    let refused = TumblingWindow::new(
+    let refused = AlignedWindow::new(
         &schema(),
-        TumblingOptions {
+        AlignedOptions {
             time_column: "ad".into(),
             ..options(&[], &[])
         },
     );
     assert_eq!(refused.unwrap_err(), WindowError::NoEventTime { column: "ad".into() });
-    let refused = TumblingWindow::new(&schema(), options(&["adx"], &[]));
+    let refused = AlignedWindow::new(&schema(), options(&["adx"], &[]));
     assert_eq!(
         refused.unwrap_err(),
         WindowError::NoGroupColumn { column: "adx".into() }

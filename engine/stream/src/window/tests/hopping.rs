@@ -11,18 +11,18 @@ use proptest::prelude::*;
 use super::{MS, batch, counts, options, schema, times, window};
 use crate::operator::StatefulOperator;
 use crate::snapshot::SnapshotKind;
-use crate::window::{PartialWindows, TumblingOptions, TumblingWindow, WINDOWS_PER_ROW_MAX, WindowError, WindowMerger};
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WINDOWS_PER_ROW_MAX, WindowError, WindowMerger};
 
-fn hopping(size_ms: u64, slide_ms: u64) -> TumblingOptions {
-    TumblingOptions {
+fn hopping(size_ms: u64, slide_ms: u64) -> AlignedOptions {
+    AlignedOptions {
         size: Duration::from_millis(size_ms),
         slide: Duration::from_millis(slide_ms),
         ..options(&["campaign"], &["count(*)"])
     }
 }
 
-fn counting(size_ms: u64, slide_ms: u64) -> Arc<TumblingWindow> {
-    window(TumblingOptions {
+fn counting(size_ms: u64, slide_ms: u64) -> Arc<AlignedWindow> {
+    window(AlignedOptions {
         group_by: vec![],
         ..hopping(size_ms, slide_ms)
     })
@@ -116,12 +116,12 @@ fn hopping_state_is_not_taken_for_that_of_another_slide() {
 
 #[test]
 fn a_slide_that_makes_no_sense_is_refused() {
-    let refused = |size_ms, slide_ms| TumblingWindow::new(&schema(), hopping(size_ms, slide_ms)).unwrap_err();
+    let refused = |size_ms, slide_ms| AlignedWindow::new(&schema(), hopping(size_ms, slide_ms)).unwrap_err();
     assert!(matches!(refused(10, 0), WindowError::Slide { .. }));
     assert!(matches!(refused(10, 11), WindowError::SlideBeyondSize { .. }));
     assert!(matches!(refused(10, 3), WindowError::UnevenSlide { .. }));
     let most = u64::from(WINDOWS_PER_ROW_MAX);
-    TumblingWindow::new(&schema(), hopping(most, 1)).unwrap();
+    AlignedWindow::new(&schema(), hopping(most, 1)).unwrap();
     let error = refused(most + 1, 1);
     assert_eq!(
         error.to_string(),
@@ -153,7 +153,7 @@ proptest! {
         (size, slide) in (1i64..5, 1i64..8).prop_map(|(windows, slide)| (windows * slide, slide)),
         lateness in 0i64..15,
     ) {
-        let window = window(TumblingOptions {
+        let window = window(AlignedOptions {
             allowed_lateness: Duration::from_millis(lateness as u64),
             ..hopping(size as u64, slide as u64)
         });

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{MS, Row, batch, counting, counts, full, options, times, window};
 use crate::operator::{StatePart, StatefulOperator};
 use crate::snapshot::{self, SnapshotKind};
-use crate::window::{PartialWindows, TumblingOptions, TumblingWindow, WindowError, WindowMerger};
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowError, WindowMerger};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -39,7 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// One partition with its watermark, and what it emitted.
 struct Run {
-    window: Arc<TumblingWindow>,
+    window: Arc<AlignedWindow>,
     partial: PartialWindows,
     watermark: Option<i64>,
     emitted: Vec<String>,
@@ -47,7 +47,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(window: &Arc<TumblingWindow>) -> Self {
+    fn new(window: &Arc<AlignedWindow>) -> Self {
         Run {
             window: Arc::clone(window),
             partial: PartialWindows::new(Arc::clone(window)),
@@ -113,7 +113,7 @@ impl Kept {
         self.late_rows = run.late_rows;
     }
 
-    fn restore(&self, window: &Arc<TumblingWindow>) -> Run {
+    fn restore(&self, window: &Arc<AlignedWindow>) -> Run {
         let mut run = Run::new(window);
         for segment in &self.segments {
             let bytes = snapshot::encode(&[("w".into(), segment.rows.clone())]).unwrap();
@@ -132,7 +132,7 @@ proptest! {
     fn a_crash_changes_nothing_wherever_it_comes(events in prop::collection::vec(event(), 0..40), lateness in 0u64..15, keys in 0usize..4) {
         let keys = [&[][..], &["campaign"], &["ad"], &["campaign", "ad"]][keys];
         let aggregates = ["count(*)", "min(price)", "avg(price)", "count(distinct ad)", "sum(campaign) filter (where flag)"];
-        let window = window(TumblingOptions {
+        let window = window(AlignedOptions {
             allowed_lateness: Duration::from_millis(lateness),
             ..options(keys, &aggregates)
         });
@@ -183,7 +183,7 @@ fn a_snapshot_of_changes_holds_what_was_added_since_the_last_one() {
 
 #[test]
 fn a_segment_tells_the_watermark_that_closes_its_last_window() {
-    let window = window(TumblingOptions {
+    let window = window(AlignedOptions {
         allowed_lateness: Duration::from_millis(3),
         ..options(&[], &["count(*)"])
     });
@@ -199,7 +199,7 @@ fn a_segment_tells_the_watermark_that_closes_its_last_window() {
 #[test]
 fn what_was_taken_after_a_segment_was_written_does_not_come_back_with_it() {
     let lateness = |ms| {
-        window(TumblingOptions {
+        window(AlignedOptions {
             allowed_lateness: Duration::from_millis(ms),
             ..options(&[], &["count(*)"])
         })
@@ -230,7 +230,7 @@ fn what_was_taken_after_a_segment_was_written_does_not_come_back_with_it() {
 #[test]
 fn the_limit_of_groups_counts_a_group_once_however_often_it_was_kept() {
     let limited = |keys| {
-        window(TumblingOptions {
+        window(AlignedOptions {
             groups_max: 3,
             ..options(keys, &["count(*)"])
         })
@@ -267,7 +267,7 @@ fn the_limit_of_groups_counts_a_group_once_however_often_it_was_kept() {
 
 #[test]
 fn a_window_without_columns_to_group_by_is_one_group_in_both_layers() {
-    let mut partial = PartialWindows::new(window(TumblingOptions {
+    let mut partial = PartialWindows::new(window(AlignedOptions {
         groups_max: 1,
         ..options(&[], &["count(*)"])
     }));

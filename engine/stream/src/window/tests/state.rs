@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
 
 use super::{MS, counting, counts, full, options, times, window};
 use crate::operator::StatefulOperator;
-use crate::window::{PartialWindows, TumblingOptions, WindowError};
+use crate::window::{AlignedOptions, PartialWindows, WindowError};
 
 #[test]
 fn state_of_another_window_is_a_clear_error() {
@@ -53,7 +53,7 @@ fn state_of_this_window_before_it_was_changed_is_refused_and_not_mixed_in() {
         full(&mut partial)
     };
     let before = snapshot(options(&[], &["count(*)"]));
-    let shorter = TumblingOptions {
+    let shorter = AlignedOptions {
         size: Duration::from_millis(5),
         slide: Duration::from_millis(5),
         ..options(&[], &["count(*)"])
@@ -70,7 +70,7 @@ fn state_of_this_window_before_it_was_changed_is_refused_and_not_mixed_in() {
         let (expected, found) = (expected.to_owned(), found.to_owned());
         assert_eq!(error, WindowError::ChangedWindow { expected, found });
     }
-    let spaced = TumblingOptions {
+    let spaced = AlignedOptions {
         allowed_lateness: Duration::from_millis(3),
         ..options(&[], &["count(*)  filter\n (where flag)"])
     };

@@ -25,9 +25,9 @@ pub const WINDOW_START: &str = "window_start";
 /// The end of a window, in every window's columns.
 pub const WINDOW_END: &str = "window_end";
 
-/// What a tumbling or hopping window computes, as options for [`TumblingWindow::new`].
+/// What a tumbling or hopping window computes, as options for [`AlignedWindow::new`].
 #[derive(Debug, Clone)]
-pub struct TumblingOptions {
+pub struct AlignedOptions {
     /// The column that holds the event time.
     pub time_column: String,
     /// The length: a whole number of microseconds, at least one.
@@ -50,7 +50,7 @@ pub struct TumblingOptions {
 
 /// A tumbling or hopping window over rows of one schema.
 #[derive(Debug, Clone)]
-pub struct TumblingWindow {
+pub struct AlignedWindow {
     pub(crate) time_column: usize,
     size: i64,
     slide: i64,
@@ -65,9 +65,9 @@ pub struct TumblingWindow {
     final_schema: SchemaRef,
 }
 
-impl TumblingWindow {
+impl AlignedWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
-    pub fn new(input: &SchemaRef, options: TumblingOptions) -> Result<Self, WindowError> {
+    pub fn new(input: &SchemaRef, options: AlignedOptions) -> Result<Self, WindowError> {
         let (size, slide) = size_and_slide(&options)?;
         let KeyedColumns {
             time_column,
@@ -75,7 +75,7 @@ impl TumblingWindow {
             key_fields,
             keys,
         } = KeyedColumns::resolve(input, &options.time_column, &options.group_by)?;
-        Ok(TumblingWindow {
+        Ok(AlignedWindow {
             time_column,
             size,
             slide,
@@ -200,7 +200,7 @@ impl TumblingWindow {
         self.closed_before_with(watermark, self.allowed_lateness)
     }
 
-    /// As [`closed_before`](TumblingWindow::closed_before), but with another allowed lateness.
+    /// As [`closed_before`](AlignedWindow::closed_before), but with another allowed lateness.
     pub(crate) fn closed_before_with(&self, watermark: i64, allowed_lateness: i64) -> i64 {
         // start + size + allowed_lateness <= watermark
         watermark
@@ -216,8 +216,8 @@ impl TumblingWindow {
 }
 
 /// Length and slide in nanoseconds, checked.
-fn size_and_slide(options: &TumblingOptions) -> Result<(i64, i64), WindowError> {
-    let TumblingOptions { size, slide, .. } = *options;
+fn size_and_slide(options: &AlignedOptions) -> Result<(i64, i64), WindowError> {
+    let AlignedOptions { size, slide, .. } = *options;
     let nanoseconds = |duration: Duration| {
         i64::try_from(duration.as_nanos())
             .ok()
