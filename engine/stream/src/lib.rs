@@ -20,5 +20,6 @@ pub mod micro_batch;
 pub mod operator;
 pub mod schema;
 pub mod snapshot;
+pub mod stateful;
 pub mod watermark;
 pub mod window;

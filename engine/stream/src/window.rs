@@ -1,9 +1,6 @@
 //! Windows over event time.
 
 pub(crate) mod aligned;
-pub(crate) mod error;
-pub(crate) mod group_index;
-pub(crate) mod keyed_columns;
 pub(crate) mod kind;
 pub(crate) mod layers;
 pub(crate) mod limits;
@@ -17,7 +14,6 @@ pub(crate) mod table;
 mod tests;
 
 pub use aligned::{AlignedOptions, AlignedWindow, WINDOW_END, WINDOW_START};
-pub use error::WindowError;
 pub use kind::WindowKind;
 pub use limits::WINDOWS_PER_ROW_MAX;
 pub use merge::WindowMerger;

@@ -6,7 +6,7 @@ use arrow::datatypes::Schema;
 
 use crate::expression::error::ExpressionError;
 use crate::expression::nearest::nearest;
-use crate::window::error::WindowError;
+use crate::stateful::error::OperatorError;
 
 /// One mistake in a graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,5 +91,5 @@ pub struct ProcessError {
     pub node: String,
     /// What happened.
     #[source]
-    pub cause: WindowError,
+    pub cause: OperatorError,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::operator::stateful::StatefulOperator;
+use crate::stateful::StatefulOperator;
+use crate::stateful::error::OperatorError;
 use crate::window::aligned::AlignedWindow;
-use crate::window::error::WindowError;
 use crate::window::merge::WindowMerger;
 use crate::window::partial::PartialWindows;
 use crate::window::session::SessionWindow;
@@ -55,7 +55,7 @@ impl PlannedWindow {
 
 impl Merger {
     /// The final rows; `None` if there are none.
-    pub(crate) fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, OperatorError> {
         match self {
             Merger::Aligned(merger) => merger.merge(states),
             Merger::Session(merger) => merger.merge(states),

@@ -12,9 +12,9 @@ use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
 use super::planned_window::{Merger, PlannedWindow};
 use super::sessions::SessionSpans;
 use crate::operator::dedup::DedupKeys;
-use crate::operator::stateful::{OpenSessions, StatefulOperator};
 use crate::snapshot::{SnapshotKind, StateSegment};
-use crate::window::error::WindowError;
+use crate::stateful::error::OperatorError;
+use crate::stateful::{OpenSessions, StatefulOperator};
 
 /// Rows for a sink.
 #[derive(Debug, Clone)]
@@ -178,7 +178,7 @@ impl TaskGraph {
 
     fn take(
         &mut self,
-        mut take: impl FnMut(&mut dyn StatefulOperator) -> Result<Option<RecordBatch>, WindowError>,
+        mut take: impl FnMut(&mut dyn StatefulOperator) -> Result<Option<RecordBatch>, OperatorError>,
     ) -> Result<Vec<ClosedWindows>, ProcessError> {
         let mut closed = Vec::new();
         for state in &mut self.states {
@@ -233,7 +233,7 @@ impl TaskGraph {
             };
             let Some(state) = self.states.iter_mut().find(|state| state.name == *name) else {
                 let windows: Vec<&str> = self.states.iter().map(|state| state.name.as_str()).collect();
-                return Err(error(WindowError::NoSuchWindow {
+                return Err(error(OperatorError::NoSuchWindow {
                     window: name.clone(),
                     windows: windows.join(", "),
                 }));
@@ -361,12 +361,12 @@ fn flow<F>(
     outputs: &mut Vec<Output>,
 ) -> Result<(), ProcessError>
 where
-    F: FnMut(usize, &RecordBatch, Option<&SinkColumns>, &mut Vec<Output>) -> Result<Option<RecordBatch>, WindowError>,
+    F: FnMut(usize, &RecordBatch, Option<&SinkColumns>, &mut Vec<Output>) -> Result<Option<RecordBatch>, OperatorError>,
 {
     outputs.extend(stage.sinks.iter().map(|sink| sink.output(rows)));
     for &index in &stage.readers {
         let reader = &plan.stages[index];
-        let error = |cause: WindowError| ProcessError {
+        let error = |cause: OperatorError| ProcessError {
             node: reader.name.clone(),
             cause,
         };

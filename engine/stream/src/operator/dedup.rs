@@ -14,13 +14,13 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, T
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::stateful::{StatePart, StatefulOperator, UpdateOutcome};
 use crate::event_time::EventTimes;
 use crate::schema::{type_name, utc};
 use crate::snapshot::SnapshotKind;
-use crate::window::error::WindowError;
-use crate::window::group_index::{GroupIndex, GroupKeys};
-use crate::window::keyed_columns::KeyedColumns;
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::{GroupIndex, GroupKeys};
+use crate::stateful::keyed_columns::KeyedColumns;
+use crate::stateful::{StatePart, StatefulOperator, UpdateOutcome};
 
 /// The column of a snapshot that holds event times.
 const FIRST_SEEN: &str = "first_seen";
@@ -56,11 +56,11 @@ pub struct Dedup {
 
 impl Dedup {
     /// Resolves the columns.
-    pub fn new(input: &SchemaRef, options: DedupOptions) -> Result<Self, WindowError> {
+    pub fn new(input: &SchemaRef, options: DedupOptions) -> Result<Self, OperatorError> {
         let horizon = i64::try_from(options.horizon.as_nanos())
             .ok()
             .filter(|horizon| *horizon > 0 && !options.keys.is_empty())
-            .ok_or(WindowError::NothingToRemember)?;
+            .ok_or(OperatorError::NothingToRemember)?;
         let KeyedColumns {
             time_column,
             key_columns,
@@ -85,7 +85,7 @@ impl Dedup {
         })
     }
 
-    fn check_state(&self, state: &RecordBatch) -> Result<(), WindowError> {
+    fn check_state(&self, state: &RecordBatch) -> Result<(), OperatorError> {
         let (ours, theirs) = (self.state_schema.fields(), state.schema_ref().fields());
         let same = ours.len() == theirs.len()
             && ours
@@ -95,7 +95,7 @@ impl Dedup {
         if same && state.column(0).null_count() == 0 {
             return Ok(());
         }
-        Err(WindowError::ForeignState {
+        Err(OperatorError::ForeignState {
             expected: describe(ours),
             found: describe(theirs),
         })
@@ -224,11 +224,11 @@ impl DedupKeys {
 
 impl StatefulOperator for DedupKeys {
     /// A row is late if its own key would be forgotten already: nobody knows any more whether it is the first.
-    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
+    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, OperatorError> {
         let dedup = Arc::clone(&self.dedup);
         self.watermark = self.watermark.max(closed_before);
         let column = batch.column(dedup.time_column);
-        let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
+        let times = EventTimes::new(column).ok_or_else(|| OperatorError::NoEventTime {
             column: batch.schema_ref().field(dedup.time_column).name().clone(),
         })?;
         let mut outcome = UpdateOutcome::default();
@@ -268,7 +268,7 @@ impl StatefulOperator for DedupKeys {
             self.clear_forgotten();
         }
         if self.groups() > dedup.keys_max {
-            return Err(WindowError::TooManyKeys {
+            return Err(OperatorError::TooManyKeys {
                 keys_max: dedup.keys_max,
             });
         }
@@ -287,17 +287,17 @@ impl StatefulOperator for DedupKeys {
     }
 
     /// Nothing: the rows went on when they came.
-    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError> {
         self.watermark = self.watermark.max(Some(watermark));
         Ok(None)
     }
 
     /// Nothing, and the keys stay: what comes after a drain may repeat what came before.
-    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, OperatorError> {
         Ok(None)
     }
 
-    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, OperatorError> {
         let added = std::mem::take(&mut self.added);
         let mut rows: Vec<(usize, i64)> = match kind {
             SnapshotKind::Changes => added,
@@ -315,7 +315,7 @@ impl StatefulOperator for DedupKeys {
         Ok(self.part(&rows))
     }
 
-    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError> {
+    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.dedup.check_state(state)?;
         self.watermark = self.watermark.max(closed_up_to);
         let times = state.column(0).as_primitive::<TimestampNanosecondType>().values();
@@ -334,7 +334,7 @@ impl StatefulOperator for DedupKeys {
             }
         }
         if self.groups() > self.dedup.keys_max {
-            return Err(WindowError::TooManyKeys {
+            return Err(OperatorError::TooManyKeys {
                 keys_max: self.dedup.keys_max,
             });
         }

@@ -12,13 +12,13 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampNanosecondArr
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use datafusion_expr::GroupsAccumulator;
 
-use super::error::WindowError;
-use super::group_index::GroupKeys;
-use super::keyed_columns::KeyedColumns;
 use super::limits::WINDOWS_PER_ROW_MAX;
 use super::output_mode::OutputMode;
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::{type_name, utc};
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::GroupKeys;
+use crate::stateful::keyed_columns::KeyedColumns;
 
 /// The start of a window, in every window's columns.
 pub const WINDOW_START: &str = "window_start";
@@ -67,7 +67,7 @@ pub struct AlignedWindow {
 
 impl AlignedWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
-    pub fn new(input: &SchemaRef, options: AlignedOptions) -> Result<Self, WindowError> {
+    pub fn new(input: &SchemaRef, options: AlignedOptions) -> Result<Self, OperatorError> {
         let (size, slide) = size_and_slide(&options)?;
         let KeyedColumns {
             time_column,
@@ -119,12 +119,12 @@ impl AlignedWindow {
             .collect()
     }
 
-    pub(crate) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>, WindowError> {
+    pub(crate) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>, OperatorError> {
         let accumulators = self.aggregates.iter().map(|(_, aggregate)| aggregate.accumulator());
         Ok(accumulators.collect::<Result<_, _>>()?)
     }
 
-    pub(crate) fn check_state(&self, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn check_state(&self, state: &RecordBatch) -> Result<(), OperatorError> {
         let same = self
             .state_schema
             .fields()
@@ -132,7 +132,7 @@ impl AlignedWindow {
             .zip(state.schema_ref().fields())
             .all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
         if !same || self.state_schema.fields().len() != state.num_columns() || state.column(0).null_count() > 0 {
-            return Err(WindowError::ForeignState {
+            return Err(OperatorError::ForeignState {
                 expected: describe(&self.state_schema),
                 found: describe(state.schema_ref()),
             });
@@ -143,7 +143,7 @@ impl AlignedWindow {
             .iter()
             .find(|start| self.pane_start(**start) != Some(**start))
         {
-            Some(start) => Err(WindowError::MisalignedState {
+            Some(start) => Err(OperatorError::MisalignedState {
                 start: *start,
                 slide: self.slide,
             }),
@@ -216,24 +216,29 @@ impl AlignedWindow {
 }
 
 /// Length and slide in nanoseconds, checked.
-fn size_and_slide(options: &AlignedOptions) -> Result<(i64, i64), WindowError> {
+fn size_and_slide(options: &AlignedOptions) -> Result<(i64, i64), OperatorError> {
     let AlignedOptions { size, slide, .. } = *options;
     let nanoseconds = |duration: Duration| {
         i64::try_from(duration.as_nanos())
             .ok()
             .filter(|nanoseconds| *nanoseconds > 0 && nanoseconds % 1_000 == 0)
     };
-    let size_ns = nanoseconds(size).ok_or(WindowError::Size { size })?;
-    let slide_ns = nanoseconds(slide).ok_or(WindowError::Slide { slide })?;
+    let size_ns = nanoseconds(size).ok_or(OperatorError::Size { size })?;
+    let slide_ns = nanoseconds(slide).ok_or(OperatorError::Slide { slide })?;
     if slide_ns > size_ns {
-        return Err(WindowError::SlideBeyondSize { size, slide });
+        return Err(OperatorError::SlideBeyondSize { size, slide });
     }
     if size_ns % slide_ns != 0 {
-        return Err(WindowError::UnevenSlide { size, slide });
+        return Err(OperatorError::UnevenSlide { size, slide });
     }
     let windows = size_ns / slide_ns;
     if windows > i64::from(WINDOWS_PER_ROW_MAX) {
-        return Err(WindowError::TooManyWindows { size, slide, windows });
+        return Err(OperatorError::TooManyWindows {
+            size,
+            slide,
+            windows,
+            windows_max: WINDOWS_PER_ROW_MAX,
+        });
     }
     Ok((size_ns, slide_ns))
 }

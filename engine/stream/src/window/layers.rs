@@ -12,9 +12,9 @@
 use arrow::array::RecordBatch;
 
 use super::aligned::AlignedWindow;
-use super::error::WindowError;
 use super::rows::WindowRows;
 use super::table::{WindowTable, concat};
+use crate::stateful::error::OperatorError;
 
 /// Open windows: those of the last checkpoint, and what was added since.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl LayeredWindows {
         batch: &RecordBatch,
         panes: &WindowRows,
         open_from: i64,
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         self.delta.update(window, batch, panes, open_from)?;
         if self.groups() <= window.groups_max {
             return Ok(());
@@ -66,7 +66,7 @@ impl LayeredWindows {
         // Each group of the delta is looked up in the base once, and only near the limit.
         self.shared = self.delta.count_shared(&self.base);
         if self.groups() > window.groups_max {
-            return Err(WindowError::TooManyGroups {
+            return Err(OperatorError::TooManyGroups {
                 groups_max: window.groups_max,
             });
         }
@@ -74,7 +74,7 @@ impl LayeredWindows {
     }
 
     /// Merges states that were kept.
-    pub(crate) fn restore(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn restore(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), OperatorError> {
         assert_eq!(self.delta.groups(), 0, "state is restored before rows are added");
         self.base.merge(window, state)
     }
@@ -89,7 +89,7 @@ impl LayeredWindows {
         &mut self,
         window: &AlignedWindow,
         end: Option<i64>,
-    ) -> Result<Option<RecordBatch>, WindowError> {
+    ) -> Result<Option<RecordBatch>, OperatorError> {
         let base = self.base.take_states(window, end)?;
         let delta = self.delta.take_states(window, end)?;
         self.shared = self.delta.known_shared();
@@ -98,7 +98,7 @@ impl LayeredWindows {
     }
 
     /// The partial states of what was added since the last snapshot, earliest window first.
-    pub(crate) fn take_changes(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn take_changes(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, OperatorError> {
         let mut changes = Vec::new();
         self.settle(window, Some(&mut changes))?;
         Ok(concat(window, &changes))
@@ -114,7 +114,7 @@ impl LayeredWindows {
         &mut self,
         window: &AlignedWindow,
         groups: &RecordBatch,
-    ) -> Result<Option<RecordBatch>, WindowError> {
+    ) -> Result<Option<RecordBatch>, OperatorError> {
         let mut states = Vec::new();
         for layer in [&mut self.base, &mut self.delta] {
             layer.copy_states_of(window, groups, &mut states)?;
@@ -123,12 +123,12 @@ impl LayeredWindows {
     }
 
     /// A copy of all windows as partial states, earliest first.
-    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, OperatorError> {
         self.settle(window, None)?;
         self.base.copy_states(window)
     }
 
-    fn settle(&mut self, window: &AlignedWindow, changes: Option<&mut Vec<RecordBatch>>) -> Result<(), WindowError> {
+    fn settle(&mut self, window: &AlignedWindow, changes: Option<&mut Vec<RecordBatch>>) -> Result<(), OperatorError> {
         self.shared = 0;
         self.base.absorb(window, &mut self.delta, changes)
     }

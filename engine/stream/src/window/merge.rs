@@ -8,9 +8,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use super::aligned::AlignedWindow;
-use super::error::WindowError;
 use super::table::{FinalWindow, WindowTable};
 use crate::schema::utc;
+use crate::stateful::error::OperatorError;
 
 /// Merges the closed partial windows of all partitions into final rows.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl WindowMerger {
     /// The final rows, ordered by window, then by group in the order of its columns, nulls first. `None` if there are none.
     ///
     /// The order of the states changes nothing, except for aggregates that depend on it (`first_value`, sums of floats in their last bits).
-    pub fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, WindowError> {
+    pub fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, OperatorError> {
         let mut table = WindowTable::new();
         for state in states {
             table.merge(&self.window, state)?;

@@ -10,13 +10,13 @@ use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, max, take_record_batch};
 
 use super::aligned::AlignedWindow;
-use super::error::WindowError;
 use super::layers::LayeredWindows;
 use super::output_mode::OutputMode;
 use super::rows::WindowRows;
 use crate::event_time::EventTimes;
-use crate::operator::stateful::{StatePart, StatefulOperator, UpdateOutcome};
 use crate::snapshot::SnapshotKind;
+use crate::stateful::error::OperatorError;
+use crate::stateful::{StatePart, StatefulOperator, UpdateOutcome};
 
 /// The metadata key under which a snapshot says that windows which begin before this had been taken.
 const CLOSED_THROUGH: &str = "closed_through";
@@ -58,10 +58,10 @@ impl PartialWindows {
 
 impl StatefulOperator for PartialWindows {
     /// Adds rows to those of their windows that are open. A row is late if all its windows had closed.
-    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
+    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, OperatorError> {
         let window = Arc::clone(&self.window);
         let column = batch.column(window.time_column);
-        let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
+        let times = EventTimes::new(column).ok_or_else(|| OperatorError::NoEventTime {
             column: batch.schema_ref().field(window.time_column).name().clone(),
         })?;
         let late_before = closed_before
@@ -102,18 +102,18 @@ impl StatefulOperator for PartialWindows {
     }
 
     /// Earliest window first.
-    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError> {
         let end = self.window.closed_before(watermark);
         self.taken_before = self.taken_before.max(Some(end));
         self.taken_with_lateness = self.window.allowed_lateness();
         self.windows.take_states(&self.window, Some(end))
     }
 
-    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, OperatorError> {
         self.windows.take_states(&self.window, None)
     }
 
-    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, OperatorError> {
         let states = match kind {
             SnapshotKind::Changes => self.windows.take_changes(&self.window)?,
             SnapshotKind::Full => self.windows.copy_states(&self.window)?,
@@ -136,13 +136,13 @@ impl StatefulOperator for PartialWindows {
         }))
     }
 
-    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError> {
+    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
         let metadata = state.schema_ref().metadata();
         let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
         if found != Some(&expected) {
             let found = found.cloned().unwrap_or_default();
-            return Err(WindowError::ChangedWindow { expected, found });
+            return Err(OperatorError::ChangedWindow { expected, found });
         }
         // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has
         // not. A state that does not tell it is one of a former format, which was written anew for every checkpoint.
@@ -169,7 +169,7 @@ impl StatefulOperator for PartialWindows {
         }
     }
 
-    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, WindowError> {
+    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, OperatorError> {
         self.windows.copy_states_of(&self.window, groups)
     }
 
@@ -182,11 +182,11 @@ impl StatefulOperator for PartialWindows {
     }
 }
 
-pub(crate) fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, WindowError> {
+pub(crate) fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, OperatorError> {
     let parsed = metadata.get(key).map(|text| {
         let found = text.clone();
         text.parse::<i64>()
-            .map_err(|_| WindowError::UnreadableState { key, found })
+            .map_err(|_| OperatorError::UnreadableState { key, found })
     });
     parsed.transpose()
 }

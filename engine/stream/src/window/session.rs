@@ -18,11 +18,11 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, T
 use datafusion_expr::GroupsAccumulator;
 
 use super::aligned::{WINDOW_END, WINDOW_START, describe, final_schema};
-use super::error::WindowError;
-use super::group_index::GroupKeys;
-use super::keyed_columns::KeyedColumns;
 use crate::expression::aggregate::AggregateExpression;
 use crate::schema::utc;
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::GroupKeys;
+use crate::stateful::keyed_columns::KeyedColumns;
 
 /// What a session window computes, as options for [`SessionWindow::new`].
 #[derive(Debug, Clone)]
@@ -60,11 +60,11 @@ pub struct SessionWindow {
 
 impl SessionWindow {
     /// Resolves the columns. The aggregates must have been parsed with the same schema.
-    pub fn new(input: &SchemaRef, options: SessionOptions) -> Result<Self, WindowError> {
+    pub fn new(input: &SchemaRef, options: SessionOptions) -> Result<Self, OperatorError> {
         let gap = i64::try_from(options.gap.as_nanos())
             .ok()
             .filter(|gap| *gap > 0 && gap % 1_000 == 0);
-        let gap = gap.ok_or(WindowError::Gap { gap: options.gap })?;
+        let gap = gap.ok_or(OperatorError::Gap { gap: options.gap })?;
         let KeyedColumns {
             time_column,
             key_columns,
@@ -116,7 +116,7 @@ impl SessionWindow {
             .collect()
     }
 
-    pub(crate) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>, WindowError> {
+    pub(crate) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>, OperatorError> {
         let accumulators = self.aggregates.iter().map(|(_, aggregate)| aggregate.accumulator());
         Ok(accumulators.collect::<Result<_, _>>()?)
     }
@@ -136,14 +136,14 @@ impl SessionWindow {
         &state.columns()[2..2 + self.keys.fields().len()]
     }
 
-    pub(crate) fn check_state(&self, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn check_state(&self, state: &RecordBatch) -> Result<(), OperatorError> {
         let (ours, theirs) = (self.state_schema.fields(), state.schema_ref().fields());
         let same = ours.len() == theirs.len()
             && ours
                 .iter()
                 .zip(theirs)
                 .all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
-        let foreign = |found: String| WindowError::ForeignState {
+        let foreign = |found: String| OperatorError::ForeignState {
             expected: describe(&self.state_schema),
             found,
         };

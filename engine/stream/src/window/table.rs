@@ -14,11 +14,11 @@ use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
 use super::aligned::AlignedWindow;
-use super::error::WindowError;
-use super::group_index::{GroupIndex, KeyColumns};
 use super::rows::{PickedRows, WindowRows};
 use crate::expression::aggregate::AggregateArguments;
 use crate::schema::utc;
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::{GroupIndex, KeyColumns};
 
 /// Open windows by their start in nanoseconds.
 pub(crate) struct WindowTable {
@@ -91,7 +91,7 @@ impl WindowTable {
         window: &AlignedWindow,
         other: &mut WindowTable,
         mut states: Option<&mut Vec<RecordBatch>>,
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         other.groups = 0;
         for (start, mut open) in std::mem::take(&mut other.windows) {
             if self.windows.contains_key(&start) {
@@ -129,7 +129,7 @@ impl WindowTable {
         batch: &RecordBatch,
         panes: &WindowRows,
         open_from: i64,
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         let keys = window.keys.prepare(&window.key_columns(batch));
         let arguments = window
             .aggregates
@@ -156,7 +156,7 @@ impl WindowTable {
     }
 
     /// Merges partial states into their windows.
-    pub(crate) fn merge(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn merge(&mut self, window: &AlignedWindow, state: &RecordBatch) -> Result<(), OperatorError> {
         window.check_state(state)?;
         let starts = window.state_starts(state);
         let mut windows = WindowRows::default();
@@ -196,7 +196,7 @@ impl WindowTable {
         keys: &KeyColumns,
         rows: &[u32],
         apply: impl Fn(usize, &mut dyn GroupsAccumulator, &[usize], usize) -> Result<(), DataFusionError>,
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         let open = match self.windows.entry(start) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(OpenWindow::new(window)?),
@@ -207,7 +207,7 @@ impl WindowTable {
         let groups = open.index.len();
         self.groups += groups - groups_before;
         if self.groups > window.groups_max {
-            return Err(WindowError::TooManyGroups {
+            return Err(OperatorError::TooManyGroups {
                 groups_max: window.groups_max,
             });
         }
@@ -232,7 +232,7 @@ impl WindowTable {
         &mut self,
         window: &AlignedWindow,
         end: Option<i64>,
-    ) -> Result<Option<RecordBatch>, WindowError> {
+    ) -> Result<Option<RecordBatch>, OperatorError> {
         let mut batches = Vec::new();
         while let Some(entry) = self.windows.first_entry() {
             if end.is_some_and(|end| *entry.key() >= end) {
@@ -246,7 +246,7 @@ impl WindowTable {
     }
 
     /// A copy of all windows as one batch of partial states, earliest first.
-    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_states(&mut self, window: &AlignedWindow) -> Result<Option<RecordBatch>, OperatorError> {
         let batches = self
             .windows
             .iter_mut()
@@ -271,7 +271,7 @@ impl WindowTable {
         window: &AlignedWindow,
         groups: &RecordBatch,
         states: &mut Vec<RecordBatch>,
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         let starts = window.state_starts(groups);
         let mut windows = WindowRows::default();
         for (row, start) in starts.values().iter().enumerate() {
@@ -298,7 +298,7 @@ impl WindowTable {
     }
 
     /// Takes all windows with their groups and final values, earliest first, groups in the order of their numbers.
-    pub(crate) fn take_finals(&mut self, window: &AlignedWindow) -> Result<Vec<FinalWindow>, WindowError> {
+    pub(crate) fn take_finals(&mut self, window: &AlignedWindow) -> Result<Vec<FinalWindow>, OperatorError> {
         self.groups = 0;
         let mut finals = Vec::new();
         for (start, mut open) in std::mem::take(&mut self.windows) {
@@ -330,7 +330,7 @@ pub(crate) struct FinalWindow {
 }
 
 impl OpenWindow {
-    fn new(window: &AlignedWindow) -> Result<Self, WindowError> {
+    fn new(window: &AlignedWindow) -> Result<Self, OperatorError> {
         Ok(OpenWindow {
             index: GroupIndex::new(&window.keys),
             accumulators: window.accumulators()?,
@@ -339,7 +339,7 @@ impl OpenWindow {
     }
 
     /// Taking the state of an accumulator empties it, so it is merged into a new one.
-    fn copy_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, WindowError> {
+    fn copy_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, OperatorError> {
         let state = self.take_state(window, start)?;
         self.accumulators = window.accumulators()?;
         let groups: Vec<usize> = (0..self.index.len()).collect();
@@ -361,7 +361,7 @@ impl OpenWindow {
         columns
     }
 
-    fn take_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, WindowError> {
+    fn take_state(&mut self, window: &AlignedWindow, start: i64) -> Result<RecordBatch, OperatorError> {
         let mut columns = self.groups(window, start);
         for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
             columns.extend(
@@ -370,7 +370,7 @@ impl OpenWindow {
                     .map_err(|error| aggregate.error(&error))?,
             );
         }
-        RecordBatch::try_new(Arc::clone(&window.state_schema), columns).map_err(|error| WindowError::ForeignState {
+        RecordBatch::try_new(Arc::clone(&window.state_schema), columns).map_err(|error| OperatorError::ForeignState {
             expected: "the declared types of the aggregates".into(),
             found: error.to_string(),
         })

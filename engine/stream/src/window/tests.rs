@@ -16,9 +16,9 @@ use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 
 use super::{AlignedOptions, AlignedWindow, OutputMode, PartialWindows, WindowMerger};
 use crate::expression::AggregateExpression;
-use crate::operator::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
 use crate::snapshot::SnapshotKind;
+use crate::stateful::StatefulOperator;
 
 pub(crate) const MS: i64 = 1_000_000;
 

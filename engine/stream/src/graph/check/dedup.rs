@@ -5,7 +5,7 @@ use crate::graph::error::{GraphError, GraphPart};
 use crate::graph::node_rows::NodeRows;
 use crate::graph::spec::{DedupSpec, SourceSpec};
 use crate::operator::dedup::{Dedup, DedupOptions};
-use crate::window::error::WindowError;
+use crate::stateful::error::OperatorError;
 
 /// The options of a dedup as [`Dedup::new`] wants them, without the columns that go on.
 pub(crate) fn dedup_options(dedup: &DedupSpec, time_column: &str) -> DedupOptions {
@@ -47,7 +47,7 @@ pub(super) fn check_dedup(
         && let Err(error) = Dedup::new(&input.visible, dedup_options(dedup, time_column))
     {
         let option = match error {
-            WindowError::NothingToRemember => "horizon",
+            OperatorError::NothingToRemember => "horizon",
             _ => "keys",
         };
         errors.push(GraphError::new(part, option, error.to_string()));

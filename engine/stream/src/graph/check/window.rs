@@ -12,8 +12,8 @@ use crate::graph::error::{GraphError, GraphPart};
 use crate::graph::node_rows::NodeRows;
 use crate::graph::planned_window::PlannedWindow;
 use crate::graph::spec::{SourceSpec, WindowSpec};
+use crate::stateful::error::OperatorError;
 use crate::window::aligned::{AlignedOptions, AlignedWindow, WINDOW_END, WINDOW_START};
-use crate::window::error::WindowError;
 use crate::window::kind::WindowKind;
 use crate::window::output_mode::OutputMode;
 use crate::window::session::{SessionOptions, SessionWindow};
@@ -24,7 +24,7 @@ pub(crate) fn planned_window(
     time_column: &str,
     input: &SchemaRef,
     mut on_error: impl FnMut(&str, ExpressionError),
-) -> Option<Result<PlannedWindow, WindowError>> {
+) -> Option<Result<PlannedWindow, OperatorError>> {
     let mut aggregates = Vec::new();
     for (name, sql) in &window.aggregates {
         match AggregateExpression::parse(sql, input) {
@@ -127,12 +127,12 @@ pub(super) fn check_window(
         }
         Err(error) => {
             let option = match error {
-                WindowError::Size { .. } => "size",
-                WindowError::Gap { .. } => "gap",
-                WindowError::Slide { .. }
-                | WindowError::SlideBeyondSize { .. }
-                | WindowError::UnevenSlide { .. }
-                | WindowError::TooManyWindows { .. } => "slide",
+                OperatorError::Size { .. } => "size",
+                OperatorError::Gap { .. } => "gap",
+                OperatorError::Slide { .. }
+                | OperatorError::SlideBeyondSize { .. }
+                | OperatorError::UnevenSlide { .. }
+                | OperatorError::TooManyWindows { .. } => "slide",
                 _ => "group_by",
             };
             errors.push(GraphError::new(part, option, error.to_string()));

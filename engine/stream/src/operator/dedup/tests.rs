@@ -9,10 +9,10 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use proptest::prelude::*;
 
 use super::{Dedup, DedupKeys, DedupOptions};
-use crate::operator::stateful::StatefulOperator;
 use crate::schema::{Field, FieldType, SourceSchema};
 use crate::snapshot::{self, SnapshotKind};
-use crate::window::error::WindowError;
+use crate::stateful::StatefulOperator;
+use crate::stateful::error::OperatorError;
 
 const MS: i64 = 1_000_000;
 
@@ -173,7 +173,7 @@ fn forgotten_keys_are_cleared_away_and_too_many_live_ones_are_an_error() {
     }
     let rows: Vec<Row> = (0..2_001).map(|user| of_user(5_000, user)).collect();
     let error = keys.update(&batch(0, &rows), None).unwrap_err();
-    assert_eq!(error, WindowError::TooManyKeys { keys_max: 2_000 });
+    assert_eq!(error, OperatorError::TooManyKeys { keys_max: 2_000 });
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn state_of_other_keys_is_refused() {
 #[test]
 fn a_dedup_that_makes_no_sense_is_refused() {
     let refused = |options| Dedup::new(&schema(), options).unwrap_err();
-    assert_eq!(refused(options(&[])), WindowError::NothingToRemember);
+    assert_eq!(refused(options(&[])), OperatorError::NothingToRemember);
     for horizon in [Duration::ZERO, Duration::MAX] {
         let options = DedupOptions {
             horizon,
             ..options(&["user"])
         };
-        assert_eq!(refused(options), WindowError::NothingToRemember);
+        assert_eq!(refused(options), OperatorError::NothingToRemember);
     }
 }
 

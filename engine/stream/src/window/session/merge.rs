@@ -14,8 +14,8 @@ use datafusion_expr::EmitTo;
 
 use super::SessionWindow;
 use crate::schema::utc;
-use crate::window::error::WindowError;
-use crate::window::group_index::GroupIndex;
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::GroupIndex;
 
 /// Merges the closed partial sessions of all partitions into final rows.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl SessionMerger {
     }
 
     /// The sessions that these parts make: start, end and group columns, for
-    /// [`OpenSessions::overlapped`](crate::operator::stateful::OpenSessions::overlapped); and for each part the session of each row.
-    pub(crate) fn spans(&self, states: &[&RecordBatch]) -> Result<(RecordBatch, Vec<Vec<usize>>), WindowError> {
+    /// [`OpenSessions::overlapped`](crate::stateful::OpenSessions::overlapped); and for each part the session of each row.
+    pub(crate) fn spans(&self, states: &[&RecordBatch]) -> Result<(RecordBatch, Vec<Vec<usize>>), OperatorError> {
         let joined = self.join(states)?;
         let sessions = &joined.sessions;
         let times =
@@ -68,7 +68,7 @@ impl SessionMerger {
     ///
     /// The order of the states changes nothing, except for aggregates that depend on it (`first_value`, sums of floats in
     /// their last bits).
-    pub fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, WindowError> {
+    pub fn merge(&self, states: &[RecordBatch]) -> Result<Option<RecordBatch>, OperatorError> {
         let states: Vec<&RecordBatch> = states.iter().collect();
         let Joined {
             index,
@@ -112,7 +112,7 @@ impl SessionMerger {
         Ok(Some(rows.expect("keys and values have their declared types")))
     }
 
-    fn join(&self, states: &[&RecordBatch]) -> Result<Joined, WindowError> {
+    fn join(&self, states: &[&RecordBatch]) -> Result<Joined, OperatorError> {
         let mut index = GroupIndex::new(&self.window.keys);
         // Group, start, end, state, row.
         let mut parts = Vec::new();

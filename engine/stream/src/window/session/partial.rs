@@ -12,9 +12,9 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use super::SessionWindow;
 use super::table::SessionTable;
 use crate::event_time::EventTimes;
-use crate::operator::stateful::{OpenSessions, StatePart, StatefulOperator, UpdateOutcome};
 use crate::snapshot::SnapshotKind;
-use crate::window::error::WindowError;
+use crate::stateful::error::OperatorError;
+use crate::stateful::{OpenSessions, StatePart, StatefulOperator, UpdateOutcome};
 use crate::window::partial::{ALLOWED_LATENESS, WINDOW, nanoseconds};
 
 /// The open sessions of one source partition: mergeable with those of others.
@@ -45,7 +45,7 @@ impl OpenSessions for PartialSessions {
         self.table.overlapped(&keys, super::spans(spans))
     }
 
-    fn absorb(&mut self, state: &RecordBatch) -> Result<(), WindowError> {
+    fn absorb(&mut self, state: &RecordBatch) -> Result<(), OperatorError> {
         self.table.merge(&self.window, state)
     }
 }
@@ -53,10 +53,10 @@ impl OpenSessions for PartialSessions {
 impl StatefulOperator for PartialSessions {
     /// A row is late if a session of its own would have closed, also where it falls into one that is open: so what is late
     /// depends on the watermark alone, not on the order of rows nor on their partition.
-    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError> {
+    fn update(&mut self, batch: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, OperatorError> {
         let window = Arc::clone(&self.window);
         let column = batch.column(window.time_column);
-        let times = EventTimes::new(column).ok_or_else(|| WindowError::NoEventTime {
+        let times = EventTimes::new(column).ok_or_else(|| OperatorError::NoEventTime {
             column: batch.schema_ref().field(window.time_column).name().clone(),
         })?;
         let late_until = closed_before
@@ -87,18 +87,18 @@ impl StatefulOperator for PartialSessions {
         Ok(outcome)
     }
 
-    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError> {
         let until = self.window.closed_ends(watermark);
         self.taken_until = self.taken_until.max(Some(until));
         self.table.take_until(&self.window, until)
     }
 
-    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError> {
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, OperatorError> {
         self.table.take_all(&self.window)
     }
 
     /// Changes are all sessions of the groups that changed: they replace what was told of the group before.
-    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError> {
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, OperatorError> {
         let states = match kind {
             SnapshotKind::Changes => self.table.copy_changed(&self.window)?,
             SnapshotKind::Full => self.table.copy_all(&self.window)?,
@@ -116,13 +116,13 @@ impl StatefulOperator for PartialSessions {
         }))
     }
 
-    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError> {
+    fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
         let metadata = state.schema_ref().metadata();
         let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
         if found != Some(&expected) {
             let found = found.cloned().unwrap_or_default();
-            return Err(WindowError::ChangedWindow { expected, found });
+            return Err(OperatorError::ChangedWindow { expected, found });
         }
         self.table.forget_groups_of(&self.window, state);
         // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has not.

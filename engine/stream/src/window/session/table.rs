@@ -13,8 +13,8 @@ use datafusion_expr::{EmitTo, GroupsAccumulator};
 
 use super::SessionWindow;
 use crate::schema::utc;
-use crate::window::error::WindowError;
-use crate::window::group_index::{GroupIndex, KeyColumns};
+use crate::stateful::error::OperatorError;
+use crate::stateful::group_index::{GroupIndex, KeyColumns};
 
 /// A session `[start, end)` in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl SessionTable {
         batch: &RecordBatch,
         rows: &[u32],
         spans: &[(i64, i64)],
-    ) -> Result<(), WindowError> {
+    ) -> Result<(), OperatorError> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl SessionTable {
     }
 
     /// Adds partial states.
-    pub(crate) fn merge(&mut self, window: &SessionWindow, state: &RecordBatch) -> Result<(), WindowError> {
+    pub(crate) fn merge(&mut self, window: &SessionWindow, state: &RecordBatch) -> Result<(), OperatorError> {
         if state.num_rows() == 0 {
             return Ok(());
         }
@@ -168,7 +168,7 @@ impl SessionTable {
         keys: &KeyColumns,
         rows: &[u32],
         spans: &[(i64, i64)],
-    ) -> Result<Vec<usize>, WindowError> {
+    ) -> Result<Vec<usize>, OperatorError> {
         if self.accumulators.is_empty() {
             self.accumulators = window.accumulators()?;
         }
@@ -181,7 +181,7 @@ impl SessionTable {
             *number = self.slot(*number, *start, *end);
         }
         if self.open > window.groups_max {
-            return Err(WindowError::TooManyGroups {
+            return Err(OperatorError::TooManyGroups {
                 groups_max: window.groups_max,
             });
         }
@@ -262,7 +262,11 @@ impl SessionTable {
     }
 
     /// Takes the sessions that end at or before this.
-    pub(crate) fn take_until(&mut self, window: &SessionWindow, end: i64) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn take_until(
+        &mut self,
+        window: &SessionWindow,
+        end: i64,
+    ) -> Result<Option<RecordBatch>, OperatorError> {
         if self.first_end > end {
             return Ok(None);
         }
@@ -283,18 +287,18 @@ impl SessionTable {
     }
 
     /// Takes all sessions.
-    pub(crate) fn take_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn take_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, OperatorError> {
         self.empty(window, |_, _| Fate::Leaves)
     }
 
     /// A copy of all sessions.
-    pub(crate) fn copy_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_all(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, OperatorError> {
         self.is_changed.fill(false);
         self.empty(window, |_, _| Fate::StaysAndIsTold)
     }
 
     /// A copy of all sessions of the groups that changed since the last copy of either kind.
-    pub(crate) fn copy_changed(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, WindowError> {
+    pub(crate) fn copy_changed(&mut self, window: &SessionWindow) -> Result<Option<RecordBatch>, OperatorError> {
         let mut is_changed = self.is_changed.clone();
         self.is_changed.fill(false);
         // A group without a session has nothing to tell.
@@ -316,7 +320,7 @@ impl SessionTable {
         &mut self,
         window: &SessionWindow,
         fate: impl Fn(usize, &OpenSession) -> Fate,
-    ) -> Result<Option<RecordBatch>, WindowError> {
+    ) -> Result<Option<RecordBatch>, OperatorError> {
         if self.open == 0 {
             *self = SessionTable::new(window);
             return Ok(None);
@@ -374,7 +378,7 @@ impl SessionTable {
             return Ok(None);
         }
         let told = RecordBatch::try_new(Arc::clone(&window.state_schema), columns);
-        told.map(Some).map_err(|error| WindowError::ForeignState {
+        told.map(Some).map_err(|error| OperatorError::ForeignState {
             expected: "the declared types of the aggregates".into(),
             found: error.to_string(),
         })

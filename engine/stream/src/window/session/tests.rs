@@ -10,9 +10,9 @@ use super::merge::SessionMerger;
 use super::partial::PartialSessions;
 use super::{SessionOptions, SessionWindow};
 use crate::expression::AggregateExpression;
-use crate::operator::stateful::{OpenSessions, StatefulOperator};
 use crate::snapshot::SnapshotKind;
-use crate::window::error::WindowError;
+use crate::stateful::error::OperatorError;
+use crate::stateful::{OpenSessions, StatefulOperator};
 use crate::window::tests::{MS, Row, batch, schema, times};
 
 fn options(group_by: &[&str], aggregates: &[&str]) -> SessionOptions {
@@ -224,9 +224,9 @@ fn every_state_that_does_not_fit_is_refused() {
         gap: Duration::from_millis(9),
         ..options(&[], &["count(*)"])
     };
-    assert!(matches!(refused(shorter), WindowError::ChangedWindow { .. }));
+    assert!(matches!(refused(shorter), OperatorError::ChangedWindow { .. }));
     let other = options(&["campaign"], &["count(*)"]);
-    assert!(matches!(refused(other), WindowError::ForeignState { .. }));
+    assert!(matches!(refused(other), OperatorError::ForeignState { .. }));
     let gap = Duration::from_nanos(10);
     let zero = SessionOptions {
         gap,
@@ -234,7 +234,7 @@ fn every_state_that_does_not_fit_is_refused() {
     };
     assert_eq!(
         SessionWindow::new(&schema(), zero).unwrap_err(),
-        WindowError::Gap { gap }
+        OperatorError::Gap { gap }
     );
 }
 
@@ -256,5 +256,5 @@ fn state_is_bounded_by_the_number_of_sessions_and_times_at_the_edge_do_not_overf
         .update(&batch(&[of_campaign(1, 1), of_campaign(2, 1)]), None)
         .unwrap();
     let error = sessions.update(&batch(&[of_campaign(1, 2)]), None).unwrap_err();
-    assert_eq!(error, WindowError::TooManyGroups { groups_max: 2 });
+    assert_eq!(error, OperatorError::TooManyGroups { groups_max: 2 });
 }

@@ -6,8 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 
 use super::{Row, batch, full, options, window};
-use crate::operator::StatefulOperator;
 use crate::snapshot;
+use crate::stateful::StatefulOperator;
 use crate::window::{AlignedWindow, PartialWindows, WindowMerger};
 
 /// Every aggregate of DataFusion whose result does not depend on the order of rows.

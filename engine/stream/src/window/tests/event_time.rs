@@ -8,8 +8,8 @@ use arrow::datatypes::TimestampMillisecondType;
 use proptest::prelude::*;
 
 use super::{MS, batch, counting, counts, full, options, times, window};
-use crate::operator::StatefulOperator;
 use crate::snapshot;
+use crate::stateful::StatefulOperator;
 use crate::window::{AlignedOptions, PartialWindows};
 
 /// Pitfall 8 of the stream engine: pre-1970 timestamps land in the wrong window.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{batch, options, schema, window};
-use crate::operator::StatefulOperator;
-use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowError, WindowMerger};
+use crate::stateful::StatefulOperator;
+use crate::stateful::error::OperatorError;
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowMerger};
 
 #[test]
 fn groups_are_ordered_with_null_first_and_null_is_a_group_of_its_own() {
@@ -72,7 +73,7 @@ fn state_is_bounded_by_the_number_of_groups() {
     let row = |campaign| (Some(1), Some(campaign), None, 0.0, false);
     partial.update(&batch(&[row(1), row(2), row(1)]), None).unwrap();
     let error = partial.update(&batch(&[row(3)]), None).unwrap_err();
-    assert_eq!(error, WindowError::TooManyGroups { groups_max: 2 });
+    assert_eq!(error, OperatorError::TooManyGroups { groups_max: 2 });
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_window_that_makes_no_sense_is_refused() {
                 ..options(&[], &["count(*)"])
             },
         );
-        assert_eq!(refused.unwrap_err(), WindowError::Size { size });
+        assert_eq!(refused.unwrap_err(), OperatorError::Size { size });
     }
     let refused = AlignedWindow::new(
         &schema(),
@@ -95,10 +96,10 @@ fn a_window_that_makes_no_sense_is_refused() {
             ..options(&[], &[])
         },
     );
-    assert_eq!(refused.unwrap_err(), WindowError::NoEventTime { column: "ad".into() });
+    assert_eq!(refused.unwrap_err(), OperatorError::NoEventTime { column: "ad".into() });
     let refused = AlignedWindow::new(&schema(), options(&["adx"], &[]));
     assert_eq!(
         refused.unwrap_err(),
-        WindowError::NoGroupColumn { column: "adx".into() }
+        OperatorError::NoGroupColumn { column: "adx".into() }
     );
 }

@@ -9,9 +9,10 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::{MS, batch, counts, options, schema, times, window};
-use crate::operator::StatefulOperator;
 use crate::snapshot::SnapshotKind;
-use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WINDOWS_PER_ROW_MAX, WindowError, WindowMerger};
+use crate::stateful::StatefulOperator;
+use crate::stateful::error::OperatorError;
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WINDOWS_PER_ROW_MAX, WindowMerger};
 
 fn hopping(size_ms: u64, slide_ms: u64) -> AlignedOptions {
     AlignedOptions {
@@ -105,21 +106,21 @@ fn hopping_state_is_not_taken_for_that_of_another_slide() {
     let (expected, found) = ("10ms every 1ms, a0 = count(*)", "10ms every 5ms, a0 = count(*)");
     assert_eq!(
         error,
-        WindowError::ChangedWindow {
+        OperatorError::ChangedWindow {
             expected: expected.into(),
             found: found.into()
         }
     );
     let error = PartialWindows::new(counting(10, 10)).restore(&state, None).unwrap_err();
-    assert!(matches!(error, WindowError::MisalignedState { .. }), "{error}");
+    assert!(matches!(error, OperatorError::MisalignedState { .. }), "{error}");
 }
 
 #[test]
 fn a_slide_that_makes_no_sense_is_refused() {
     let refused = |size_ms, slide_ms| AlignedWindow::new(&schema(), hopping(size_ms, slide_ms)).unwrap_err();
-    assert!(matches!(refused(10, 0), WindowError::Slide { .. }));
-    assert!(matches!(refused(10, 11), WindowError::SlideBeyondSize { .. }));
-    assert!(matches!(refused(10, 3), WindowError::UnevenSlide { .. }));
+    assert!(matches!(refused(10, 0), OperatorError::Slide { .. }));
+    assert!(matches!(refused(10, 11), OperatorError::SlideBeyondSize { .. }));
+    assert!(matches!(refused(10, 3), OperatorError::UnevenSlide { .. }));
     let most = u64::from(WINDOWS_PER_ROW_MAX);
     AlignedWindow::new(&schema(), hopping(most, 1)).unwrap();
     let error = refused(most + 1, 1);

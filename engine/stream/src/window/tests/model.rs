@@ -8,8 +8,8 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::{MS, Row, batch, options, window};
-use crate::operator::StatefulOperator;
 use crate::snapshot::SnapshotKind;
+use crate::stateful::StatefulOperator;
 use crate::window::{PartialWindows, WindowMerger};
 
 #[derive(Debug, Clone)]

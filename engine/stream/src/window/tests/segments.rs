@@ -8,9 +8,10 @@ use arrow::util::pretty::pretty_format_batches;
 use proptest::prelude::*;
 
 use super::{MS, Row, batch, counting, counts, full, options, times, window};
-use crate::operator::{StatePart, StatefulOperator};
 use crate::snapshot::{self, SnapshotKind};
-use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowError, WindowMerger};
+use crate::stateful::error::OperatorError;
+use crate::stateful::{StatePart, StatefulOperator};
+use crate::window::{AlignedOptions, AlignedWindow, PartialWindows, WindowMerger};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -261,7 +262,7 @@ fn the_limit_of_groups_counts_a_group_once_however_often_it_was_kept() {
             )
             .unwrap();
         let error = partial.update(&batch(&[row(11, Some(3), Some("c"))]), Some(10 * MS));
-        assert_eq!(error.unwrap_err(), WindowError::TooManyGroups { groups_max: 3 });
+        assert_eq!(error.unwrap_err(), OperatorError::TooManyGroups { groups_max: 3 });
     }
 }
 

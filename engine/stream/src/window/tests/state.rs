@@ -6,8 +6,9 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
 
 use super::{MS, counting, counts, full, options, times, window};
-use crate::operator::StatefulOperator;
-use crate::window::{AlignedOptions, PartialWindows, WindowError};
+use crate::stateful::StatefulOperator;
+use crate::stateful::error::OperatorError;
+use crate::window::{AlignedOptions, PartialWindows};
 
 #[test]
 fn state_of_another_window_is_a_clear_error() {
@@ -23,7 +24,7 @@ fn state_of_another_window_is_a_clear_error() {
     let unrelated = times(&[1]);
     assert!(matches!(
         other.restore(&unrelated, None),
-        Err(WindowError::ForeignState { .. })
+        Err(OperatorError::ForeignState { .. })
     ));
 }
 
@@ -68,7 +69,7 @@ fn state_of_this_window_before_it_was_changed_is_refused_and_not_mixed_in() {
     ] {
         let error = PartialWindows::new(window(changed)).restore(&before, None).unwrap_err();
         let (expected, found) = (expected.to_owned(), found.to_owned());
-        assert_eq!(error, WindowError::ChangedWindow { expected, found });
+        assert_eq!(error, OperatorError::ChangedWindow { expected, found });
     }
     let spaced = AlignedOptions {
         allowed_lateness: Duration::from_millis(3),
@@ -91,7 +92,7 @@ fn state_that_begins_where_no_window_does_is_refused_instead_of_overflowing() {
         let error = PartialWindows::new(Arc::clone(&window))
             .restore(&state, None)
             .unwrap_err();
-        assert_eq!(error, WindowError::MisalignedState { start, slide: 10 * MS });
+        assert_eq!(error, OperatorError::MisalignedState { start, slide: 10 * MS });
     }
 }
 
@@ -112,7 +113,7 @@ fn state_whose_description_cannot_be_read_is_refused() {
     let error = PartialWindows::new(counting()).restore(&state, None).unwrap_err();
     assert_eq!(
         error,
-        WindowError::UnreadableState {
+        OperatorError::UnreadableState {
             key: "closed_through",
             found: "soon".into()
         }

@@ -1,13 +1,12 @@
-//! Why a window cannot take rows or state.
+//! Why an operator that remembers cannot be planned, or cannot take rows or state.
 
 use std::time::Duration;
 
-use super::limits::WINDOWS_PER_ROW_MAX;
 use crate::expression::error::EvaluateError;
 
-/// Why a window cannot take rows or state.
+/// Why an operator that remembers cannot be planned, or cannot take rows or state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WindowError {
+pub enum OperatorError {
     /// An argument, a filter or the aggregate itself failed.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
@@ -110,7 +109,7 @@ pub enum WindowError {
     },
     /// Each row would be aggregated in very many windows.
     #[error(
-        "every row would be in {windows} windows of {size:?}, one every {slide:?}; at most {WINDOWS_PER_ROW_MAX} are possible, so take a longer slide"
+        "every row would be in {windows} windows of {size:?}, one every {slide:?}; at most {windows_max} are possible, so take a longer slide"
     )]
     TooManyWindows {
         /// The length.
@@ -119,6 +118,8 @@ pub enum WindowError {
         slide: Duration,
         /// How many windows there would be for each row.
         windows: i64,
+        /// How many are possible.
+        windows_max: u32,
     },
     /// A gap that is zero, no whole number of microseconds, or centuries.
     #[error("a session's gap is at least one microsecond, in whole microseconds; {gap:?} is not")]

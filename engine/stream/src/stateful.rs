@@ -3,12 +3,17 @@
 //! A new one is a file with an implementation of [`StatefulOperator`], and a line in `graph::task` that makes it.
 //! Never here: what a segment looks like as bytes (see `snapshot`).
 
+pub(crate) mod error;
+pub(crate) mod group_index;
+pub(crate) mod keyed_columns;
+
 use std::fmt;
 
 use arrow::array::RecordBatch;
 
+pub use error::OperatorError;
+
 use crate::snapshot::SnapshotKind;
-use crate::window::error::WindowError;
 
 /// What became of the rows of a micro-batch.
 #[derive(Debug, Default)]
@@ -39,24 +44,24 @@ pub struct StatePart {
 /// After an error its state is incomplete and must be thrown away.
 pub trait StatefulOperator: fmt::Debug + Send {
     /// Adds rows. A row is late if it was closed by the watermark `closed_before`, the source's before this micro-batch.
-    fn update(&mut self, rows: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, WindowError>;
+    fn update(&mut self, rows: &RecordBatch, closed_before: Option<i64>) -> Result<UpdateOutcome, OperatorError>;
 
     /// Takes what the watermark closes. From now on its rows are late.
-    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, WindowError>;
+    fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError>;
 
     /// Takes what is still to be emitted, closed or not (for a drain).
-    fn take_all(&mut self) -> Result<Option<RecordBatch>, WindowError>;
+    fn take_all(&mut self) -> Result<Option<RecordBatch>, OperatorError>;
 
     /// The state, or what was added to it since the last snapshot of either kind. `None` if that is nothing.
     ///
     /// What was taken by [`take_closed`](StatefulOperator::take_closed) is not told: `restore` is given the watermark.
-    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, WindowError>;
+    fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, OperatorError>;
 
     /// Adds a part that a snapshot gave: first a full one, then the changes after it, in the order they were taken.
     ///
     /// What the watermark `closed_up_to` closed had been taken when the last of them was kept. It is left out, by the rules
     /// that were valid when the part was written.
-    fn restore(&mut self, rows: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), WindowError>;
+    fn restore(&mut self, rows: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError>;
 
     /// The windows and groups that changed since the last snapshot, if their rows are to be emitted before their windows
     /// close. Their rows come out of the states of all partitions, see [`copy_states_of`](StatefulOperator::copy_states_of).
@@ -65,7 +70,7 @@ pub trait StatefulOperator: fmt::Debug + Send {
     }
 
     /// Copies of the states of these groups, which changed here or in another partition, as far as they are here.
-    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, WindowError> {
+    fn copy_states_of(&mut self, groups: &RecordBatch) -> Result<Option<RecordBatch>, OperatorError> {
         unreachable!("{} groups of an operator that never told of any", groups.num_rows())
     }
 
@@ -87,5 +92,5 @@ pub trait OpenSessions {
     fn overlapped(&self, spans: &RecordBatch) -> Vec<bool>;
 
     /// Takes parts that another partition had closed into the sessions that are open here.
-    fn absorb(&mut self, state: &RecordBatch) -> Result<(), WindowError>;
+    fn absorb(&mut self, state: &RecordBatch) -> Result<(), OperatorError>;
 }

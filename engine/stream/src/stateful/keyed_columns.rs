@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 
-use super::error::WindowError;
+use super::error::OperatorError;
 use super::group_index::GroupKeys;
 use crate::schema::type_name;
 
@@ -23,26 +23,27 @@ pub(crate) struct KeyedColumns {
 
 impl KeyedColumns {
     /// Resolves the columns by their names.
-    pub(crate) fn resolve(input: &SchemaRef, time_column: &str, keys: &[String]) -> Result<Self, WindowError> {
+    pub(crate) fn resolve(input: &SchemaRef, time_column: &str, keys: &[String]) -> Result<Self, OperatorError> {
         let is_time = |column: &usize| matches!(input.field(*column).data_type(), DataType::Timestamp(..));
-        let time_column = input
-            .index_of(time_column)
-            .ok()
-            .filter(is_time)
-            .ok_or_else(|| WindowError::NoEventTime {
-                column: time_column.to_owned(),
-            })?;
+        let time_column =
+            input
+                .index_of(time_column)
+                .ok()
+                .filter(is_time)
+                .ok_or_else(|| OperatorError::NoEventTime {
+                    column: time_column.to_owned(),
+                })?;
         let key_columns = keys.iter().map(|name| {
             input
                 .index_of(name)
-                .map_err(|_| WindowError::NoGroupColumn { column: name.clone() })
+                .map_err(|_| OperatorError::NoGroupColumn { column: name.clone() })
         });
         let key_columns = key_columns.collect::<Result<Vec<_>, _>>()?;
         let key_fields: Vec<FieldRef> = key_columns
             .iter()
             .map(|column| Arc::clone(&input.fields()[*column]))
             .collect();
-        let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| WindowError::Ungroupable {
+        let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| OperatorError::Ungroupable {
             columns: key_fields
                 .iter()
                 .map(|field| type_name(field.data_type()))
