@@ -1,7 +1,7 @@
 //! The main job against an independent recount of the raw events, window by window and campaign by campaign: on Apache
 //! Kafka old and new, one broker and three, and on the embedded broker.
 //!
-//! `ENGINE_E2E_EVENTS` says how many events each case has; a million in release builds.
+//! `ENGINE_E2E_EVENTS` says how many events each case has; a million with a release build.
 
 #[path = "ad_campaigns/counts.rs"]
 mod counts;
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use counts::{assert_same, lake, recount, results};
 use job::Job;
-use process::EmbeddedBroker;
+use process::{EmbeddedBroker, is_optimised};
 use real_broker::Cluster;
 
 const WINDOW_MS: i64 = 10_000;
@@ -73,7 +73,7 @@ fn on_cluster(version: &str, nodes: usize, cases: &[(&str, &str)]) {
 
 fn events() -> u64 {
     let asked = std::env::var("ENGINE_E2E_EVENTS").ok();
-    let default = if cfg!(debug_assertions) { 10_000 } else { 1_000_000 };
+    let default = if is_optimised() { 1_000_000 } else { 10_000 };
     asked.map_or(default, |count| count.parse().expect("ENGINE_E2E_EVENTS is a number"))
 }
 

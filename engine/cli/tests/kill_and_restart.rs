@@ -20,7 +20,7 @@ use std::{
 
 use counts::{assert_same, lake, recount, results, visible_files};
 use job::{Job, Running};
-use process::{EmbeddedBroker, engine, wait};
+use process::{EmbeddedBroker, engine, is_optimised, wait};
 use real_broker::Cluster;
 use serde_json::Value;
 
@@ -100,10 +100,9 @@ fn on_cluster(version: &str, nodes: usize) {
     let Some(cluster) = Cluster::start_with(&test, version, nodes, &settings) else {
         return;
     };
-    let (load, kills) = if cfg!(debug_assertions) {
-        ((30_000, 1_500), 6)
-    } else {
-        ((300_000, 8_000), 11)
+    let (load, kills) = match is_optimised() {
+        true => ((300_000, 8_000), 11),
+        false => ((30_000, 1_500), 6),
     };
     survives(
         &cluster.bootstrap_servers,

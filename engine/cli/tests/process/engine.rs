@@ -1,14 +1,21 @@
 //! Runs the `engine` binary as a user would: arguments in; standard output, standard error and exit code out.
 //!
+//! `ENGINE_RELEASE_BINARY` names one that was built with `--release`, to be run in place of the one of this build: the tests at
+//! full size want it, and building the tests themselves with `--release` would compile every dependency twice, because the
+//! binary aborts on a panic and a test unwinds.
+//!
 //! Included by the tests with `#[path]`, because a folder under `tests/` is no crate of its own.
 #![allow(dead_code)] // Not every test file needs every part.
 
 use std::{
+    ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
     ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+const RELEASE_BINARY: &str = "ENGINE_RELEASE_BINARY";
 
 /// No command of a test may take longer, unless it says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,9 +73,19 @@ pub(crate) fn engine_with_input(arguments: &[&str], input: &[u8]) -> Ended {
     wait(child, arguments)
 }
 
+/// The binary under test.
+fn binary() -> OsString {
+    std::env::var_os(RELEASE_BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_engine").into())
+}
+
+/// Whether it is fast enough for a test at full size.
+pub(crate) fn is_optimised() -> bool {
+    std::env::var_os(RELEASE_BINARY).is_some() || !cfg!(debug_assertions)
+}
+
 /// `engine ARGUMENTS…` with captured output, not started yet.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
+    let mut command = Command::new(binary());
     command
         .args(arguments)
         .env_remove("RUST_LOG")
