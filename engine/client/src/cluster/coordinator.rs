@@ -1,6 +1,6 @@
 //! Which broker coordinates a group, or a transactional id.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use engine_wire::{
     error_code::ErrorCode,
@@ -22,6 +22,8 @@ pub(crate) enum CoordinatorKind {
 #[derive(Debug, Default)]
 pub(super) struct Coordinators {
     nodes: HashMap<(CoordinatorKind, Arc<str>), i32>,
+    /// The same with those that were forgotten: one entry for each name that was asked for.
+    former: HashMap<(CoordinatorKind, Arc<str>), i32>,
     /// Metadata may not list a coordinator yet; its address came with the answer.
     addresses: HashMap<i32, Arc<str>>,
 }
@@ -31,9 +33,12 @@ impl Coordinators {
         self.nodes.get(&(kind, name.into())).copied()
     }
 
-    pub(super) fn remember(&mut self, kind: CoordinatorKind, name: &str, found: &FoundCoordinator) {
+    /// Gives the node that was remembered before, if it was another.
+    pub(super) fn remember(&mut self, kind: CoordinatorKind, name: &str, found: &FoundCoordinator) -> Option<i32> {
         self.nodes.insert((kind, name.into()), found.node_id);
         self.addresses.insert(found.node_id, Arc::clone(&found.address));
+        let former = self.former.insert((kind, name.into()), found.node_id);
+        former.filter(|former| *former != found.node_id)
     }
 
     pub(super) fn address_of(&self, node_id: i32) -> Option<Arc<str>> {
@@ -42,6 +47,15 @@ impl Coordinators {
 
     pub(super) fn forget(&mut self, kind: CoordinatorKind, name: &str) {
         self.nodes.remove(&(kind, name.into()));
+    }
+}
+
+impl fmt::Display for CoordinatorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CoordinatorKind::Group => "group",
+            CoordinatorKind::Transaction => "transactional id",
+        })
     }
 }
 
@@ -104,3 +118,30 @@ pub(super) async fn ask_for_coordinator(
 
 /// From version 4 on, one request asks for several groups (KIP-699).
 const FIRST_BATCHED: i16 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_has_moved_only_if_another_node_was_known_before() {
+        let mut coordinators = Coordinators::default();
+        let mut moved_from = |kind, node_id| {
+            let found = FoundCoordinator {
+                node_id,
+                address: "broker:9092".into(),
+            };
+            coordinators.forget(kind, "name");
+            coordinators.remember(kind, "name", &found)
+        };
+        for (kind, node_id, former) in [
+            (CoordinatorKind::Group, 1, None),
+            (CoordinatorKind::Group, 1, None), // Asked again, and it is still there.
+            (CoordinatorKind::Transaction, 2, None),
+            (CoordinatorKind::Group, 3, Some(1)),
+            (CoordinatorKind::Group, 1, Some(3)),
+        ] {
+            assert_eq!(moved_from(kind, node_id), former, "{kind} at {node_id}");
+        }
+    }
+}

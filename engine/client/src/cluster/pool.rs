@@ -21,6 +21,7 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
+use tracing::info;
 
 use super::{
     coordinator::{CoordinatorKind, Coordinators, ask_for_coordinator},
@@ -242,7 +243,10 @@ impl Inner {
         }
         let connection = self.any_connection(Lane::Control).await?;
         let found = ask_for_coordinator(&connection, kind, name, self.config.request_timeout).await?;
-        lock(&self.coordinators).remember(kind, name, &found);
+        let former = lock(&self.coordinators).remember(kind, name, &found);
+        if let Some(former) = former {
+            info!(of = %kind, name, former, node_id = found.node_id, "The coordinator has moved.");
+        }
         Ok(found.node_id)
     }
 
