@@ -2,6 +2,7 @@
 //! the exact counts. `engine/docs/failures.md` is the same for people.
 
 mod brokers;
+mod cluster;
 mod lake;
 mod lake_rows;
 mod network;
@@ -9,6 +10,8 @@ mod network;
 mod process;
 #[path = "../fault_simulation/raw_client.rs"]
 mod raw_client;
+#[path = "../real_broker/cluster.rs"]
+mod real_broker;
 mod scene;
 mod signals;
 mod topics;

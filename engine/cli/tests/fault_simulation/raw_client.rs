@@ -13,8 +13,8 @@ use engine_wire::messages::metadata_request::MetadataRequestTopic;
 use engine_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use engine_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use engine_wire::messages::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, GroupId, MetadataRequest, OffsetFetchRequest,
-    ProduceRequest, Request, StrBytes, TopicName,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest,
+    OffsetFetchRequest, ProduceRequest, Request, StrBytes, TopicName,
 };
 use engine_wire::record_batch::{BatchBuilder, ProducerStamp, split_batches};
 use engine_wire::request::encode_request;
@@ -42,6 +42,13 @@ pub(crate) enum Isolation {
     Committed,
 }
 
+/// What somebody coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coordinates {
+    Group,
+    Transactions,
+}
+
 /// One connection.
 pub(crate) struct RawClient {
     stream: TcpStream,
@@ -50,12 +57,26 @@ pub(crate) struct RawClient {
 
 impl RawClient {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the broker listens");
+        RawClient::try_connect(address).expect("the broker listens")
+    }
+
+    /// `None` if nobody listens there.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).expect("a socket");
-        RawClient {
+        Some(RawClient {
             stream,
             correlation_id: 0,
-        }
+        })
+    }
+
+    /// The node that coordinates this, if one does now.
+    pub(crate) fn coordinator(&mut self, what: Coordinates, of: &str) -> Option<i32> {
+        let request = FindCoordinatorRequest::default()
+            .with_key_type(i8::from(what == Coordinates::Transactions))
+            .with_coordinator_keys(vec![string(of)]);
+        let found = self.ask(4, &request).coordinators.remove(0);
+        (found.error_code == 0).then_some(found.node_id.0)
     }
 
     fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
