@@ -44,6 +44,12 @@ fn counts_are_exact_on_three_brokers_of_kafka_3_9_2() {
     on_cluster("3.9.2", 3, &pairs(2));
 }
 
+/// The oldest broker: transactions as they were before KIP-890, and ZooKeeper.
+#[test]
+fn counts_are_exact_on_kafka_2_8_2() {
+    on_cluster("2.8.2", 1, &pairs(0));
+}
+
 #[test]
 fn counts_are_exact_on_the_embedded_broker() {
     let broker = EmbeddedBroker::start(&[]);
