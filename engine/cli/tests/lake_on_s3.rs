@@ -2,8 +2,12 @@
 
 #[path = "ad_campaigns/counts.rs"]
 mod counts;
+#[path = "lake_on_s3/gate.rs"]
+mod gate;
 #[path = "ad_campaigns/job.rs"]
 mod job;
+#[path = "lake_on_s3/outages.rs"]
+mod outages;
 #[path = "process/engine.rs"]
 mod process;
 #[path = "../../lake/tests/bucket/server.rs"]
@@ -27,12 +31,7 @@ fn counts_in_a_bucket_are_exact_also_after_kills() {
     let bucket = server.bucket();
     let broker = EmbeddedBroker::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let job = Job::new("on-s3", &broker.address, folder.path())
-        .set(&format!("sinks.lake.path=s3://{bucket}/ads"))
-        .set(&format!("sinks.lake.s3.endpoint=http://{}", server.address))
-        .set("sinks.lake.s3.access_key_id=somebody")
-        .set(&format!("sinks.lake.s3.secret_access_key={SECRET}"))
-        .set("checkpoint.interval=200ms");
+    let job = bucket_job("on-s3", &broker.address, folder.path(), &server.address, &bucket);
     job.generate(&["--rate", "max", "--count", "20000", "--partitions", "4"]);
     for pause in [0, 300, 700] {
         let mut run = job.start(&[]);
@@ -54,6 +53,18 @@ fn counts_in_a_bucket_are_exact_also_after_kills() {
         !String::from_utf8(left).unwrap().contains("<Key>"),
         "nothing is left staged"
     );
+}
+
+/// The main job with its lake in a bucket. The session of a process that was killed is over soon.
+fn bucket_job(name: &str, servers: &str, folder: &Path, endpoint: &str, bucket: &str) -> Job {
+    Job::new(name, servers, folder)
+        .set(&format!("sinks.lake.path=s3://{bucket}/ads"))
+        .set(&format!("sinks.lake.s3.endpoint=http://{endpoint}"))
+        .set("sinks.lake.s3.access_key_id=somebody")
+        .set(&format!("sinks.lake.s3.secret_access_key={SECRET}"))
+        .set("sources.events.kafka.session.timeout.ms=1500")
+        .set("sources.events.kafka.heartbeat.interval.ms=300")
+        .set("checkpoint.interval=200ms")
 }
 
 /// The rows as pyarrow sees them; each window and campaign may be there once.

@@ -72,6 +72,7 @@ mod publish;
 mod recovery;
 mod staged;
 mod store;
+mod transience;
 mod writer;
 mod writer_id;
 
@@ -96,6 +97,7 @@ pub use store::s3::location::S3LocationError;
 pub use store::s3::options::{S3Options, S3OptionsError};
 pub use store::s3::request::S3Error;
 pub use store::s3::tls::TlsError;
+pub use transience::is_transient;
 pub use writer::LakeWriter;
 pub use writer::error::{OpenError, StageError, WriteError};
 pub use writer::stats::LakeStats;

@@ -106,8 +106,8 @@ impl RunError {
         RunError::Process(describe(&error))
     }
 
-    /// Whether it may go well from the last checkpoint: the brokers did not answer, or did not do what was asked of them
-    /// this time. Everything else would only happen again.
+    /// Whether it may go well from the last checkpoint: brokers or a bucket did not answer, or did not do what was asked of
+    /// them this time. Everything else would only happen again.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             RunError::Connect(_) | RunError::Offsets(_) | RunError::Commit(_) | RunError::Transaction(_) => true,

@@ -19,7 +19,7 @@ pub struct SinkError {
     pub sink: String,
     /// What happened.
     pub what: String,
-    /// Whether it may go well another time: brokers that did not answer, a transaction that was aborted.
+    /// Whether it may go well another time: brokers or a bucket that did not answer, a transaction that was aborted.
     pub(crate) is_transient: bool,
 }
 
@@ -58,6 +58,17 @@ impl SinkError {
             is_transient,
             ..SinkError::from_error(sink, error)
         }
+    }
+
+    /// From a table that could not be opened, written or published.
+    pub(crate) fn from_lake(sink: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut refused = SinkError::from_error(sink, error);
+        if let Some(advice) = engine_lake::advice(error) {
+            refused.what += "; ";
+            refused.what += advice;
+        }
+        refused.is_transient = engine_lake::is_transient(error);
+        refused
     }
 
     /// From an error and all of its causes.

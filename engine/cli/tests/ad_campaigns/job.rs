@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::process::{Ended, Started, command, engine, start, wait_at_most};
+use crate::process::{Ended, Started, command, engine, signal, start, wait_at_most};
 
 /// A million events, compressed with gzip on a busy machine, take more than a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -179,6 +179,41 @@ impl Running {
                 self.said.try_iter().collect::<Vec<_>>()
             );
         }
+    }
+
+    /// Waits for a line with this in it.
+    #[track_caller]
+    pub(crate) fn says(&mut self, part: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.said.recv_timeout(Duration::from_secs(60)) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => before.push(line),
+                Err(error) => panic!("no `{part}` ({error}) in {before:#?}"),
+            }
+        }
+    }
+
+    /// Waits for its end: the exit code, and what it had yet to say.
+    #[track_caller]
+    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        while let Ok(line) = self.said.recv_timeout(TIMEOUT) {
+            said += &(line + "\n");
+        }
+        let status = self.child.try_wait().expect("our own child");
+        // Its standard error is closed a moment before it is gone.
+        let status = status.map_or_else(|| self.child.wait().expect("our own child"), |status| status);
+        (status.code(), said)
+    }
+
+    /// SIGTERM, and a good end.
+    #[track_caller]
+    pub(crate) fn stops(mut self) {
+        self.assert_running();
+        signal(&self.child, "TERM");
+        let (code, said) = self.ends();
+        assert_eq!(code, Some(0), "{said}");
     }
 
     /// SIGKILL, and gone.

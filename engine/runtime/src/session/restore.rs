@@ -349,7 +349,7 @@ fn open_lake(
     manifest: Option<&Manifest>,
     owner_epoch: OwnerEpoch,
 ) -> Result<LakeSink, RunError> {
-    let failed = |error: &dyn std::error::Error| RunError::Sink(SinkError::from_error(sink, error));
+    let failed = |error: &(dyn std::error::Error + 'static)| RunError::Sink(SinkError::from_lake(sink, error));
     let table = &context.lake_tables[sink];
     let store = LakeStore::open_with(&table.path, &table.s3).map_err(|error| failed(&error))?;
     let writer_id = WriterId::new(format!("{}.{sink}.0", context.pipeline.name)).map_err(|error| failed(&error))?;

@@ -147,16 +147,16 @@ impl Owner {
             };
             let failed = match command {
                 Command::Write(batch) => {
-                    let written = self.writer.write(&batch).map_err(describe);
+                    let written = self.writer.write(&batch);
                     self.check(written).is_err()
                 }
                 Command::Stage { checkpoint, answer } => {
-                    let staged = self.writer.stage(checkpoint).map_err(describe);
+                    let staged = self.writer.stage(checkpoint);
                     let staged = self.check(staged);
                     answer.send(staged).is_err()
                 }
                 Command::Publish { staged, answer } => {
-                    let published = self.writer.publish(&staged).map(|_| ()).map_err(describe);
+                    let published = self.writer.publish(&staged).map(|_| ());
                     let published = self.check(published);
                     answer.send(published).is_err()
                 }
@@ -171,9 +171,9 @@ impl Owner {
     }
 
     /// Remembers a failure before anybody hears of it, so that whoever comes next is told the same.
-    fn check<T>(&self, result: Result<T, String>) -> Result<T, SinkError> {
-        result.map_err(|what| {
-            let error = SinkError::new(&self.name, what);
+    fn check<T, E: std::error::Error + 'static>(&self, result: Result<T, E>) -> Result<T, SinkError> {
+        result.map_err(|error| {
+            let error = SinkError::from_lake(&self.name, &error);
             *self.failure() = Some(error.clone());
             error
         })
@@ -181,13 +181,6 @@ impl Owner {
 
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<SinkError>> {
         self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-fn describe(error: impl std::error::Error) -> String {
-    match engine_lake::advice(&error) {
-        Some(advice) => format!("{}; {advice}", crate::error_chain::describe(&error)),
-        None => crate::error_chain::describe(&error),
     }
 }
 
