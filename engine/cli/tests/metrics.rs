@@ -163,6 +163,56 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
 }
 
 #[test]
+fn the_state_of_each_transform_is_told_apart_also_of_one_without_windows() {
+    let (broker, folder) = (EmbeddedBroker::start(&[]), tempfile::tempdir().unwrap());
+    broker
+        .engine(&["topics", "create", "events", "--partitions", "1"])
+        .success();
+    let dedup = |input: &str| {
+        format!("[transforms.unique]\ntype = \"dedup\"\ninput = \"{input}\"\nkeys = [\"campaign\"]\nhorizon = \"1h\"\n")
+    };
+    let rows: String = (0..3)
+        .map(|campaign| {
+            format!(
+                "{{\"campaign\":{campaign},\"time\":{}}}\n",
+                1_700_000_000_000u64 + campaign % 2
+            )
+        })
+        .collect();
+    broker
+        .engine_with_input(&["produce", "events"], rows.as_bytes())
+        .success();
+    let with_window = pipeline(folder.path(), &broker.address);
+    let text = std::fs::read_to_string(&with_window).unwrap();
+    std::fs::write(&with_window, format!("{text}{}", dedup("events"))).unwrap();
+    let of = |what: &str, transform: &str| format!("engine_state_{what}{{transform=\"{transform}\"}}");
+
+    let mut run = start(&mut command(&[
+        "run",
+        &with_window,
+        "--set",
+        "transforms.per_campaign.input=unique",
+        "--set",
+        "transforms.per_campaign.group_by=[]",
+    ]));
+    let server = server_of(&mut run);
+    let scraped = scrape_until(&server, &of("rows", "unique"), 3.0);
+    assert_eq!(scraped[&of("rows", "per_campaign")], 1.0, "{scraped:#?}");
+    assert!(scraped[&of("bytes", "unique")] > 0.0, "{scraped:#?}");
+
+    let (head, sinks) = text.split_once("[transforms.per_campaign]").unwrap();
+    let (_, sinks) = sinks.split_once("[sinks.results]").unwrap();
+    let only_dedup = folder.path().join("only_dedup.toml");
+    let sinks = sinks.replace("per_campaign", "unique").replace("/lake", "/unique");
+    std::fs::write(&only_dedup, format!("{head}{}[sinks.results]{sinks}", dedup("events"))).unwrap();
+    let path = only_dedup.display().to_string();
+    let mut run = start(&mut command(&["run", &path, "--set", "name=only-dedup"]));
+    let server = server_of(&mut run);
+    let scraped = scrape_until(&server, &of("rows", "unique"), 3.0);
+    assert!(scraped[&of("bytes", "unique")] > 0.0, "{scraped:#?}");
+}
+
+#[test]
 fn the_server_answers_while_the_cluster_does_not_and_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let path = pipeline(folder.path(), "127.0.0.1:1");

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine_stream::graph::{ChangedGroups, ClosedWindows, SessionSpans};
+use engine_stream::graph::{ChangedGroups, ClosedWindows, SessionSpans, StateSize};
 use engine_stream::snapshot::SnapshotKind;
 use engine_wire::compression::{Compressor, DecodeLimits, Decompressor};
 use engine_wire::record_batch::RawBatch;
@@ -110,10 +110,8 @@ pub(crate) struct TaskSnapshot {
     pub(crate) task: TaskId,
     /// What is to be written of it.
     pub(crate) written: TaskSegment,
-    /// Groups over all open windows.
-    pub(crate) groups: usize,
-    /// Bytes in memory, roughly.
-    pub(crate) state_bytes: usize,
+    /// What it holds in memory, by the name of the transform.
+    pub(crate) sizes: Vec<(String, StateSize)>,
 }
 
 /// Why a worker gave up.
@@ -307,11 +305,11 @@ impl Worker {
                         SnapshotKind::Changes
                     };
                     let written = state.snapshot(kind, checkpoint, &mut self.compressor)?;
+                    let sizes = state.state_sizes().map(|(name, size)| (name.to_owned(), size));
                     snapshots.push(TaskSnapshot {
                         task: *task,
                         written,
-                        groups: state.groups(),
-                        state_bytes: state.state_bytes(),
+                        sizes: sizes.collect(),
                     });
                 }
                 Ok(Some(Reply::Snapshots { snapshots }))

@@ -22,4 +22,4 @@ pub use plan::{GraphPlan, NodeInfo, NodeKind, Projection, SourcePlan};
 pub use planner::plan;
 pub use sessions::{SessionSpans, keep_open};
 pub use spec::{DedupSpec, GraphSpec, SinkSpec, SourceSpec, TransformKind, TransformSpec, WatermarkSpec, WindowSpec};
-pub use task::{ChangedGroups, Output, PushOutcome, TaskGraph, WindowOutput};
+pub use task::{ChangedGroups, Output, PushOutcome, StateSize, TaskGraph, WindowOutput};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use engine_stream::graph::StateSize;
+
 use crate::checkpoint::CheckpointId;
 use crate::latency::windows::WindowLatencies;
 use crate::metrics::request_totals::RequestTotals;
@@ -32,20 +34,10 @@ pub(crate) struct Totals {
     pub(crate) checkpoints: u64,
     /// Checkpoints that were begun and did not become whole, or whose partitions turned out to be another process's.
     pub(crate) checkpoint_failures: u64,
-    /// The open windows as of the newest checkpoint, by the name of the window (of all windows of a source, if it has
-    /// several).
+    /// What each transform that remembers something held at the newest checkpoint, by its name.
     pub(crate) state: BTreeMap<String, StateSize>,
     /// What the newest checkpoint wrote of the state; `None` before the first, and while no partitions are owned.
     pub(crate) written_state: Option<WrittenState>,
-}
-
-/// What open windows hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct StateSize {
-    /// Groups.
-    pub(crate) groups: usize,
-    /// Bytes in memory, roughly.
-    pub(crate) bytes: usize,
 }
 
 /// What a checkpoint wrote of the state, and what stands in the state topic with it.

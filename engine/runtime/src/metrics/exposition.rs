@@ -120,9 +120,19 @@ pub fn render(snapshot: &Snapshot) -> String {
     let of_state = |state: &StateMetrics| vec![("transform", state.transform.clone())];
     let state = &snapshot.state;
     let rows = state.iter().map(|one| (of_state(one), whole(one.rows)));
-    gauges(&mut registry, "engine_state_rows", "Groups in open windows", rows);
+    gauges(
+        &mut registry,
+        "engine_state_rows",
+        "Groups in open windows, keys of a dedup",
+        rows,
+    );
     let bytes = state.iter().map(|one| (of_state(one), whole(one.bytes)));
-    gauges(&mut registry, "engine_state_bytes", "Memory of open windows", bytes);
+    gauges(
+        &mut registry,
+        "engine_state_bytes",
+        "Memory of open windows and of the keys of a dedup",
+        bytes,
+    );
     registry.register(
         "engine_process_resident_memory_bytes",
         "Resident memory",

@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub requests: Vec<RequestMetrics>,
     /// Failed requests by class (`retriable`, `refresh_metadata`, `fenced`, `abortable`, `fatal`).
     pub errors: Vec<(String, u64)>,
-    /// The state of each window.
+    /// The state of each window and dedup.
     pub state: Vec<StateMetrics>,
     /// This process.
     pub process: ProcessMetrics,
@@ -100,12 +100,12 @@ pub struct RequestMetrics {
     pub latency: LatencyStats,
 }
 
-/// The state that one window holds.
+/// The state that one window or dedup holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateMetrics {
     /// The transform's name.
     pub transform: String,
-    /// Groups of open windows.
+    /// Groups of open windows, open sessions, or keys.
     pub rows: u64,
     /// Their size in memory.
     pub bytes: u64,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use engine_lake::StagedFiles;
+use engine_stream::graph::StateSize;
 use engine_stream::snapshot::SnapshotKind;
 
 use super::Session;
@@ -11,7 +12,7 @@ use super::partitions::Partition;
 use crate::checkpoint::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
 use crate::checkpoint::state_key::ChunkKey;
 use crate::checkpoint::{CheckpointId, OwnerEpoch};
-use crate::context::totals::{StateSize, WrittenState};
+use crate::context::totals::WrittenState;
 use crate::run_error::RunError;
 use crate::worker::{Job, Reply, TaskId, TaskSnapshot};
 
@@ -49,7 +50,7 @@ impl Session {
                 let written = snapshot.written;
                 let key = segment_key(self.owner_epoch, checkpoint, name, partition);
                 self.state_topic.write_segment(&key, &written.values).await?;
-                let kept = snapshot.groups as u64;
+                let kept = snapshot.sizes.iter().map(|(_, size)| size.groups as u64).sum();
                 let obsolete = partition
                     .live
                     .handle_written(written.kind, written.segment, kept, watermark_ns);
@@ -97,11 +98,10 @@ impl Session {
             match self.replies.recv().await {
                 Some(Reply::Snapshots { snapshots }) => {
                     for snapshot in snapshots {
-                        let windows = &self.sources[self.tasks[&snapshot.task]].source.plan.windows;
-                        if !windows.is_empty() {
-                            let size = sizes.entry(windows.join(", ")).or_default();
-                            size.groups += snapshot.groups;
-                            size.bytes += snapshot.state_bytes;
+                        for (transform, of_task) in &snapshot.sizes {
+                            let size = sizes.entry(transform.clone()).or_default();
+                            size.groups += of_task.groups;
+                            size.bytes += of_task.bytes;
                         }
                         all.insert(snapshot.task, snapshot);
                     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use engine_stream::event_time::EventTimes;
-use engine_stream::graph::{ChangedGroups, ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, TaskGraph};
+use engine_stream::graph::{
+    ChangedGroups, ClosedWindows, Output, ProcessError, SessionSpans, SourcePlan, StateSize, TaskGraph,
+};
 use engine_stream::json::RowErrorKind;
 use engine_stream::micro_batch::{MicroBatchBuilder, SourceRecord};
 use engine_stream::snapshot::{self, SnapshotError, SnapshotKind, StateSegment};
@@ -235,14 +237,9 @@ impl PartitionTask {
         })
     }
 
-    /// Groups over all open windows.
-    pub(crate) fn groups(&self) -> usize {
-        self.graph.groups()
-    }
-
-    /// Bytes of state, roughly.
-    pub(crate) fn state_bytes(&self) -> usize {
-        self.graph.state_bytes()
+    /// What each operator that remembers something holds, by the name of its transform.
+    pub(crate) fn state_sizes(&self) -> impl Iterator<Item = (&str, StateSize)> {
+        self.graph.state_sizes()
     }
 
     #[inline]

@@ -84,6 +84,15 @@ struct TaskState {
     operator: Box<dyn StatefulOperator>,
 }
 
+/// What an operator holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Groups of open windows, open sessions, or keys.
+    pub groups: usize,
+    /// Bytes in memory, roughly.
+    pub bytes: usize,
+}
+
 /// What a stage remembers, if it does: the one place that knows all stateful operators.
 fn stateful(operator: &Operator) -> Option<(Option<usize>, Box<dyn StatefulOperator>)> {
     match operator {
@@ -263,14 +272,17 @@ impl TaskGraph {
         sessions.expect("only windows of sessions are asked for their sessions")
     }
 
-    /// Groups over all open windows.
+    /// Groups, keys and sessions over all operators.
     pub fn groups(&self) -> usize {
         self.states.iter().map(|state| state.operator.groups()).sum()
     }
 
-    /// Bytes of state, roughly.
-    pub fn state_bytes(&self) -> usize {
-        self.states.iter().map(|state| state.operator.size_bytes()).sum()
+    /// What each operator that remembers something holds, by its name.
+    pub fn state_sizes(&self) -> impl Iterator<Item = (&str, StateSize)> {
+        self.states.iter().map(|TaskState { name, operator, .. }| {
+            let (groups, bytes) = (operator.groups(), operator.size_bytes());
+            (name.as_str(), StateSize { groups, bytes })
+        })
     }
 }
 
