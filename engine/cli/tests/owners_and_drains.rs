@@ -120,6 +120,38 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     assert_eq!(values(&broker, "late"), Vec::<Value>::new());
 }
 
+/// It has been a member of the group, so the address is right: what does not answer now may answer in a moment.
+#[test]
+fn a_hot_standby_outlives_a_coordinator_that_fails_while_it_takes_over() {
+    // The owner asks once. The standby's first try, three times `max.block.ms`, is over before all refusals are.
+    let refusals = "InitProducerId:error=COORDINATOR_NOT_AVAILABLE,skip=1,times=15";
+    let (broker, folder) = (
+        EmbeddedBroker::start(&["--fault", refusals]),
+        tempfile::tempdir().unwrap(),
+    );
+    broker
+        .engine(&["topics", "create", "events", "--partitions", "2"])
+        .success();
+    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
+    let run = [
+        "run",
+        pipeline.to_str().unwrap(),
+        "-v",
+        "--set",
+        "kafka.max.block.ms=200",
+    ];
+    let mut owner = start(&mut command(&run));
+    owner.said("This process owns the partitions now");
+    let mut standby = start(&mut command(&run));
+    standby.said("Standing by");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    standby.said("Back to the last checkpoint");
+    standby.said("This process owns the partitions now");
+    signal(&standby, "TERM");
+    wait(standby, &run).success();
+}
+
 #[test]
 fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
     let folder = tempfile::tempdir().unwrap();

@@ -60,8 +60,8 @@ pub(crate) struct RunContext {
     admin: Admin,
     /// Those of the running session.
     producers: Mutex<Vec<Producer>>,
-    /// Whether the partitions were ever ours.
-    has_begun: AtomicBool,
+    /// Whether the partitions were ever ours, or we stood by.
+    has_belonged: AtomicBool,
     /// How often the run failed since its last checkpoint.
     caution: AtomicU32,
     totals: Mutex<Totals>,
@@ -138,7 +138,7 @@ impl RunContext {
             lake_tables,
             routes,
             producers: Mutex::default(),
-            has_begun: AtomicBool::new(false),
+            has_belonged: AtomicBool::new(false),
             caution: AtomicU32::new(0),
         })
     }
@@ -245,15 +245,15 @@ impl RunContext {
         self.totals().checkpoint_failures += 1;
     }
 
-    /// Whether the partitions were ever ours: what fails before is told at once, as it may be the first start of a pipeline
-    /// with a wrong address.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
+    /// Whether the partitions were ever ours, or we stood by while they were another's: what fails before is told at once, as
+    /// it may be the first start of a pipeline with a wrong address.
+    pub(crate) fn has_belonged(&self) -> bool {
+        self.has_belonged.load(Ordering::Relaxed)
     }
 
-    /// The partitions are ours.
-    pub(crate) fn handle_begun(&self) {
-        self.has_begun.store(true, Ordering::Relaxed);
+    /// The partitions are ours, or another's whose place we may take.
+    pub(crate) fn handle_belonging(&self) {
+        self.has_belonged.store(true, Ordering::Relaxed);
     }
 
     /// How careful the next session should be: a micro-batch that takes longer than `transaction.timeout.ms` would be

@@ -67,6 +67,16 @@ pub enum RunError {
         /// How long it was waited for.
         patience: Duration,
     },
+    /// Checkpoint after checkpoint was refused, and no other process has taken over.
+    #[error(
+        "the partitions or the transaction were lost before a checkpoint succeeded, every time for {} minutes; if no other \
+         process runs this pipeline, its checkpoints take longer than `transaction.timeout.ms`",
+        after.as_secs() / 60
+    )]
+    AlwaysLost {
+        /// How long it was tried.
+        after: Duration,
+    },
     /// A generator failed.
     #[error("generator {0}")]
     Generator(String),

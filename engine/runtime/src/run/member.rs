@@ -33,24 +33,33 @@ enum MemberEnd {
 pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
     let mut setbacks = Setbacks::default();
     loop {
-        let ended = be_member(&context, &mut control).await;
+        let ended = be_member(&context, &mut control, &mut setbacks).await;
         let checkpoints = context.totals().checkpoints;
         let error = match ended {
             Ok(MemberEnd::Run(outcome)) => return Ok(outcome),
             Ok(MemberEnd::Lost) => {
-                // Or the transaction took too long, which looks the same.
-                setbacks.handle_loss(checkpoints);
+                let pause = setbacks.handle_loss(Instant::now(), checkpoints);
+                let Some(pause) = pause else {
+                    return Err(RunError::AlwaysLost { after: GIVE_UP_AFTER });
+                };
                 context.handle_setbacks(setbacks.count());
-                warn!("The partitions went to another process; work since the last checkpoint is its.");
+                warn!(
+                    pause_ms = pause.as_millis(),
+                    "The partitions, or the transaction, are not this process's any more; what came after the last checkpoint \
+                     is done again by whoever owns the partitions next."
+                );
+                if let Some(outcome) = wait(pause, &control).await? {
+                    return Ok(outcome);
+                }
                 continue;
             }
             Err(error) => error,
         };
-        let may_go_on = context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && context.has_begun();
+        let may_go_on = context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && context.has_belonged();
         let pause = match &error {
             _ if !may_go_on => None,
             error if error.is_transient() => setbacks.handle_failure(Instant::now(), checkpoints),
-            RunError::Sink(_) if setbacks.handle_refusal(checkpoints) => Some(Duration::ZERO),
+            RunError::Sink(_) if setbacks.handle_refusal(Instant::now(), checkpoints) => Some(Duration::ZERO),
             _ => None,
         };
         let Some(pause) = pause else {
@@ -68,22 +77,33 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
             pause_ms = pause.as_millis(),
             "Back to the last checkpoint; what came after it is aborted and done again, in smaller micro-batches at first."
         );
-        tokio::select! {
-            biased;
-            interrupted = control.interrupted() => return interrupted.map(|()| RunOutcome::Stopped),
-            () = tokio::time::sleep(pause) => {}
+        if let Some(outcome) = wait(pause, &control).await? {
+            return Ok(outcome);
         }
     }
 }
 
-async fn be_member(context: &Arc<RunContext>, control: &mut Control) -> Result<MemberEnd, RunError> {
+/// Waits before the next try; gives the outcome of a run that somebody asks to stop meanwhile.
+async fn wait(pause: Duration, control: &Control) -> Result<Option<RunOutcome>, RunError> {
+    tokio::select! {
+        biased;
+        interrupted = control.interrupted() => interrupted.map(|()| Some(RunOutcome::Stopped)),
+        () = tokio::time::sleep(pause) => Ok(None),
+    }
+}
+
+async fn be_member(
+    context: &Arc<RunContext>,
+    control: &mut Control,
+    setbacks: &mut Setbacks,
+) -> Result<MemberEnd, RunError> {
     let mut group = tokio::select! {
         biased;
         interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
         group = Consumer::connect(context.member_config()) => group.map_err(RunError::connect)?,
     };
     control.subscribe_anew(&mut group, context)?;
-    let ended = own(context, &mut group, control).await;
+    let ended = own(context, &mut group, control, setbacks).await;
     let phase = match &ended {
         Ok(MemberEnd::Run(_)) => RunPhase::Stopping,
         _ => RunPhase::Starting,
@@ -94,7 +114,12 @@ async fn be_member(context: &Arc<RunContext>, control: &mut Control) -> Result<M
     ended
 }
 
-async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Control) -> Result<MemberEnd, RunError> {
+async fn own(
+    context: &Arc<RunContext>,
+    group: &mut Consumer,
+    control: &mut Control,
+    setbacks: &mut Setbacks,
+) -> Result<MemberEnd, RunError> {
     loop {
         let event = tokio::select! {
             biased;
@@ -107,6 +132,8 @@ async fn own(context: &Arc<RunContext>, group: &mut Consumer, control: &mut Cont
                     group = context.pipeline.group_id(),
                     "Standing by: another process owns the partitions."
                 );
+                setbacks.handle_standing_by();
+                context.handle_belonging();
                 continue;
             }
             Event::Assigned(assigned) => assigned,

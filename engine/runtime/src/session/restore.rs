@@ -128,7 +128,7 @@ impl Session {
         if control.until_end && !control.waits_for_generators() {
             session.bound_by_log_end().await?;
         }
-        session.context.handle_begun();
+        session.context.handle_belonging();
         let banner = session.started(&recovery, control.server_url.clone());
         // The banner is shown once; a process that gets the partitions back says so here.
         info!(
