@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -51,7 +51,7 @@ pub(super) fn execute(pipeline: &Pipeline, test: &ReadTest) -> Result<Vec<Vec<Fo
             tasks: BTreeMap::new(),
             closed_up_to: None,
             decompressor: Decompressor::new(DecodeLimits::default()),
-            started: Instant::now(),
+            clock: Clock::new(),
         };
         let mut take = |outputs: Vec<Output>| outputs.iter().for_each(|output| found.take(*index, output));
         for row in rows {
@@ -104,14 +104,44 @@ struct TestSource {
     tasks: BTreeMap<i32, (PartitionTask, i64)>,
     closed_up_to: Option<i64>,
     decompressor: Decompressor,
-    /// Time stands still: no partition falls silent.
-    started: Instant,
+    clock: Clock,
+}
+
+/// Time as the records tell it: it stands still between them, and never goes back.
+struct Clock {
+    /// The first timestamp, in milliseconds, and the moment that stands for it.
+    begun: Option<(i64, Instant)>,
+    now: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Clock {
+            begun: None,
+            now: Instant::now(),
+        }
+    }
+
+    /// A record with this timestamp arrives.
+    fn handle_timestamp(&mut self, timestamp_ms: i64) {
+        let (first_ms, began) = *self.begun.get_or_insert((timestamp_ms, self.now));
+        let passed = u64::try_from(timestamp_ms.saturating_sub(first_ms)).unwrap_or(0);
+        // Beyond what a moment can be, it stands still.
+        let now = began.checked_add(Duration::from_millis(passed));
+        self.now = self.now.max(now.unwrap_or(self.now));
+    }
 }
 
 impl TestSource {
     /// One record, as a micro-batch of its own.
     fn read(&mut self, row: &InputRow) -> Result<Vec<Output>, String> {
         let partition = row.partition;
+        let mut outputs = Vec::new();
+        if let Some(timestamp_ms) = row.timestamp_ms {
+            self.clock.handle_timestamp(timestamp_ms);
+            self.hear_silence();
+            self.close(&mut outputs)?;
+        }
         let closed_before = self.watermarks.as_ref().and_then(PartitionWatermarks::source_watermark);
         let (task, next_offset) = self.tasks.entry(partition).or_insert_with(|| {
             if let Some(watermarks) = &mut self.watermarks {
@@ -124,20 +154,32 @@ impl TestSource {
         *next_offset += 1;
         let outcome = task.process(&[batch], *next_offset, closed_before, &mut self.decompressor);
         let outcome = outcome.map_err(|error| describe(&error))?;
-        let mut outputs = outcome.outputs;
+        outputs.extend(outcome.outputs);
         if let Some(watermarks) = &mut self.watermarks {
             let clock_ns = row.timestamp_ms.map_or(i64::MAX, |ms| ms.saturating_mul(1_000_000));
             for times in &outcome.event_times {
                 let times = EventTimes::new(times).expect("the plan checked that event time is a timestamp");
-                watermarks.handle_rows(&partition, times, clock_ns, self.started);
+                watermarks.handle_rows(&partition, times, clock_ns, self.clock.now);
             }
             // A malformed record is no reason to wait for its partition.
             if watermarks.partition_watermark(&partition).is_none() {
                 watermarks.handle_caught_up(&partition);
             }
         }
+        // From here on it is silent until its next record.
+        self.hear_silence();
         self.close(&mut outputs)?;
         Ok(outputs)
+    }
+
+    /// No partition has a record at this moment: those that have had none for `idle_timeout` hold nothing back.
+    fn hear_silence(&mut self) {
+        let Some(watermarks) = &mut self.watermarks else { return };
+        for partition in self.tasks.keys() {
+            if watermarks.partition_watermark(partition).is_some() {
+                watermarks.handle_silence(partition, self.clock.now);
+            }
+        }
     }
 
     /// All partitions are read to their end.

@@ -137,6 +137,32 @@ fn the_slowest_partition_holds_the_watermark_back_from_its_first_row_on() {
 }
 
 #[test]
+fn a_partition_that_is_silent_for_the_idle_timeout_by_the_records_clock_holds_nothing_back() {
+    let test = |name: &str, last: u64, expected: &str| {
+        format!(
+            r#"
+            [[tests]]
+            name = "{name}"
+            input.events = [
+                {{ _partition = 1, _timestamp = 0, user = "a", kind = "click", at = 1_000 }},
+                {{ _partition = 0, _timestamp = 1_000, user = "a", kind = "click", at = 60_000 }},
+                {{ _partition = 1, _timestamp = {last}, user = "b", kind = "click", at = 2_000 }},
+            ]
+            {expected}
+            "#
+        )
+    };
+    let together = "expect.late = []\nexpect.per_user = [{ user = 'a', window_end = 10_000 }, { user = 'b', window_end = 10_000 }, { user = 'a', window_end = 70_000 }]";
+    let late = "expect.late = [{ user = 'b' }]\nexpect.per_user = [{ user = 'a', window_end = 10_000 }, { user = 'a', window_end = 70_000 }]";
+    passes(&format!(
+        "{}{}{}",
+        test("not yet", 29_999, together),
+        test("idle", 30_000, late),
+        test("a clock beyond all clocks", i64::MAX as u64, late),
+    ));
+}
+
+#[test]
 fn windows_that_are_open_at_the_end_stay_so_without_a_drain() {
     passes(
         r#"
