@@ -57,6 +57,11 @@ pub trait StatefulOperator: fmt::Debug + Send {
     /// What was taken by [`take_closed`](StatefulOperator::take_closed) is not told: `restore` is given the watermark.
     fn snapshot(&mut self, kind: SnapshotKind) -> Result<Option<StatePart>, OperatorError>;
 
+    /// Whether what the snapshots so far say of themselves is not true any more, so that the next must be a full one.
+    fn needs_full_snapshot(&self) -> bool {
+        false
+    }
+
     /// Adds a part that a snapshot gave: first a full one, then the changes after it, in the order they were taken.
     ///
     /// What the watermark `closed_up_to` closed had been taken when the last of them was kept. It is left out, by the rules

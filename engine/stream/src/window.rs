@@ -10,6 +10,7 @@ pub(crate) mod partial;
 mod rows;
 pub(crate) mod session;
 pub(crate) mod table;
+pub(crate) mod taken;
 #[cfg(test)]
 mod tests;
 

@@ -202,12 +202,14 @@ impl TaskGraph {
         Ok(closed)
     }
 
-    /// The state, or what was added to it since the last snapshot, for [`snapshot::encode`](crate::snapshot::encode).
+    /// The state, or what was added to it since the last snapshot, for [`snapshot::encode`](crate::snapshot::encode). It is
+    /// all of the state, whatever was asked for, where what was kept before no longer counts.
     ///
     /// Each snapshot must be kept with those before it, up to the last full one, or the task thrown away: the changes are
     /// told once.
     pub fn snapshot(&mut self, kind: SnapshotKind) -> Result<StateSegment, ProcessError> {
-        let kind = if std::mem::take(&mut self.emptied) {
+        let is_outdated = self.states.iter().any(|state| state.operator.needs_full_snapshot());
+        let kind = if std::mem::take(&mut self.emptied) || is_outdated {
             SnapshotKind::Full
         } else {
             kind

@@ -1,4 +1,5 @@
 mod dedup;
+mod lateness;
 mod mistakes;
 mod planning;
 mod running;

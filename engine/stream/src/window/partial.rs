@@ -3,7 +3,6 @@
 //! Each source partition has its own, so that they can move with it. A window is closed once, when the watermark has
 //! passed its end and the allowed lateness; one that emits updates also tells which of its groups changed before that.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
@@ -13,18 +12,11 @@ use super::aligned::AlignedWindow;
 use super::layers::LayeredWindows;
 use super::output_mode::OutputMode;
 use super::rows::WindowRows;
+use super::taken::Taken;
 use crate::event_time::EventTimes;
 use crate::snapshot::SnapshotKind;
 use crate::stateful::error::OperatorError;
 use crate::stateful::{StatePart, StatefulOperator, UpdateOutcome};
-
-/// The metadata key under which a snapshot says that windows which begin before this had been taken.
-const CLOSED_THROUGH: &str = "closed_through";
-/// The metadata key under which a snapshot says how long after their end windows had stayed open when they were taken, in
-/// nanoseconds.
-pub(crate) const ALLOWED_LATENESS: &str = "allowed_lateness";
-/// The metadata key under which a snapshot says of which window it is.
-pub(crate) const WINDOW: &str = "window";
 
 /// The open windows of one source partition: mergeable with those of others.
 ///
@@ -33,10 +25,8 @@ pub(crate) const WINDOW: &str = "window";
 pub struct PartialWindows {
     window: Arc<AlignedWindow>,
     windows: LayeredWindows,
-    /// Windows that start before this have been taken, and are not opened again.
-    taken_before: Option<i64>,
-    /// The allowed lateness by which windows were last taken; after a restore, the longest of those that were valid.
-    taken_with_lateness: i64,
+    /// Windows that start before its bound were taken.
+    taken: Taken,
 }
 
 impl PartialWindows {
@@ -44,8 +34,7 @@ impl PartialWindows {
     pub fn new(window: Arc<AlignedWindow>) -> Self {
         PartialWindows {
             windows: LayeredWindows::new(),
-            taken_before: None,
-            taken_with_lateness: window.allowed_lateness(),
+            taken: Taken::nothing(window.allowed_lateness()),
             window,
         }
     }
@@ -66,7 +55,7 @@ impl StatefulOperator for PartialWindows {
         })?;
         let late_before = closed_before
             .map(|watermark| window.closed_before(watermark))
-            .max(self.taken_before);
+            .max(self.taken.bound());
         let late_before = late_before.unwrap_or(i64::MIN);
         let mut outcome = UpdateOutcome::default();
         let mut rows = WindowRows::default();
@@ -104,8 +93,7 @@ impl StatefulOperator for PartialWindows {
     /// Earliest window first.
     fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError> {
         let end = self.window.closed_before(watermark);
-        self.taken_before = self.taken_before.max(Some(end));
-        self.taken_with_lateness = self.window.allowed_lateness();
+        self.taken.take(end, self.window.allowed_lateness());
         self.windows.take_states(&self.window, Some(end))
     }
 
@@ -121,38 +109,20 @@ impl StatefulOperator for PartialWindows {
         let Some(states) = states else { return Ok(None) };
         let starts = self.window.state_starts(&states);
         let last = max(&starts).expect("a state without rows is none");
-        let mut metadata = HashMap::from([
-            (WINDOW.to_owned(), self.window.definition()),
-            (ALLOWED_LATENESS.to_owned(), self.taken_with_lateness.to_string()),
-        ]);
-        metadata.extend(
-            self.taken_before
-                .map(|start| (CLOSED_THROUGH.to_owned(), start.to_string())),
-        );
+        let metadata = self.taken.tell(self.window.definition());
         let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
         Ok(Some(StatePart {
             rows: states.with_schema(Arc::new(schema)).expect("only the metadata changed"),
-            closed_at: self.window.closed_at(last, self.taken_with_lateness),
+            closed_at: self.window.closed_at(last, self.taken.lateness()),
         }))
     }
 
     fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
-        let metadata = state.schema_ref().metadata();
-        let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
-        if found != Some(&expected) {
-            let found = found.cloned().unwrap_or_default();
-            return Err(OperatorError::ChangedWindow { expected, found });
-        }
-        // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has
-        // not. A state that does not tell it is one of a former format, which was written anew for every checkpoint.
-        let lateness = nanoseconds(metadata, ALLOWED_LATENESS)?;
-        self.taken_with_lateness = self.taken_with_lateness.max(lateness.unwrap_or(0));
-        let closed = closed_up_to.zip(lateness);
-        let closed = closed.map(|(watermark, lateness)| self.window.closed_before_with(watermark, lateness));
-        let taken_before = nanoseconds(metadata, CLOSED_THROUGH)?.max(closed);
-        self.taken_before = self.taken_before.max(taken_before);
-        let Some(taken_before) = self.taken_before else {
+        let (metadata, definition) = (state.schema_ref().metadata(), self.window.definition());
+        let closed_before = |watermark, lateness| self.window.closed_before_with(watermark, lateness);
+        self.taken.restore(metadata, definition, closed_up_to, closed_before)?;
+        let Some(taken_before) = self.taken.bound() else {
             return self.windows.restore(&self.window, state);
         };
         self.windows.drop_before(taken_before);
@@ -160,6 +130,10 @@ impl StatefulOperator for PartialWindows {
         let open = BooleanArray::from_unary(&starts, |start| start >= taken_before);
         let open = filter_record_batch(state, &open).expect("one answer a row");
         self.windows.restore(&self.window, &open)
+    }
+
+    fn needs_full_snapshot(&self) -> bool {
+        self.taken.is_told_otherwise()
     }
 
     fn changed_groups(&self) -> Option<RecordBatch> {
@@ -180,13 +154,4 @@ impl StatefulOperator for PartialWindows {
     fn size_bytes(&self) -> usize {
         self.windows.size_bytes()
     }
-}
-
-pub(crate) fn nanoseconds(metadata: &HashMap<String, String>, key: &'static str) -> Result<Option<i64>, OperatorError> {
-    let parsed = metadata.get(key).map(|text| {
-        let found = text.clone();
-        text.parse::<i64>()
-            .map_err(|_| OperatorError::UnreadableState { key, found })
-    });
-    parsed.transpose()
 }

@@ -104,11 +104,6 @@ impl SessionWindow {
         watermark.saturating_sub(self.allowed_lateness)
     }
 
-    /// The watermark that closes a session with this end.
-    pub(crate) fn closed_at(&self, end: i64) -> i64 {
-        end.saturating_add(self.allowed_lateness)
-    }
-
     pub(crate) fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
         self.key_columns
             .iter()

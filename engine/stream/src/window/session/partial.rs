@@ -3,7 +3,6 @@
 //! The same group may have rows in several partitions. A session that is closed here may be a part of one that another
 //! partition holds open: [`OpenSessions::overlapped`] tells, and [`OpenSessions::absorb`] takes it in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
@@ -15,7 +14,7 @@ use crate::event_time::EventTimes;
 use crate::snapshot::SnapshotKind;
 use crate::stateful::error::OperatorError;
 use crate::stateful::{OpenSessions, StatePart, StatefulOperator, UpdateOutcome};
-use crate::window::partial::{ALLOWED_LATENESS, WINDOW, nanoseconds};
+use crate::window::taken::Taken;
 
 /// The open sessions of one source partition: mergeable with those of others.
 ///
@@ -24,8 +23,8 @@ use crate::window::partial::{ALLOWED_LATENESS, WINDOW, nanoseconds};
 pub struct PartialSessions {
     window: Arc<SessionWindow>,
     table: SessionTable,
-    /// Sessions that end here or before have been taken, and are not opened again.
-    taken_until: Option<i64>,
+    /// Sessions that end at its bound or before were taken.
+    taken: Taken,
 }
 
 impl PartialSessions {
@@ -33,8 +32,8 @@ impl PartialSessions {
     pub fn new(window: Arc<SessionWindow>) -> Self {
         PartialSessions {
             table: SessionTable::new(&window),
+            taken: Taken::nothing(window.allowed_lateness()),
             window,
-            taken_until: None,
         }
     }
 }
@@ -61,7 +60,7 @@ impl StatefulOperator for PartialSessions {
         })?;
         let late_until = closed_before
             .map(|watermark| window.closed_ends(watermark))
-            .max(self.taken_until);
+            .max(self.taken.bound());
         let mut outcome = UpdateOutcome::default();
         let (mut rows, mut spans) = (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
         let mut late = Vec::new();
@@ -89,7 +88,7 @@ impl StatefulOperator for PartialSessions {
 
     fn take_closed(&mut self, watermark: i64) -> Result<Option<RecordBatch>, OperatorError> {
         let until = self.window.closed_ends(watermark);
-        self.taken_until = self.taken_until.max(Some(until));
+        self.taken.take(until, self.window.allowed_lateness());
         self.table.take_until(&self.window, until)
     }
 
@@ -105,30 +104,23 @@ impl StatefulOperator for PartialSessions {
         };
         let Some(states) = states else { return Ok(None) };
         let last = super::spans(&states).map(|(_, end)| end).max();
-        let metadata = HashMap::from([
-            (WINDOW.to_owned(), self.window.definition()),
-            (ALLOWED_LATENESS.to_owned(), self.window.allowed_lateness().to_string()),
-        ]);
+        let metadata = self.taken.tell(self.window.definition());
         let schema = self.window.state_schema.as_ref().clone().with_metadata(metadata);
         Ok(Some(StatePart {
             rows: states.with_schema(Arc::new(schema)).expect("only the metadata changed"),
-            closed_at: self.window.closed_at(last.expect("a state without rows is none")),
+            closed_at: last
+                .expect("a state without rows is none")
+                .saturating_add(self.taken.lateness()),
         }))
     }
 
     fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
-        let metadata = state.schema_ref().metadata();
-        let (expected, found) = (self.window.definition(), metadata.get(WINDOW));
-        if found != Some(&expected) {
-            let found = found.cloned().unwrap_or_default();
-            return Err(OperatorError::ChangedWindow { expected, found });
-        }
+        let (metadata, definition) = (state.schema_ref().metadata(), self.window.definition());
+        let closed_ends = |watermark: i64, lateness| watermark.saturating_sub(lateness);
+        self.taken.restore(metadata, definition, closed_up_to, closed_ends)?;
         self.table.forget_groups_of(&self.window, state);
-        // The lateness may have been changed since. What was closed by the former one has been emitted, and what was not has not.
-        let lateness = nanoseconds(metadata, ALLOWED_LATENESS)?.unwrap_or_default();
-        let until = closed_up_to.map(|watermark| watermark.saturating_sub(lateness));
-        self.taken_until = self.taken_until.max(until);
+        let until = self.taken.bound();
         if let Some(until) = until {
             self.table.forget_until(until);
         }
@@ -138,6 +130,10 @@ impl StatefulOperator for PartialSessions {
         self.table.merge(&self.window, &open)?;
         self.table.forget_changes();
         Ok(())
+    }
+
+    fn needs_full_snapshot(&self) -> bool {
+        self.taken.is_told_otherwise()
     }
 
     fn groups(&self) -> usize {

@@ -258,3 +258,43 @@ fn state_is_bounded_by_the_number_of_sessions_and_times_at_the_edge_do_not_overf
     let error = sessions.update(&batch(&[of_campaign(1, 2)]), None).unwrap_err();
     assert_eq!(error, OperatorError::TooManyGroups { groups_max: 2 });
 }
+
+fn with_lateness(ms: u64) -> Arc<SessionWindow> {
+    window(SessionOptions {
+        allowed_lateness: Duration::from_millis(ms),
+        ..options(&[], &["count(*)"])
+    })
+}
+
+/// Another run, with an allowed lateness of its own, from a full segment of the one before.
+fn next_run(before: &mut PartialSessions, lateness_ms: u64, watermark: i64) -> (Arc<SessionWindow>, PartialSessions) {
+    let segment = before.snapshot(SnapshotKind::Full).unwrap().unwrap();
+    let window = with_lateness(lateness_ms);
+    let mut sessions = partial(&window);
+    sessions.restore(&segment.rows, Some(watermark * MS)).unwrap();
+    (window, sessions)
+}
+
+#[test]
+fn sessions_that_only_a_shorter_lateness_closes_survive_a_crash_before_they_are_taken() {
+    let mut sessions = partial(&with_lateness(5));
+    sessions.update(&times(&[0, 20]), None).unwrap();
+    assert!(closed(&mut sessions, 12).is_empty());
+    let (_, mut shorter) = next_run(&mut sessions, 0, 12);
+    // The first checkpoint may come before the first look at the watermark.
+    let (window, mut again) = next_run(&mut shorter, 0, 12);
+    assert_eq!(finals(&window, &closed(&mut again, 12)), [(0, 10, 1)]);
+    assert_eq!(again.update(&times(&[1]), None).unwrap().late_rows, 1);
+}
+
+#[test]
+fn sessions_that_were_taken_stay_taken_under_a_longer_lateness_also_after_another_crash() {
+    let mut sessions = partial(&with_lateness(0));
+    sessions.update(&times(&[0, 20]), None).unwrap();
+    assert_eq!(closed(&mut sessions, 12).len(), 1);
+    let (_, mut longer) = next_run(&mut sessions, 5, 12);
+    let (_, mut again) = next_run(&mut longer, 5, 12);
+    for sessions in [&mut longer, &mut again] {
+        assert_eq!(sessions.update(&times(&[0]), Some(12 * MS)).unwrap().late_rows, 1);
+    }
+}
