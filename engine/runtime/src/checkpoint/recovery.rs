@@ -71,10 +71,32 @@ pub enum RecoveryError {
         /// The newest checkpoint in the state topic.
         found: Option<CheckpointId>,
     },
+    /// The offsets say a checkpoint was taken, and it has nothing of this source there: most often it was renamed.
+    #[error(
+        "{topic}-{partition}: the committed offset {offset} belongs to checkpoint {committed}, but the state topic has nothing \
+         of source \"{source_name}\" there, only of {sources}; name the source as before, or, to start anew, delete the \
+         group's offsets and the state topic",
+        sources = known.join(", ")
+    )]
+    SourceUnknown {
+        /// The Kafka topic.
+        topic: String,
+        /// The partition of that topic.
+        partition: i32,
+        /// The committed offset.
+        offset: i64,
+        /// The checkpoint it belongs to.
+        committed: CheckpointId,
+        /// The source's name in the pipeline.
+        source_name: String,
+        /// The sources that the state topic knows.
+        known: Vec<String>,
+    },
     /// Somebody moved the group's offsets while the state stayed.
     #[error(
         "{topic}-{partition}: the group's offset was set to {offset} by another tool, but the state is of checkpoint \
-         {checkpoint} at offset {expected}; to read from {offset} without that state, delete the state topic"
+         {checkpoint} at offset {expected}; to read from {offset} without that state, set the offsets of all partitions \
+         and delete the state topic"
     )]
     OffsetsMoved {
         /// The Kafka topic.
@@ -91,7 +113,7 @@ pub enum RecoveryError {
     /// The state has a partition that the pipeline would no longer read.
     #[error(
         "checkpoint {checkpoint} holds state of source \"{source_name}\" for {topic}-{partition}, which this pipeline \
-         does not read; to give that state up, delete the state topic"
+         does not read; to give that state up, set the group's offsets by hand and delete the state topic"
     )]
     StateAbandoned {
         /// The checkpoint of the state.
@@ -132,6 +154,16 @@ fn start_of(
         .filter(|_| !manifest.is_some_and(|manifest| is_of_another_source(facts, all, manifest)))
         .map(|(offset, metadata)| (*offset, CommitMetadata::parse(metadata)));
     match (committed, manifest, state) {
+        (Some((offset, Some(metadata))), Some(manifest), None) if metadata.checkpoint <= manifest.checkpoint => {
+            Err(RecoveryError::SourceUnknown {
+                topic: facts.topic.clone(),
+                partition: facts.partition,
+                offset,
+                committed: metadata.checkpoint,
+                source_name: facts.source.clone(),
+                known: manifest.sources.iter().map(|source| source.source.clone()).collect(),
+            })
+        }
         (Some((offset, Some(metadata))), manifest, state)
             if state.is_none() || manifest.is_some_and(|manifest| metadata.checkpoint > manifest.checkpoint) =>
         {
@@ -311,10 +343,12 @@ mod tests {
         let known = facts(0, Some((100, &committed)));
         let recovery = decide(&[known, added.clone()], Some(&manifest)).unwrap();
         assert_eq!(recovery.starts[1], StartPosition::Reset);
-        let renamed = decide(&[added], Some(&manifest));
-        assert!(
-            matches!(renamed, Err(RecoveryError::StateMissing { .. })),
-            "a source that took another one's place is no fresh start: {renamed:?}"
+        // A source that took another one's place is no fresh start.
+        assert_eq!(
+            decide(&[added], Some(&manifest)).unwrap_err().to_string(),
+            "topic-0: the committed offset 100 belongs to checkpoint 5, but the state topic has nothing of source \"again\" \
+             there, only of events; name the source as before, or, to start anew, delete the group's offsets and the state \
+             topic"
         );
     }
 
@@ -332,7 +366,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "checkpoint 5 holds state of source \"events\" for topic-0, which this pipeline does not read; \
-             to give that state up, delete the state topic"
+             to give that state up, set the group's offsets by hand and delete the state topic"
         );
         let mut without_windows = manifest_at_100();
         let partition = &mut without_windows.sources[0].partitions[0];

@@ -23,6 +23,7 @@ use super::task_error::TaskError;
 use super::window_span::WindowSpan;
 use crate::checkpoint::segments::Segment;
 use crate::checkpoint::{CheckpointId, chunk};
+use crate::error_chain::describe;
 
 /// Rows per micro-batch: large enough to amortise the vectorised operators, small enough to stay in the cache.
 const MICRO_BATCH_ROWS_MAX: usize = 16 * 1024;
@@ -130,7 +131,11 @@ impl PartitionTask {
     pub(crate) fn restore(&mut self, segment: &[u8], closed_up_to: Option<i64>) -> Result<(), TaskError> {
         let parts = snapshot::decode(segment).map_err(|cause| self.snapshot_error(cause))?;
         let restored = self.graph.restore(&parts, closed_up_to);
-        restored.map_err(|cause| self.process_error(cause))
+        restored.map_err(|cause| TaskError::Restore {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            what: describe(&cause),
+        })
     }
 
     /// The state, or what was added to it since the last checkpoint, as records for the state topic.

@@ -56,6 +56,16 @@ pub(crate) enum TaskError {
         #[source]
         cause: ProcessError,
     },
+    /// The pipeline was changed, and its state is another one's now.
+    #[error(
+        "{topic}-{partition}: {what}; change the pipeline back, run it under another `name`, or, to start anew without what \
+         it has kept, delete the group's offsets and the state topic"
+    )]
+    Restore {
+        topic: Arc<str>,
+        partition: i32,
+        what: String,
+    },
     /// The state cannot be written or read.
     #[error("state of {topic}-{partition}")]
     Snapshot {
