@@ -113,6 +113,16 @@ pub enum ManifestError {
         /// The offset that cannot be.
         next_offset: i64,
     },
+    /// Nothing could follow it.
+    #[error(
+        "the manifest in the state topic has checkpoint {checkpoint} of owner epoch {owner_epoch}, which nobody ever came to"
+    )]
+    Exhausted {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The owner epoch.
+        owner_epoch: OwnerEpoch,
+    },
     /// Two entries for one partition.
     #[error("the manifest of checkpoint {checkpoint} names {source_name} {topic}-{partition} twice")]
     Duplicate {
@@ -178,6 +188,13 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), ManifestError> {
+        if self.checkpoint.0 == u64::MAX || self.owner_epoch.0 == u64::MAX {
+            let (checkpoint, owner_epoch) = (self.checkpoint, self.owner_epoch);
+            return Err(ManifestError::Exhausted {
+                checkpoint,
+                owner_epoch,
+            });
+        }
         let mut seen = std::collections::HashSet::new();
         for source in &self.sources {
             for state in &source.partitions {
@@ -390,6 +407,17 @@ mod tests {
         assert_eq!(manifest.format, SNAPSHOT_FORMAT);
         let state = manifest.partition("events", "t", 0).unwrap();
         assert_eq!((&state.segments[..], state.chunks, state.bytes), (&[][..], 2, 600_000));
+    }
+
+    #[test]
+    fn a_manifest_that_no_checkpoint_could_follow_is_refused() {
+        for number in ["\"checkpoint\":12", "\"owner_epoch\":2"] {
+            let text = String::from_utf8(manifest().encode()).unwrap();
+            let (name, _) = number.split_once(':').unwrap();
+            let text = text.replacen(number, &format!("{name}:{}", u64::MAX), 1);
+            let error = Manifest::decode(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, ManifestError::Exhausted { .. }), "{number}: {error}");
+        }
     }
 
     #[test]

@@ -84,7 +84,9 @@ impl StateKey {
             }),
             _ => return None,
         };
-        parts.next().is_none().then_some(parsed)
+        // The last epoch of all would leave none to whoever takes over.
+        let has_successor = parsed.owner_epoch().0 < u64::MAX;
+        (parts.next().is_none() && has_successor).then_some(parsed)
     }
 
     /// The owner epoch that every key carries.
@@ -105,7 +107,7 @@ mod tests {
         for key in [
             StateKey::Claim(OwnerEpoch(7)),
             StateKey::Manifest(OwnerEpoch(0)),
-            StateKey::Manifest(OwnerEpoch(u64::MAX)),
+            StateKey::Manifest(OwnerEpoch(u64::MAX - 1)),
             StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(3),
                 checkpoint: CheckpointId(41),
@@ -127,6 +129,7 @@ mod tests {
             b"manifest/x",
             b"claim/-1",
             b"claim/1/2",
+            b"claim/18446744073709551615",
             b"manifest/1/2",
             b"state/1/-2/s/t/0/0",
             b"state/1/0/s/t/-1/0",
