@@ -139,9 +139,11 @@ impl JsonDecoder {
             RawValue::Integer(value) => value.to_string(),
             RawValue::Missing | RawValue::Null => "null".to_owned(),
         };
+        let key = self.column_keys[column];
+        let key = self.keys.iter().find(|(_, index)| **index == key).map(|(key, _)| key);
         RowError {
             kind,
-            field: Some(self.schema.field(column).name().clone()),
+            field: key.map(|key| String::from_utf8_lossy(key).into_owned()),
             excerpt,
         }
     }

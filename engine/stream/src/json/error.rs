@@ -7,7 +7,7 @@ use std::fmt;
 pub struct RowError {
     /// What is wrong.
     pub kind: RowErrorKind,
-    /// The field at fault; `None` where the record as a whole is.
+    /// The field at fault, by its key in the record; `None` where the record as a whole is.
     pub field: Option<String>,
     /// A piece of the record, at most [`RowError::EXCERPT_BYTES_MAX`] bytes of it.
     pub excerpt: String,

@@ -133,6 +133,24 @@ fn a_required_field_must_be_there() {
 }
 
 #[test]
+fn a_field_at_fault_is_named_as_the_record_names_it() {
+    let mut decoder = JsonDecoder::new(&[Field {
+        required: true,
+        from: Some("time_ms".into()),
+        ..field("time", "timestamp(ms)")
+    }]);
+    for (payload, expected) in [
+        (r#"{"time":5}"#, "field \"time_ms\": required, but missing or null"),
+        (
+            r#"{"time_ms":true}"#,
+            "field \"time_ms\": expected timestamp(ms), found true",
+        ),
+    ] {
+        assert_eq!(decoder.push(payload.as_bytes()).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
 fn a_row_is_appended_whole_or_not_at_all() {
     let mut decoder = decoder(&[("a", "string"), ("b", "int64"), ("c", "int32"), ("d", "bool")]);
     decoder.push(br#"{"a":"one","b":1,"c":1,"d":true}"#).unwrap();
