@@ -4,8 +4,10 @@
 //! another, and a session `[first row, last row + gap)` is closed when the watermark reaches its end and the allowed lateness.
 //! Never here: rows or state (see `partial`).
 
+mod group_sessions;
 pub(crate) mod merge;
 pub(crate) mod partial;
+mod slots;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;

@@ -1,37 +1,18 @@
-//! Open sessions and their aggregates.
+//! Open sessions: which group has which, and in which slots their aggregates are.
 //!
-//! Each session has a *slot* in the accumulators. A row that bridges two sessions makes one of them, and the slot of the other
-//! is only marked as part of it: partial states move when the accumulators are written or emptied anyway, all at once.
 //! Never here: which rows are late, which sessions are closed (see `partial`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
-use arrow::compute::take;
-use datafusion_expr::{EmitTo, GroupsAccumulator};
+use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray};
 
 use super::SessionWindow;
+use super::group_sessions::{GroupSessions, OpenSession};
+use super::slots::Slots;
 use crate::schema::utc;
 use crate::stateful::error::OperatorError;
 use crate::stateful::group_index::{GroupIndex, KeyColumns};
-
-/// A session `[start, end)` in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OpenSession {
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-    slot: usize,
-}
-
-/// The open sessions of a group. They do not overlap.
-#[derive(Debug, Clone, Default)]
-enum Sessions {
-    #[default]
-    None,
-    One(OpenSession),
-    Many(Vec<OpenSession>),
-}
 
 /// What becomes of a session when the accumulators are emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +25,12 @@ enum Fate {
 /// The open sessions of one source partition.
 pub(crate) struct SessionTable {
     index: GroupIndex,
-    sessions: Vec<Sessions>,
+    /// Of each group.
+    sessions: Vec<GroupSessions>,
     /// The groups that changed since the last snapshot.
     is_changed: Vec<bool>,
     open: usize,
-    /// Empty until the first row.
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
-    /// For each slot the one it became a part of, or itself.
-    parents: Vec<usize>,
+    slots: Slots,
     /// No session ends before this.
     first_end: i64,
     numbers: Vec<usize>,
@@ -61,26 +40,8 @@ impl fmt::Debug for SessionTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionTable")
             .field("sessions", &self.open)
-            .field("slots", &self.parents.len())
+            .field("slots", &self.slots.len())
             .finish()
-    }
-}
-
-impl Sessions {
-    fn as_slice(&self) -> &[OpenSession] {
-        match self {
-            Sessions::None => &[],
-            Sessions::One(session) => std::slice::from_ref(session),
-            Sessions::Many(sessions) => sessions,
-        }
-    }
-
-    fn new(mut sessions: Vec<OpenSession>) -> Self {
-        match sessions.len() {
-            0 => Sessions::None,
-            1 => Sessions::One(sessions.remove(0)),
-            _ => Sessions::Many(sessions),
-        }
     }
 }
 
@@ -92,8 +53,7 @@ impl SessionTable {
             sessions: Vec::new(),
             is_changed: Vec::new(),
             open: 0,
-            accumulators: Vec::new(),
-            parents: Vec::new(),
+            slots: Slots::default(),
             first_end: i64::MAX,
             numbers: Vec::new(),
         }
@@ -106,12 +66,15 @@ impl SessionTable {
 
     /// Bytes held, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
-        let accumulators = self.accumulators.iter().map(|accumulator| accumulator.size());
+        let lists = self.sessions.iter().map(|sessions| match sessions {
+            GroupSessions::Many(sessions) => sessions.capacity() * size_of::<OpenSession>(),
+            _ => 0,
+        });
         self.index.size_bytes()
-            + self.sessions.capacity() * size_of::<Sessions>()
+            + self.sessions.capacity() * size_of::<GroupSessions>()
+            + lists.sum::<usize>()
             + self.is_changed.capacity()
-            + self.parents.capacity() * size_of::<usize>()
-            + accumulators.sum::<usize>()
+            + self.slots.size_bytes()
     }
 
     /// Aggregates rows: their positions in the micro-batch and the session that each would open.
@@ -127,18 +90,7 @@ impl SessionTable {
         }
         let keys = window.keys.prepare(&window.key_columns(batch));
         let slots = self.place(window, &keys, rows, spans)?;
-        let picked = (rows.len() < batch.num_rows()).then(|| UInt32Array::from(rows.to_vec()));
-        for ((_, aggregate), accumulator) in window.aggregates.iter().zip(&mut self.accumulators) {
-            let arguments = aggregate.arguments(batch)?;
-            let values = pick(&arguments.values, picked.as_ref());
-            let filter = arguments.filter.map(|filter| {
-                let filter: ArrayRef = Arc::new(filter);
-                pick(&[filter], picked.as_ref()).remove(0).as_boolean().clone()
-            });
-            accumulator
-                .update_batch(&values, &slots, filter.as_ref(), self.parents.len())
-                .map_err(|error| aggregate.error(&error))?;
-        }
+        self.slots.update(window, batch, rows, &slots)?;
         self.numbers = slots;
         Ok(())
     }
@@ -152,11 +104,7 @@ impl SessionTable {
         let rows: Vec<u32> = (0..state.num_rows() as u32).collect();
         let spans: Vec<(i64, i64)> = super::spans(state).collect();
         let slots = self.place(window, &keys, &rows, &spans)?;
-        for ((aggregate, columns), accumulator) in window.state_columns().zip(&mut self.accumulators) {
-            accumulator
-                .merge_batch(&state.columns()[columns], &slots, self.parents.len())
-                .map_err(|error| aggregate.error(&error))?;
-        }
+        self.slots.merge(window, state, &slots)?;
         self.numbers = slots;
         Ok(())
     }
@@ -169,13 +117,10 @@ impl SessionTable {
         rows: &[u32],
         spans: &[(i64, i64)],
     ) -> Result<Vec<usize>, OperatorError> {
-        if self.accumulators.is_empty() {
-            self.accumulators = window.accumulators()?;
-        }
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
         self.index.assign(keys, rows, &mut numbers);
-        self.sessions.resize_with(self.index.len(), Sessions::default);
+        self.sessions.resize_with(self.index.len(), GroupSessions::default);
         self.is_changed.resize(self.index.len(), false);
         for (number, (start, end)) in numbers.iter_mut().zip(spans) {
             *number = self.slot(*number, *start, *end);
@@ -190,31 +135,17 @@ impl SessionTable {
 
     fn slot(&mut self, group: usize, start: i64, end: i64) -> usize {
         self.is_changed[group] = true;
-        let overlaps = |session: &OpenSession| session.start < end && start < session.end;
-        if let Sessions::One(session) = &mut self.sessions[group]
-            && overlaps(session)
-        {
-            session.start = session.start.min(start);
-            session.end = session.end.max(end);
-            return session.slot;
-        }
-        self.first_end = self.first_end.min(end);
-        let of_group = std::mem::take(&mut self.sessions[group]);
-        let (bridged, mut others): (Vec<_>, Vec<_>) = of_group.as_slice().iter().copied().partition(overlaps);
-        let slot = bridged.first().map_or(self.parents.len(), |session| session.slot);
-        if bridged.is_empty() {
-            self.parents.push(slot);
+        let next = self.slots.len();
+        let (slots, open) = (&mut self.slots, &mut self.open);
+        let slot = self.sessions[group].place(start, end, next, |part, whole| {
+            slots.join(part, whole);
+            *open -= 1;
+        });
+        if slot == next {
+            self.slots.add();
             self.open += 1;
+            self.first_end = self.first_end.min(end);
         }
-        let mut joined = OpenSession { start, end, slot };
-        for session in &bridged {
-            self.parents[session.slot] = slot;
-            joined.start = joined.start.min(session.start);
-            joined.end = joined.end.max(session.end);
-        }
-        self.open -= bridged.len().saturating_sub(1);
-        others.push(joined);
-        self.sessions[group] = Sessions::new(others);
         slot
     }
 
@@ -224,8 +155,7 @@ impl SessionTable {
             let Some(group) = self.index.find(keys, row) else {
                 return false;
             };
-            let mut sessions = self.sessions[group].as_slice().iter();
-            sessions.any(|session| session.start < end && start < session.end)
+            self.sessions[group].overlap(start, end)
         };
         spans.enumerate().map(overlaps).collect()
     }
@@ -235,7 +165,7 @@ impl SessionTable {
         let keys = window.keys.prepare(window.state_keys(state));
         for group in (0..state.num_rows()).filter_map(|row| self.index.find(&keys, row)) {
             self.open -= self.sessions[group].as_slice().len();
-            self.sessions[group] = Sessions::None;
+            self.sessions[group] = GroupSessions::None;
         }
     }
 
@@ -247,17 +177,7 @@ impl SessionTable {
     /// Forgets the sessions that end at or before this.
     pub(crate) fn forget_until(&mut self, end: i64) {
         for sessions in &mut self.sessions {
-            if sessions.as_slice().iter().all(|session| session.end > end) {
-                continue;
-            }
-            let kept: Vec<OpenSession> = sessions
-                .as_slice()
-                .iter()
-                .filter(|session| session.end > end)
-                .copied()
-                .collect();
-            self.open -= sessions.as_slice().len() - kept.len();
-            *sessions = Sessions::new(kept);
+            self.open -= sessions.retain(|session| session.end > end);
         }
     }
 
@@ -325,7 +245,7 @@ impl SessionTable {
             *self = SessionTable::new(window);
             return Ok(None);
         }
-        let mut of_slot: Vec<Option<(usize, OpenSession, Fate, usize)>> = vec![None; self.parents.len()];
+        let mut of_slot: Vec<Option<(usize, OpenSession, Fate, usize)>> = vec![None; self.slots.len()];
         let mut staying = 0;
         for (group, sessions) in self.sessions.iter_mut().enumerate() {
             let mut kept = Vec::new();
@@ -340,13 +260,13 @@ impl SessionTable {
                     staying += 1;
                 }
             }
-            *sessions = Sessions::new(kept);
+            *sessions = GroupSessions::new(kept);
         }
         let (mut told, mut told_slots) = (Vec::new(), Vec::new());
-        let (mut new_slots, mut kept_slots) = (Vec::new(), Vec::new());
-        for slot in 0..self.parents.len() {
+        let (mut kept_slots, mut new_slots) = (Vec::new(), Vec::new());
+        for slot in 0..self.slots.len() {
             // Slots of sessions that were forgotten belong to nobody.
-            let Some((group, session, fate, new_slot)) = of_slot[self.root(slot)] else {
+            let Some((group, session, fate, new_slot)) = of_slot[self.slots.whole_of(slot)] else {
                 continue;
             };
             if fate != Fate::Stays {
@@ -354,24 +274,15 @@ impl SessionTable {
                 told_slots.push(slot as u32);
             }
             if fate != Fate::Leaves {
-                new_slots.push(new_slot);
                 kept_slots.push(slot as u32);
+                new_slots.push(new_slot);
             }
         }
-        let (told_slots, kept_slots) = (UInt32Array::from(told_slots), UInt32Array::from(kept_slots));
         let mut columns = self.span_columns(window, &told);
-        let mut filled = window.accumulators()?;
-        for (((_, aggregate), former), new) in window.aggregates.iter().zip(&mut self.accumulators).zip(&mut filled) {
-            let state = former.state(EmitTo::All).map_err(|error| aggregate.error(&error))?;
-            columns.extend(pick(&state, Some(&told_slots)));
-            if !new_slots.is_empty() {
-                let kept = pick(&state, Some(&kept_slots));
-                new.merge_batch(&kept, &new_slots, staying)
-                    .map_err(|error| aggregate.error(&error))?;
-            }
-        }
-        self.accumulators = filled;
-        self.parents = (0..staying).collect();
+        columns.extend(
+            self.slots
+                .refill(window, told_slots, (kept_slots, new_slots), staying)?,
+        );
         self.open = staying;
         self.drop_silent_groups();
         if told.is_empty() {
@@ -397,13 +308,6 @@ impl SessionTable {
         columns
     }
 
-    fn root(&self, mut slot: usize) -> usize {
-        while self.parents[slot] != slot {
-            slot = self.parents[slot];
-        }
-        slot
-    }
-
     fn drop_silent_groups(&mut self) {
         let is_kept: Vec<bool> = self
             .sessions
@@ -419,13 +323,4 @@ impl SessionTable {
         let mut kept = is_kept.iter();
         self.is_changed.retain(|_| *kept.next().expect("one answer a group"));
     }
-}
-
-/// Some rows of columns; all of them without a choice.
-pub(crate) fn pick(columns: &[ArrayRef], rows: Option<&UInt32Array>) -> Vec<ArrayRef> {
-    let Some(rows) = rows else { return columns.to_vec() };
-    columns
-        .iter()
-        .map(|column| take(column, rows, None).expect("rows are positions in the column"))
-        .collect()
 }
