@@ -88,7 +88,8 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     let run = ["run", pipeline.to_str().unwrap()];
     let mut owner = start(&mut command(&run));
     banner(&mut owner);
-    let idle = start(&mut command(&run));
+    let mut idle = start(&mut command(&run));
+    idle.said("standing by: another process owns the partitions");
     let mut standby = start(&mut command(&run));
 
     produce(&broker, &[(1, 0), (1, 9_999), (2, 5), (1, 10_000)]);

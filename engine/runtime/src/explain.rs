@@ -5,19 +5,23 @@
 
 mod text;
 
+use std::time::Duration;
+
 use arrow::datatypes::Schema;
+use engine_client::ConsumerConfig;
 use engine_stream::graph::{NodeInfo, NodeKind};
 use engine_stream::schema::type_name;
 use serde::Serialize;
 
 use crate::config::pipeline::{
-    Bootstrap, Generator, Operator, OutputMode, ParquetSink, PartitionColumn, Pipeline, Sink, SinkInput, SinkKind,
-    TopicSelection, Window, WindowKind,
+    Bootstrap, Generator, KafkaOptions, Operator, OutputMode, ParquetSink, PartitionColumn, Pipeline, Sink, SinkInput,
+    SinkKind, TopicSelection, Window, WindowKind,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::generate::ads::AdCampaigns;
 use crate::generate::arrivals::Arrivals;
 use crate::generate::config::{GeneratorKind, Pace};
+use crate::seconds;
 
 /// The plan of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,8 +34,17 @@ pub struct Explanation {
     pub guarantee: String,
     /// The consumer group.
     pub group_id: String,
+    /// How long the group waits for a process that died before another one takes over.
+    #[serde(rename = "session_timeout_seconds", serialize_with = "seconds::serialize")]
+    pub session_timeout: Duration,
     /// The transactional id of whichever process owns the partitions; `None` without transactions.
     pub transactional_id: Option<String>,
+    /// How long a process that died may hold up readers under `read_committed`; `None` without transactions.
+    #[serde(
+        rename = "transaction_timeout_seconds",
+        serialize_with = "seconds::serialize_optional"
+    )]
+    pub transaction_timeout: Option<Duration>,
     /// The compacted topic of the state.
     pub state_topic: String,
     /// Where malformed records go.
@@ -111,6 +124,13 @@ pub fn explain(pipeline: &Pipeline) -> Explanation {
         },
         guarantee: pipeline.checkpoint.guarantee.name().to_owned(),
         group_id: pipeline.group_id(),
+        // The membership is the first source's; see `RunContext`.
+        session_timeout: milliseconds(&pipeline.sources[0].kafka, "session.timeout.ms")
+            .unwrap_or(ConsumerConfig::default().session_timeout),
+        transaction_timeout: pipeline
+            .transaction
+            .as_ref()
+            .and_then(|options| milliseconds(options, "transaction.timeout.ms")),
         transactional_id: pipeline.transaction.as_ref().map(|_| pipeline.transactional_id()),
         state_topic: pipeline.state_topic(),
         dead_letter_topic: pipeline
@@ -139,6 +159,12 @@ impl Explanation {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings and booleans always have a JSON form")
     }
+}
+
+/// What an option says, if the file or a default of ours sets it. The address of an embedded broker is not known yet, so no
+/// client's configuration can be made here.
+fn milliseconds(options: &KafkaOptions, name: &str) -> Option<Duration> {
+    options.value(name)?.parse().ok().map(Duration::from_millis)
 }
 
 fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {

@@ -53,10 +53,19 @@ pub struct ProgressObserver {
 }
 
 impl ProgressObserver {
-    /// Waits for the run to start; `None` when it ended before.
+    /// Waits for the run to start; `None` when it ended before. Safe to drop.
     pub async fn started(&mut self) -> Option<RunStarted> {
         let started = self.started.wait_for(Option::is_some).await.ok()?;
         started.clone()
+    }
+
+    /// Waits this long, or until the run has started or ended.
+    pub async fn started_within(&mut self, wait: Duration) -> Start {
+        match tokio::time::timeout(wait, self.started()).await {
+            Ok(Some(started)) => Start::Started(started),
+            Ok(None) => Start::Ended,
+            Err(_) => Start::NotYet,
+        }
     }
 
     /// Waits this long, or until the run has ended; tells whether it has.
@@ -70,6 +79,17 @@ impl ProgressObserver {
     pub fn status(&self) -> RunStatus {
         self.status.borrow().clone()
     }
+}
+
+/// Whether a run has started.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Start {
+    /// It connects, joins, restores or stands by.
+    NotYet,
+    /// It has the partitions.
+    Started(RunStarted),
+    /// It ended before it had them.
+    Ended,
 }
 
 /// What the banner shows.
@@ -120,6 +140,8 @@ pub enum RunPhase {
     /// Connecting, joining the group, restoring.
     #[default]
     Starting,
+    /// Another process owns the partitions; this one takes over when that stops or dies.
+    StandingBy,
     /// Processing.
     Running,
     /// Closing the windows that are still open.

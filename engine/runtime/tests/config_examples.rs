@@ -31,7 +31,8 @@ fn every_example_resolves_can_be_explained_and_passes_its_own_tests() {
         let text = explanation.to_string();
         for part in [
             "engine-state-ad-campaigns",
-            "transactions engine-ad-campaigns",
+            "group        ad-campaigns, a process that died is replaced after 10s",
+            "transactions engine-ad-campaigns, one that is left open is aborted after 10s",
             "window per_campaign <- views",
             "max_produce_time",
             "dt=<date of window_start>",
@@ -73,6 +74,26 @@ fn a_hopping_window_in_update_mode_is_explained() {
     ] {
         assert!(explanation.contains(part), "{part} is missing in:\n{explanation}");
     }
+}
+
+#[test]
+fn a_session_lasts_as_long_as_a_transaction_unless_the_file_asks_for_other_heartbeats() {
+    let session_timeout_ms = |overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|flag| (*flag).to_owned()).collect();
+        let surroundings = Surroundings {
+            overrides: &overrides,
+            variable: &|_| None,
+        };
+        let loaded = config::load(&root().join("engine/pipelines/ad-campaigns.toml"), &surroundings);
+        let mut pipeline = loaded.unwrap_or_else(|error| panic!("{error}")).pipeline;
+        pipeline.use_embedded_broker("127.0.0.1:4242".parse().unwrap());
+        let consumer = pipeline.sources[0].kafka.consumer_config(&pipeline.group_id());
+        consumer.session_timeout.as_millis()
+    };
+    assert_eq!(session_timeout_ms(&[]), 10_000);
+    assert_eq!(session_timeout_ms(&["checkpoint.guarantee=\"at_least_once\""]), 10_000);
+    assert_eq!(session_timeout_ms(&["kafka.session.timeout.ms=30000"]), 30_000);
+    assert_eq!(session_timeout_ms(&["kafka.heartbeat.interval.ms=12000"]), 45_000);
 }
 
 #[test]

@@ -59,8 +59,11 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
     for (name, fields) in named(root, "sources", "at least one source, such as [sources.events]") {
         let mut source = source::resolve(name, &fields, &shared);
         part(source.is_some());
-        if let Some(source) = source.as_mut().filter(|_| is_exactly_once) {
-            transaction::read_committed(&mut source.kafka);
+        if let Some(source) = &mut source {
+            kafka::take_over_soon(&mut source.kafka);
+            if is_exactly_once {
+                transaction::read_committed(&mut source.kafka);
+            }
         }
         sources.extend(source);
     }

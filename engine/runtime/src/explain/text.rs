@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Column, Explanation};
+use crate::config::values::show_duration;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -11,8 +12,15 @@ impl fmt::Display for Explanation {
         for (what, value) in [
             ("brokers", self.brokers.clone()),
             ("guarantee", self.guarantee.clone()),
-            ("group", self.group_id.clone()),
-            ("transactions", self.transactional_id.clone().unwrap_or_else(none)),
+            (
+                "group",
+                format!(
+                    "{}, a process that died is replaced after {}",
+                    self.group_id,
+                    show_duration(self.session_timeout)
+                ),
+            ),
+            ("transactions", self.transactions().unwrap_or_else(none)),
             ("state topic", self.state_topic.clone()),
             ("dead letters", self.dead_letter_topic.clone().unwrap_or_else(none)),
             ("server", self.server.clone().unwrap_or_else(none)),
@@ -42,6 +50,14 @@ impl fmt::Display for Explanation {
             columns(f, &sink.columns)?;
         }
         Ok(())
+    }
+}
+
+impl Explanation {
+    fn transactions(&self) -> Option<String> {
+        let timeout = show_duration(self.transaction_timeout?);
+        let id = self.transactional_id.as_ref()?;
+        Some(format!("{id}, one that is left open is aborted after {timeout}"))
     }
 }
 

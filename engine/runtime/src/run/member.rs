@@ -128,12 +128,9 @@ async fn own(
         };
         let assigned = match event {
             Event::Assigned(assigned) if assigned.is_empty() => {
-                info!(
-                    group = context.pipeline.group_id(),
-                    "Standing by: another process owns the partitions."
-                );
                 setbacks.handle_standing_by();
                 context.handle_belonging();
+                control.report(context, RunPhase::StandingBy, None, &group.stats());
                 continue;
             }
             Event::Assigned(assigned) => assigned,

@@ -25,7 +25,8 @@ impl Observed for RunObserver {
         match self.view.current().status.phase {
             RunPhase::Running | RunPhase::Draining => Ok(()),
             RunPhase::Starting if !connected => Err("the pipeline is connecting to its cluster".to_owned()),
-            RunPhase::Starting => Err("the pipeline is starting or standing by".to_owned()),
+            RunPhase::Starting => Err("the pipeline is joining its group or restoring".to_owned()),
+            RunPhase::StandingBy => Err("the pipeline is standing by: another process owns the partitions".to_owned()),
             RunPhase::Stopping => Err("the pipeline is stopping".to_owned()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine_runtime::progress::{ProgressObserver, RunPhase, RunStatus};
+use engine_runtime::progress::{ProgressObserver, RunPhase, RunStarted, RunStatus, Start};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -11,29 +11,61 @@ use crate::{logging, quantity};
 
 const LIVE_INTERVAL: Duration = Duration::from_millis(500);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const STARTING: &str = "starting: connects, joins its group, restores; the group waits up to session.timeout.ms for a process that was killed";
+const STANDING_BY: &str =
+    "standing by: another process owns the partitions; this one takes over when that stops or dies";
 
 /// Shows a run until it has ended.
 pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, quiet: bool) {
-    let Some(started) = observer.started().await else {
-        return;
-    };
     if quiet {
         return;
     }
-    logging::event(
-        "started",
-        || json!({ "run": started }),
-        || banner::text(&started, embedded),
-    );
     let line = logging::can_show_a_live_line().then(live_line);
     logging::set_live_line(line.clone());
+    if let Some(started) = wait_for_the_start(&mut observer, line.as_ref()).await {
+        logging::event(
+            "started",
+            || json!({ "run": started }),
+            || banner::text(&started, embedded),
+        );
+        show_the_run(&mut observer, line.as_ref()).await;
+    }
+    logging::set_live_line(None);
+    if let Some(line) = line {
+        line.finish_and_clear();
+    }
+}
+
+/// Says what a run is waiting for until it has the partitions; `None` when it ended before.
+async fn wait_for_the_start(observer: &mut ProgressObserver, line: Option<&ProgressBar>) -> Option<RunStarted> {
+    let (mut said, mut said_at) = (RunPhase::Starting, Instant::now());
+    loop {
+        match observer.started_within(LIVE_INTERVAL).await {
+            Start::Started(started) => return Some(started),
+            Start::Ended => return None,
+            Start::NotYet => {}
+        }
+        let status = observer.status();
+        let is_news = status.phase != said || said_at.elapsed() >= LOG_INTERVAL;
+        match line {
+            Some(line) => line.set_message(text(&status, 0.0, 0.0)),
+            None if is_news => {
+                logging::event("status", || json!({ "run": status }), || text(&status, 0.0, 0.0));
+                (said, said_at) = (status.phase, Instant::now());
+            }
+            None => {}
+        }
+    }
+}
+
+async fn show_the_run(observer: &mut ProgressObserver, line: Option<&ProgressBar>) {
     let mut rates = Rates::new(Instant::now());
     let interval = if line.is_some() { LIVE_INTERVAL } else { LOG_INTERVAL };
     while !observer.ended_within(interval).await {
         let status = observer.status();
         let (records_in, records_out) = rates.since_last(Instant::now(), &status);
         let text = || text(&status, records_in, records_out);
-        match &line {
+        match line {
             Some(line) => line.set_message(text()),
             None => logging::event(
                 "status",
@@ -41,10 +73,6 @@ pub(super) async fn show(mut observer: ProgressObserver, embedded: bool, quiet: 
                 text,
             ),
         }
-    }
-    logging::set_live_line(None);
-    if let Some(line) = line {
-        line.finish_and_clear();
     }
 }
 
@@ -60,7 +88,9 @@ fn live_line() -> ProgressBar {
 /// Says that a signal was understood, and what is left to do.
 pub(super) fn stopping(status: &RunStatus) {
     let left = match status.phase {
-        RunPhase::Starting => "stopping: nothing is being processed, so there is no checkpoint to finish",
+        RunPhase::Starting | RunPhase::StandingBy => {
+            "stopping: nothing is being processed, so there is no checkpoint to finish"
+        }
         _ => "stopping: finishing the checkpoint; a second signal forces the end",
     };
     logging::event("stopping", || json!({ "run": status }), || left.to_owned());
@@ -96,14 +126,15 @@ impl Rates {
 }
 
 fn text(status: &RunStatus, records_in: f64, records_out: f64) -> String {
+    let phase = match status.phase {
+        RunPhase::Starting => return STARTING.to_owned(),
+        RunPhase::StandingBy => return STANDING_BY.to_owned(),
+        RunPhase::Running => "running",
+        RunPhase::Draining => "draining",
+        RunPhase::Stopping => "stopping",
+    };
     let mut parts = vec![
-        match status.phase {
-            RunPhase::Starting => "starting",
-            RunPhase::Running => "running",
-            RunPhase::Draining => "draining",
-            RunPhase::Stopping => "stopping",
-        }
-        .to_owned(),
+        phase.to_owned(),
         format!("in {}/s", quantity::short(records_in)),
         format!("out {}/s", quantity::short(records_out)),
         format!("lag {}", status.lag_records.map_or("?".to_owned(), quantity::grouped)),
@@ -153,6 +184,20 @@ mod tests {
             text(&status, 12_345.0, 10.0),
             "running · in 12.3 k/s · out 10/s · lag 1,200"
         );
+    }
+
+    #[test]
+    fn a_process_that_has_no_partitions_says_what_it_waits_for_and_no_zeros() {
+        let line = |phase| {
+            let status = RunStatus {
+                phase,
+                records_in: 7,
+                ..RunStatus::default()
+            };
+            text(&status, 0.0, 0.0)
+        };
+        assert_eq!(line(RunPhase::StandingBy), STANDING_BY);
+        assert_eq!(line(RunPhase::Starting), STARTING);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Never here: what an option does (see `engine_client`).
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use engine_client::{ClientConfig, ConsumerConfig, ProducerConfig, PropertyError};
 
@@ -30,6 +31,11 @@ const MANAGED: &[(&str, &str)] = &[
 ];
 /// What stands for the brokers while options are checked one by one.
 const ANY_BROKER: (&str, &str) = ("bootstrap.servers", "localhost:9092");
+
+const SESSION: &str = "session.timeout.ms";
+const HEARTBEAT: &str = "heartbeat.interval.ms";
+/// As long as the default of `transaction.timeout.ms`.
+const SESSION_DEFAULT: Duration = Duration::from_secs(10);
 
 /// Who uses an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +215,17 @@ impl SharedOptions {
                 .error(span, format!("Kafka options of `{}`: {error}", part.path));
         }
         options
+    }
+}
+
+/// The group waits for a process that was killed as long as its session lasts, and so do its restart and its standby.
+/// Kafka's default of 45 s would outlast the transaction that the process has left open; this one ends with it. Sessions are
+/// longer only where the file asks for heartbeats that it would not leave time for.
+pub(super) fn take_over_soon(options: &mut KafkaOptions) {
+    let heartbeat = options.value(HEARTBEAT).and_then(|millis| millis.parse::<u128>().ok());
+    let leaves_time = heartbeat.is_none_or(|millis| millis < SESSION_DEFAULT.as_millis());
+    if options.value(SESSION).is_none() && leaves_time {
+        options.set(SESSION, &SESSION_DEFAULT.as_millis().to_string());
     }
 }
 
