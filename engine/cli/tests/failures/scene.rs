@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use engine_broker::{Broker, BrokerConfig};
+use engine_broker::{Broker, BrokerConfig, FaultAction, ObservedRequest};
+use engine_wire::messages::ApiKey;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -164,6 +167,11 @@ impl Scene {
 
     pub(crate) fn client(&self) -> RawClient {
         RawClient::connect(self.address())
+    }
+
+    /// Whether the broker is up.
+    pub(crate) fn is_reachable(&self) -> bool {
+        RawClient::try_connect(self.address()).is_some()
     }
 
     /// Five views of each partition in each of these windows.
@@ -338,4 +346,24 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} never happens");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Lets the first request that `is_it` meet `action`; tells when it has come.
+pub(crate) fn meet(
+    scene: &Scene,
+    is_it: impl Fn(&ObservedRequest<'_>) -> bool + Send + Sync + 'static,
+    action: FaultAction,
+) -> Arc<AtomicBool> {
+    let has_come = Arc::new(AtomicBool::new(false));
+    let come = Arc::clone(&has_come);
+    let is_first = scene.broker().observe(move |request| {
+        (request.client_id != "verdict" && is_it(request) && !come.swap(true, Ordering::SeqCst)).then_some(action)
+    });
+    assert!(is_first);
+    has_come
+}
+
+/// Whether it commits the offsets of a checkpoint.
+pub(crate) fn is_commit(request: &ObservedRequest<'_>) -> bool {
+    request.api_key == ApiKey::OffsetCommit as i16 || request.api_key == ApiKey::TxnOffsetCommit as i16
 }

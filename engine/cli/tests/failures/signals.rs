@@ -1,6 +1,5 @@
 //! SIGTERM in every phase of a run: it ends soon, with 0, and nothing is lost. A second one ends it at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,33 +7,14 @@ use engine_broker::{FaultAction, ObservedRequest};
 use engine_wire::messages::ApiKey;
 
 use crate::process::{Started, signal, start};
-use crate::scene::{Scene, wait_until};
+use crate::scene::{Scene, is_commit, meet, wait_until};
 
 /// What the broker does to the request at which the signal comes.
 const NEVER: FaultAction = FaultAction::Silence;
 const LATE: FaultAction = FaultAction::Delay(Duration::from_millis(1_500));
 
-/// Lets the first request that `is_it` meet `action`; tells when it has come.
-fn meet(
-    scene: &Scene,
-    is_it: impl Fn(&ObservedRequest<'_>) -> bool + Send + Sync + 'static,
-    action: FaultAction,
-) -> Arc<AtomicBool> {
-    let has_come = Arc::new(AtomicBool::new(false));
-    let come = Arc::clone(&has_come);
-    let is_first = scene.broker().observe(move |request| {
-        (request.client_id != "verdict" && is_it(request) && !come.swap(true, Ordering::SeqCst)).then_some(action)
-    });
-    assert!(is_first);
-    has_come
-}
-
 fn is(api: ApiKey) -> impl Fn(&ObservedRequest<'_>) -> bool + Send + Sync + 'static {
     move |request| request.api_key == api as i16
-}
-
-fn is_commit(request: &ObservedRequest<'_>) -> bool {
-    request.api_key == ApiKey::OffsetCommit as i16 || request.api_key == ApiKey::TxnOffsetCommit as i16
 }
 
 /// The signal comes when `has_come`; the run ends with 0 before long, and a next one has everything.

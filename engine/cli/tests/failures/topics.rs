@@ -47,27 +47,34 @@ fn later_rows_and_the_lake_are_exact(scene: &Scene) {
 
 #[test]
 fn a_state_topic_that_is_deleted_is_never_taken_for_a_fresh_start() {
-    for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
-        let mut scene = Scene::new().promising(guarantee);
-        scene.produce(0..3);
-        let mut engine = scene.start(&[]);
-        // Rows are there before their checkpoint at least once; without one there is no state to miss.
-        wait_until("a commit", || {
-            scene.client().committed("views", "events", 3) == [15, 15, 15]
-        });
-        scene.client().delete("engine-state-views");
-        scene.produce(3..6);
-        if guarantee == Guarantee::ExactlyOnce {
-            let said = says(&mut engine, "Back to the last checkpoint");
-            assert!(said.contains("engine-state-views"), "{said}");
-            signal(&engine, "TERM");
-            scene.ended(engine);
-        } else {
-            let said = scene.ended(engine).failure(1);
-            assert!(said.contains("engine-state-views"), "{said}");
+    // Beside each other: both mostly wait.
+    std::thread::scope(|scope| {
+        for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+            scope.spawn(move || state_topic_is_deleted(guarantee));
         }
-        // A restart would not know what is in the windows that were open: that is for somebody to decide.
-        let said = scene.run_to_the_end(true).failure(1);
-        assert!(said.contains("start anew"), "{said}");
+    });
+}
+
+fn state_topic_is_deleted(guarantee: Guarantee) {
+    let mut scene = Scene::new().promising(guarantee);
+    scene.produce(0..3);
+    let mut engine = scene.start(&[]);
+    // Rows are there before their checkpoint at least once; without one there is no state to miss.
+    wait_until("a commit", || {
+        scene.client().committed("views", "events", 3) == [15, 15, 15]
+    });
+    scene.client().delete("engine-state-views");
+    scene.produce(3..6);
+    if guarantee == Guarantee::ExactlyOnce {
+        let said = says(&mut engine, "Back to the last checkpoint");
+        assert!(said.contains("engine-state-views"), "{said}");
+        signal(&engine, "TERM");
+        scene.ended(engine);
+    } else {
+        let said = scene.ended(engine).failure(1);
+        assert!(said.contains("engine-state-views"), "{said}");
     }
+    // A restart would not know what is in the windows that were open: that is for somebody to decide.
+    let said = scene.run_to_the_end(true).failure(1);
+    assert!(said.contains("start anew"), "{said}");
 }
