@@ -97,7 +97,12 @@ fn on_cluster(version: &str, nodes: usize) {
     let test = format!("kills-{version}-{nodes}").replace('.', "-");
     // Kafka would not let a member ask for a short session, and each restart waits for the dead one's.
     let settings = ["--set", "group.min.session.timeout.ms=1000"];
-    let Some(cluster) = Cluster::start_with(&test, version, nodes, &settings) else {
+    let start = if nodes == 1 {
+        Cluster::start_with
+    } else {
+        Cluster::start_for_long
+    };
+    let Some(cluster) = start(&test, version, nodes, &settings) else {
         return;
     };
     let (load, kills) = match is_optimised() {

@@ -134,7 +134,9 @@ fn what_an_attempt_wrote_that_was_killed_before_its_commit_is_in_the_log_and_inv
 
 #[test]
 fn no_single_fault_at_least_once_loses_anything_or_doubles_a_row_in_the_lake() {
-    run_singles(AT_LEAST_ONCE, 241);
+    if are_long_tests_wanted("at least once") {
+        run_singles(AT_LEAST_ONCE, 241);
+    }
 }
 
 #[test]
@@ -144,20 +146,28 @@ fn no_single_fault_exactly_once_loses_or_doubles_anything() {
 
 #[test]
 fn no_single_fault_exactly_once_before_kip_890_loses_or_doubles_anything() {
-    // Only the requests around a transaction differ: a few minutes for scripts/check.
-    if !std::env::var("ENGINE_LONG_TESTS").is_ok_and(|value| !matches!(value.as_str(), "" | "0")) {
-        let text =
-            "\n# SKIPPED: single faults before KIP-890 take long; scripts/check runs them, and ENGINE_LONG_TESTS=1\n";
-        let _ = std::io::stderr().write_all(text.as_bytes());
-        return;
+    // Only the requests around a transaction differ.
+    if are_long_tests_wanted("exactly once before KIP-890") {
+        run_singles(EXACTLY_ONCE_BEFORE_KIP_890, 329);
     }
-    run_singles(EXACTLY_ONCE_BEFORE_KIP_890, 329);
 }
 
 #[test]
 fn no_pair_of_faults_loses_or_doubles_anything() {
     run_all(AT_LEAST_ONCE, pairs(AT_LEAST_ONCE));
     run_all(EXACTLY_ONCE, pairs(EXACTLY_ONCE));
+}
+
+/// Says so where not: hundreds of processes, one after the other, keep a small machine busy.
+fn are_long_tests_wanted(promise: &str) -> bool {
+    let are_wanted = std::env::var("ENGINE_LONG_TESTS").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
+    if !are_wanted {
+        let text = format!(
+            "\n# SKIPPED: single faults {promise} take long; scripts/check runs them, and ENGINE_LONG_TESTS=1\n"
+        );
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+    are_wanted
 }
 
 /// Tries every single fault; `count` is how many there are, so that none goes missing unseen.

@@ -74,7 +74,7 @@ impl Cluster {
     /// As [`Cluster::start_with`], for a test that takes long: skipped without `ENGINE_LONG_TESTS`.
     #[track_caller]
     pub(crate) fn start_for_long(test: &str, version: &str, nodes: usize, arguments: &[&str]) -> Option<Self> {
-        if !is_set("ENGINE_LONG_TESTS") {
+        if !are_long_tests_wanted() {
             return skip(test, "it takes long; scripts/check runs it, and ENGINE_LONG_TESTS=1");
         }
         Self::start_with(test, version, nodes, arguments)
@@ -166,6 +166,11 @@ fn repository() -> PathBuf {
         .find(|folder| folder.join("scripts/kafka").exists())
         .expect("this crate is inside the repository")
         .to_owned()
+}
+
+/// Whether tests that take long are to run.
+pub(crate) fn are_long_tests_wanted() -> bool {
+    is_set("ENGINE_LONG_TESTS")
 }
 
 fn is_set(variable: &str) -> bool {
