@@ -31,7 +31,13 @@ fn counts_in_a_bucket_are_exact_also_after_kills() {
     let bucket = server.bucket();
     let broker = EmbeddedBroker::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    let job = bucket_job("on-s3", &broker.address, folder.path(), &server.address, &bucket);
+    let job = bucket_job(
+        "on-s3",
+        &broker.address,
+        folder.path(),
+        (&server, &server.address),
+        &bucket,
+    );
     job.generate(&["--rate", "max", "--count", "20000", "--partitions", "4"]);
     for pause in [0, 300, 700] {
         let mut run = job.start(&[]);
@@ -41,7 +47,7 @@ fn counts_in_a_bucket_are_exact_also_after_kills() {
     }
     let ended = job.run(&["--until-end", "--drain"]);
     for said in [&ended.0.stdout, &ended.0.stderr] {
-        assert!(!said.contains(SECRET), "{said}");
+        assert!(!said.contains(server.keys().1), "{said}");
     }
     assert_eq!(ended.summary()["outcome"], "drained");
 
@@ -56,12 +62,13 @@ fn counts_in_a_bucket_are_exact_also_after_kills() {
 }
 
 /// The main job with its lake in a bucket. The session of a process that was killed is over soon.
-fn bucket_job(name: &str, servers: &str, folder: &Path, endpoint: &str, bucket: &str) -> Job {
+fn bucket_job(name: &str, servers: &str, folder: &Path, (server, endpoint): (&Server, &str), bucket: &str) -> Job {
+    let (id, secret) = server.keys();
     Job::new(name, servers, folder)
         .set(&format!("sinks.lake.path=s3://{bucket}/ads"))
         .set(&format!("sinks.lake.s3.endpoint=http://{endpoint}"))
-        .set("sinks.lake.s3.access_key_id=somebody")
-        .set(&format!("sinks.lake.s3.secret_access_key={SECRET}"))
+        .set(&format!("sinks.lake.s3.access_key_id={id}"))
+        .set(&format!("sinks.lake.s3.secret_access_key={secret}"))
         .set("sources.events.kafka.session.timeout.ms=1500")
         .set("sources.events.kafka.heartbeat.interval.ms=300")
         .set("checkpoint.interval=200ms")
@@ -73,6 +80,8 @@ fn table(server: &Server, table: &str) -> Counts {
     let output = Command::new(root.join("../../target/s3-venv/bin/python"))
         .arg(root.join("tests/lake_on_s3/read_table.py"))
         .args([&server.address, table])
+        .env("AWS_ACCESS_KEY_ID", server.keys().0)
+        .env("AWS_SECRET_ACCESS_KEY", server.keys().1)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -201,9 +201,8 @@ impl Running {
         while let Ok(line) = self.said.recv_timeout(TIMEOUT) {
             said += &(line + "\n");
         }
-        let status = self.child.try_wait().expect("our own child");
         // Its standard error is closed a moment before it is gone.
-        let status = status.map_or_else(|| self.child.wait().expect("our own child"), |status| status);
+        let status = self.child.wait().expect("our own child");
         (status.code(), said)
     }
 

@@ -7,7 +7,7 @@ use crate::gate::{Gate, GatedServer};
 use crate::job::{Job, Running};
 use crate::process::EmbeddedBroker;
 use crate::server::{Server, server};
-use crate::{SECRET, bucket_job, table};
+use crate::{bucket_job, table};
 
 const WINDOW_MS: i64 = 1_000;
 /// Nothing is waited for longer; a bucket that is asked again after a setback may have been left alone for 10 s before.
@@ -34,7 +34,7 @@ impl Scene {
             name,
             &broker.address,
             folder.path(),
-            &gated.address.to_string(),
+            (&server, &gated.address.to_string()),
             &bucket,
         )
         .set("transforms.per_campaign.size=1s")
@@ -99,7 +99,7 @@ fn a_bucket_that_is_away_or_asks_for_mercy_costs_what_came_after_the_last_checkp
             };
             let is_right = said.contains("sink \\\"lake\\\"") && said.contains(cause);
             assert!(is_right || said.contains("transaction"), "{said}");
-            assert!(!said.contains(SECRET), "{said}");
+            assert!(!said.contains(scene.server.keys().1), "{said}");
         }
         scene.gated.set(Gate::Open);
     }
@@ -122,7 +122,7 @@ fn a_bucket_that_refuses_ends_the_run_with_its_answer_and_is_complete_when_it_le
     for part in ["lake", "403", "AccessDenied", "so said the gate"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
-    assert!(!said.contains(SECRET), "{said}");
+    assert!(!said.contains(scene.server.keys().1), "{said}");
     scene.gated.set(Gate::Open);
     drop(crate::process::wait(generator, &["generate"]).success());
     scene.drains_exactly(3_000);

@@ -1,6 +1,6 @@
 """Reads a table of the main job from a bucket as any user of pyarrow does, one JSON array per row.
 
-usage: read_table.py ENDPOINT BUCKET/PREFIX
+usage: read_table.py ENDPOINT BUCKET/PREFIX, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 """
 
 import json
@@ -11,7 +11,7 @@ import pyarrow.fs
 
 endpoint, table = sys.argv[1:]
 store = pyarrow.fs.S3FileSystem(
-    access_key="reader", secret_key="reader", region="us-east-1", scheme="http", endpoint_override=endpoint
+    region="us-east-1", scheme="http", endpoint_override=endpoint
 )
 rows = pyarrow.dataset.dataset(table, filesystem=store, format="parquet", partitioning="hive").to_table()
 

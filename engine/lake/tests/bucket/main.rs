@@ -6,3 +6,4 @@ mod lossy_proxy;
 mod server;
 mod steps;
 mod table;
+mod tls;

@@ -55,27 +55,41 @@ pub(crate) fn open_writer(store: &LakeStore, config: LakeConfig) -> Result<LakeW
     LakeWriter::open(store.clone(), config, schema(), writer_id())
 }
 
-pub(crate) fn options(address: &str, retry_timeout: Duration) -> S3Options {
+/// For servers that do not check.
+pub(crate) const ANYBODY: (&str, &str) = ("test", "hush-hush");
+
+pub(crate) fn options(keys: (&str, &str), address: &str, retry_timeout: Duration) -> S3Options {
     S3Options {
         endpoint: Some(format!("http://{address}")),
-        access_key_id: Some("test".into()),
-        secret_access_key: Some("hush-hush".into()),
+        access_key_id: Some(keys.0.to_owned()),
+        secret_access_key: Some(keys.1.to_owned()),
         retry_timeout,
         ..S3Options::default()
     }
 }
 
+/// The table of these tests, in this bucket.
+pub(crate) fn store_in(bucket: &str, options: &S3Options) -> LakeStore {
+    LakeStore::open_with(&format!("s3://{bucket}/lake/events"), options).unwrap()
+}
+
 impl Table {
     pub(crate) fn new() -> Option<Table> {
         let server = server()?;
+        let options = options(server.keys(), &server.address, Duration::from_secs(30));
+        Some(Table::on(server, &options))
+    }
+
+    /// A table in a new bucket of this server, reached with these options.
+    pub(crate) fn on(server: Arc<Server>, options: &S3Options) -> Table {
         let bucket = server.bucket();
-        let store = Table::store_at(&server.address, &bucket, Duration::from_secs(30));
-        Some(Table { server, bucket, store })
+        let store = store_in(&bucket, options);
+        Table { server, bucket, store }
     }
 
     /// The table seen through another address.
-    pub(crate) fn store_at(address: &str, bucket: &str, retry_timeout: Duration) -> LakeStore {
-        LakeStore::open_with(&format!("s3://{bucket}/lake/events"), &options(address, retry_timeout)).unwrap()
+    pub(crate) fn store_at(&self, address: &str, retry_timeout: Duration) -> LakeStore {
+        store_in(&self.bucket, &options(self.server.keys(), address, retry_timeout))
     }
 
     /// Copies an object of the table with the server's own means.

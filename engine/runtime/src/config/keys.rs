@@ -71,6 +71,7 @@ pub(crate) const S3: &[&str] = &[
     "secret_access_key",
     "session_token",
     "path_style",
+    "ca_bundle",
     "retry_timeout",
 ];
 pub(crate) const DEAD_LETTER: &[&str] = &["topic", "kafka"];

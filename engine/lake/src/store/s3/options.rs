@@ -3,6 +3,7 @@
 //! An option that was written wins over the environment, whose variables are those of the AWS command line.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::location::S3Location;
@@ -14,7 +15,7 @@ const REGION_VARIABLES: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
 const REGION_ELSEWHERE: &str = "us-east-1";
 
 /// How to reach an S3-compatible store. What is left out is taken from the environment (`AWS_ENDPOINT_URL`,
-/// `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`). Its `Debug` shows no secrets.
+/// `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_CA_BUNDLE`). Its `Debug` shows no secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct S3Options {
     /// `http://host:port` or `https://…`; Amazon's own if it is given nowhere.
@@ -30,6 +31,9 @@ pub struct S3Options {
     /// Whether the bucket is in the path of a URL rather than in its host. By default only at an endpoint that is not
     /// Amazon's, and for buckets with a dot, which no certificate covers.
     pub path_style: Option<bool>,
+    /// A PEM file of the authorities that sign certificates of the endpoint, instead of those that the operating system
+    /// trusts.
+    pub ca_bundle: Option<PathBuf>,
     /// How long a request is repeated before it counts as failed.
     pub retry_timeout: Duration,
 }
@@ -63,6 +67,7 @@ impl Default for S3Options {
             secret_access_key: None,
             session_token: None,
             path_style: None,
+            ca_bundle: None,
             retry_timeout: Duration::from_secs(30),
         }
     }
@@ -78,6 +83,7 @@ impl fmt::Debug for S3Options {
             .field("secret_access_key", &hidden(&self.secret_access_key))
             .field("session_token", &hidden(&self.session_token))
             .field("path_style", &self.path_style)
+            .field("ca_bundle", &self.ca_bundle)
             .field("retry_timeout", &self.retry_timeout)
             .finish()
     }
@@ -89,6 +95,7 @@ pub(crate) struct ResolvedOptions {
     pub(crate) key: AccessKey,
     /// Where the bucket's objects are: `https://bucket.s3.eu-north-1.amazonaws.com`, `http://127.0.0.1:9000/bucket`.
     pub(crate) bucket_url: String,
+    pub(crate) ca_bundle: Option<PathBuf>,
     pub(crate) retry_timeout: Duration,
 }
 
@@ -149,6 +156,10 @@ impl S3Options {
         Ok(ResolvedOptions {
             key,
             bucket_url,
+            ca_bundle: self
+                .ca_bundle
+                .clone()
+                .or_else(|| variable("AWS_CA_BUNDLE").map(PathBuf::from)),
             retry_timeout: self.retry_timeout,
         })
     }
@@ -232,6 +243,19 @@ mod tests {
             ),
         ] {
             assert_eq!(resolve(&options, bucket, environment).unwrap().bucket_url, url);
+        }
+    }
+
+    #[test]
+    fn a_written_bundle_of_certificates_wins_over_the_one_of_the_environment() {
+        let written = S3Options {
+            ca_bundle: Some("ours.pem".into()),
+            ..keyed()
+        };
+        let environment = [("AWS_REGION", "eu-north-1"), ("AWS_CA_BUNDLE", "theirs.pem")];
+        for (options, bundle) in [(written, "ours.pem"), (keyed(), "theirs.pem")] {
+            let resolved = resolve(&options, "lake", &environment).unwrap();
+            assert_eq!(resolved.ca_bundle, Some(bundle.into()));
         }
     }
 

@@ -22,6 +22,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// No answer is longer: objects are read in pieces, lists have a thousand names.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Before a body of this size is sent, the server is asked whether it wants it, and given a second to say so. One that
+/// refuses without reading closes the connection, and then its reason is lost with what was on the way.
+const ASKED_FIRST_BYTES: usize = 1 << 20;
 /// How much of an answer that is not S3's is repeated in an error.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -142,7 +145,9 @@ impl Requester {
             .timeout_global(Some(ATTEMPT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT));
         if scheme == "https" {
-            config = config.https_only(true).tls_config(tls::config()?);
+            config = config
+                .https_only(true)
+                .tls_config(tls::config(options.ca_bundle.as_deref())?);
         }
         // The signature covers the host as it is sent, without a port that goes without saying.
         let default_port = if scheme == "https" { ":443" } else { ":80" };
@@ -231,6 +236,9 @@ impl Requester {
         }
         for (name, value) in signed {
             builder = builder.header(name, value);
+        }
+        if request.body.len() >= ASKED_FIRST_BYTES {
+            builder = builder.header(http::header::EXPECT, "100-continue");
         }
         let mut response = match request.method {
             "PUT" | "POST" => self.agent.run(builder.body(request.body)?)?,

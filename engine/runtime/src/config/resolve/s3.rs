@@ -3,6 +3,7 @@
 //! What is wrong is shown at the path, because the lines of the options may hold secrets.
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use engine_lake::{LakeStore, S3Options};
 
@@ -50,6 +51,7 @@ fn written(fields: &Fields<'_>) -> S3Options {
         access_key_id: text("access_key_id", "the id of an access key"),
         secret_access_key: text("secret_access_key", "the secret of the access key"),
         session_token: text("session_token", "the token of a temporary access key"),
+        ca_bundle: text("ca_bundle", "a file of certificates in PEM").map(PathBuf::from),
         path_style: fields.boolean("path_style"),
         retry_timeout: fields
             .positive_duration("retry_timeout")
