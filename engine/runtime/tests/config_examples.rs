@@ -97,6 +97,24 @@ fn a_session_lasts_as_long_as_a_transaction_unless_the_file_asks_for_other_heart
 }
 
 #[test]
+fn a_transaction_may_last_three_checkpoints_but_no_longer_than_brokers_allow() {
+    for (interval, timeout_s) in [("1s", 10), ("30s", 90), ("10m", 900), ("20m", 1_210)] {
+        let overrides = [format!("checkpoint.interval={interval}")];
+        let surroundings = Surroundings {
+            overrides: &overrides,
+            variable: &|_| None,
+        };
+        let loaded = config::load(&root().join("engine/pipelines/ad-campaigns.toml"), &surroundings);
+        let explanation = explain(&loaded.unwrap_or_else(|error| panic!("{error}")).pipeline);
+        assert_eq!(
+            explanation.transaction_timeout.unwrap().as_secs(),
+            timeout_s,
+            "{interval}"
+        );
+    }
+}
+
+#[test]
 fn the_embedded_address_reaches_every_client() {
     let surroundings = Surroundings {
         overrides: &["kafka.linger.ms=20".to_owned()],

@@ -236,8 +236,7 @@ fn report(fields: &Fields<'_>, option: &WrittenOption, error: &PropertyError) {
             let diagnostic = Diagnostic::error(&option.name_span, format!("unknown Kafka option {name}"));
             match nearest {
                 Some(nearest) => diagnostic.note(format!("did you mean `{nearest}`?")),
-                None => diagnostic
-                    .note("options have Kafka's own names, such as `linger.ms`; engine/docs/config.md lists them"),
+                None => diagnostic.note("options have the names of Kafka's documentation, such as `linger.ms`"),
             }
         }
         PropertyError::Invalid { value, reason, .. } => Diagnostic::error(

@@ -20,6 +20,9 @@ const TIMEOUT: &str = "transaction.timeout.ms";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How many checkpoint intervals the default leaves to a transaction, where intervals are long.
 const TIMEOUT_INTERVALS: u32 = 3;
+/// What brokers take at most unless they are told otherwise (`transaction.max.timeout.ms`); the default leaves longer
+/// checkpoint intervals just enough.
+const TIMEOUT_MAX: Duration = Duration::from_secs(900);
 const ISOLATION: &str = "isolation.level";
 
 /// Sources read what is committed, unless the file says otherwise: what an aborted transaction of somebody else left must
@@ -73,13 +76,14 @@ pub(super) fn resolve(
     }
     if transaction.value(TIMEOUT).is_none() {
         let timeout = TIMEOUT_DEFAULT.max(checkpoint.interval.saturating_mul(TIMEOUT_INTERVALS));
+        let timeout = timeout.min(TIMEOUT_MAX.max(checkpoint.interval.saturating_add(TIMEOUT_DEFAULT)));
         transaction.set(TIMEOUT, &timeout.as_millis().to_string());
     }
-    check(root, checkpoint, &transaction);
+    check(root, checkpoint, &transaction, &set_by);
     transaction
 }
 
-fn check(root: &Fields<'_>, checkpoint: &Checkpoint, transaction: &KafkaOptions) {
+fn check(root: &Fields<'_>, checkpoint: &Checkpoint, transaction: &KafkaOptions, set_by: &[(String, String)]) {
     let transactional = [("transactional.id", "any"), ("bootstrap.servers", "localhost:9092")];
     let options = transaction.iter().filter(|(name, _)| *name != "bootstrap.servers");
     let span = root.span_of("kafka");
@@ -99,11 +103,13 @@ fn check(root: &Fields<'_>, checkpoint: &Checkpoint, transaction: &KafkaOptions)
                 .iter()
                 .filter(|error| matches!(error, PropertyError::Contradiction(_)))
             {
-                let diagnostic = Diagnostic::error(
-                    &span,
-                    format!("these producer options do not fit exactly once: {error}"),
-                )
-                .note("write `guarantee = \"at_least_once\"` in [checkpoint] to keep them");
+                let told = error.to_string();
+                // The part that set one of the options it is about; what no part has set is in [kafka].
+                let culprit = set_by.iter().find(|(name, _)| told.contains(&format!("`{name}`")));
+                let span = culprit.map_or_else(|| span.clone(), |(_, part)| span_of(root, part));
+                let diagnostic =
+                    Diagnostic::error(&span, format!("these producer options do not fit exactly once: {told}"))
+                        .note("write `guarantee = \"at_least_once\"` in [checkpoint] to keep them");
                 root.problems.push(diagnostic);
             }
         }
