@@ -46,6 +46,17 @@ fn later_rows_and_the_lake_are_exact(scene: &Scene) {
 }
 
 #[test]
+fn a_state_topic_that_would_delete_old_state_is_refused_with_what_to_set() {
+    let mut scene = Scene::new();
+    scene.produce(0..3);
+    scene
+        .client()
+        .create("engine-state-views", 1, &[("cleanup.policy", "compact,delete")]);
+    let said = scene.run_to_the_end(true).failure(1);
+    assert!(said.contains("--add-config cleanup.policy=compact"), "{said}");
+}
+
+#[test]
 fn a_state_topic_that_is_deleted_is_never_taken_for_a_fresh_start() {
     // Beside each other: both mostly wait.
     std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine_client::admin::{Admin, NewTopic, TopicDescription};
+use engine_client::admin::{Admin, ConfigEntry, NewTopic, TopicDescription};
 use regex::Regex;
 use tracing::info;
 
@@ -30,6 +30,10 @@ pub(crate) async fn ensure(pipeline: &Pipeline, admin: &Admin) -> Result<Vec<Sou
     if !missing.is_empty() {
         create(admin, &missing).await?;
     }
+    let state_topic = pipeline.state_topic();
+    if existing.contains_key(&state_topic) {
+        check_state_topic(admin, &state_topic).await?;
+    }
     let topics = appear(admin, &missing).await?;
     let written = written_by(pipeline);
     pipeline
@@ -37,6 +41,28 @@ pub(crate) async fn ensure(pipeline: &Pipeline, admin: &Admin) -> Result<Vec<Sou
         .iter()
         .map(|source| read_by(&source.topics, &topics, &written))
         .collect()
+}
+
+/// Somebody may have made the state topic by hand, or a broker because it was asked for it.
+async fn check_state_topic(admin: &Admin, topic: &str) -> Result<(), RunError> {
+    // To be allowed to see a topic's configuration is a right of its own: without it nothing is known, and nothing refused.
+    let described = admin.describe_configs(&[topic]).await.unwrap_or_default();
+    let entries = described.into_iter().filter_map(|(_, entries)| entries.ok());
+    entries
+        .into_iter()
+        .try_for_each(|entries| refuse_deletion(topic, &entries))
+}
+
+/// A topic that deletes old records would lose the state of whatever did not change for that long.
+fn refuse_deletion(topic: &str, entries: &[ConfigEntry]) -> Result<(), RunError> {
+    let policy = entries.iter().find(|entry| entry.name == "cleanup.policy");
+    match policy.and_then(|entry| entry.value.as_deref()) {
+        Some(policy) if policy.split(',').any(|word| word.trim() == "delete") => Err(RunError::Topic(format!(
+            "the state topic {topic} has cleanup.policy={policy} and would lose state when it is old: set cleanup.policy=compact \
+             (kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The topics that are there now of every source that reads by a pattern; nothing of the other sources.
@@ -274,6 +300,26 @@ mod tests {
             "{refused}"
         );
         assert!(wanted(&two_sources_of_one_topic(""), &cluster(&["shared"])).is_ok());
+    }
+
+    #[test]
+    fn a_state_topic_that_deletes_old_records_is_refused_and_one_that_only_compacts_or_is_secret_is_not() {
+        let checked = |policy: Option<&str>| {
+            let entry = ConfigEntry {
+                name: "cleanup.policy".to_owned(),
+                value: policy.map(str::to_owned),
+                is_default: false,
+                is_read_only: false,
+                is_sensitive: policy.is_none(),
+            };
+            refuse_deletion("engine-state-p", &[entry])
+        };
+        for policy in ["delete", "compact,delete", "compact, delete"] {
+            let refused = checked(Some(policy)).unwrap_err().to_string();
+            assert!(refused.contains("cleanup.policy=compact ("), "{policy}: {refused}");
+        }
+        assert!(checked(Some("compact")).is_ok());
+        assert!(checked(None).is_ok());
     }
 
     #[test]
