@@ -67,6 +67,28 @@ fn every_session_is_there_once_however_often_the_process_is_killed() {
     assert_eq!(found, expected);
 }
 
+#[test]
+fn the_latencies_of_a_run_count_each_session_once_also_where_it_is_spread_over_partitions() {
+    let broker = EmbeddedBroker::start(&[]);
+    let servers = broker.address.as_str();
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("visits.toml");
+    let results = "[sinks.results]\ntype = \"kafka\"\ninput = \"visits\"\ntopic = \"visits\"\n";
+    let text = text(servers, &folder.path().join("lake")) + results;
+    std::fs::write(&pipeline, text).unwrap();
+    for topic in ["clicks", "visits"] {
+        let partitions = PARTITIONS.to_string();
+        engine(&["topics", "create", topic, "--partitions", &partitions, "-b", servers]).success();
+    }
+    send(servers, 0);
+    let summary = engine(&["run", pipeline.to_str().unwrap(), "--json", "--until-end", "--drain"]).success();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    let latency = &summary["status"]["latency"];
+    assert_eq!(latency["count"], expected(1).len(), "{summary}");
+    // From the event time of the last row, years ago, and not from the moment when it was sent.
+    assert!(latency["max_seconds"].as_f64() > Some(86_400.0), "{summary}");
+}
+
 fn text(servers: &str, lake: &Path) -> String {
     format!(
         r#"

@@ -26,6 +26,7 @@ use crate::checkpoint::state_topic::StateTopic;
 use crate::config::pipeline::{
     LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, TopicSelection, WindowKind,
 };
+use crate::latency::windows::LatestOfWindow;
 use crate::run_error::RunError;
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::source::reject::{DeadLetters, RejectPolicy};
@@ -228,7 +229,7 @@ impl RunContext {
     }
 
     /// Results of these windows are in Kafka now.
-    pub(crate) fn record_latencies(&self, windows: &[(i64, i64)]) {
+    pub(crate) fn record_latencies(&self, windows: &[LatestOfWindow]) {
         self.totals().record_latencies(windows, wall_clock_ns());
     }
 

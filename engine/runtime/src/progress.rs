@@ -182,7 +182,7 @@ pub struct RunStatus {
     pub watermark_delay: Option<Duration>,
     /// The last completed checkpoint.
     pub checkpoint: Option<CheckpointStatus>,
-    /// From an event's produce time to its result's acknowledgement.
+    /// From an event's produce time, or from the event time of a session's last row, to its result's acknowledgement.
     pub latency: Option<LatencySummary>,
 }
 

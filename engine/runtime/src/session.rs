@@ -42,6 +42,7 @@ use crate::checkpoint::state_topic::StateTopic;
 use crate::checkpoint::{CheckpointId, OwnerEpoch};
 use crate::context::RunContext;
 use crate::control::Control;
+use crate::latency::windows::LatestOfWindow;
 use crate::outputs::Outputs;
 use crate::progress::RunPhase;
 use crate::sink::set::SinkSet;
@@ -71,7 +72,7 @@ pub(crate) struct Session {
     /// per source and trigger of a checkpoint interval.
     deliveries: Vec<JoinHandle<()>>,
     /// Windows whose results the next commit makes visible, as in [`ClosedResults::latest`](windows::ClosedResults).
-    uncommitted_latest: Vec<(i64, i64)>,
+    uncommitted_latest: Vec<LatestOfWindow>,
     /// Whether anything was processed since the last checkpoint.
     changed: bool,
 }

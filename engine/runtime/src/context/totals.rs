@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use engine_stream::graph::StateSize;
 
 use crate::checkpoint::CheckpointId;
-use crate::latency::windows::WindowLatencies;
+use crate::latency::windows::{LatestOfWindow, WindowLatencies};
 use crate::metrics::request_totals::RequestTotals;
 use crate::sink::set::SinkCounts;
 use crate::source::counts::SourceCounts;
@@ -67,12 +67,12 @@ impl Totals {
         }
     }
 
-    /// Results of these windows, (start in ns, latest record timestamp in ms), are in Kafka as of `now_ns`.
-    pub(crate) fn record_latencies(&mut self, windows: &[(i64, i64)], now_ns: i64) {
-        for (start_ns, latest_ms) in windows {
+    /// Results of these windows are in Kafka as of `now_ns`. Those of sessions are in the whole only.
+    pub(crate) fn record_latencies(&mut self, windows: &[LatestOfWindow], now_ns: i64) {
+        for LatestOfWindow { start_ns, latest_ms } in windows {
             let latency_ns = now_ns.saturating_sub(latest_ms.saturating_mul(1_000_000));
-            self.latencies
-                .record(Some(start_ns.div_euclid(1_000_000)), latency_ns.div_euclid(1_000));
+            let start_ms = start_ns.map(|start_ns| start_ns.div_euclid(1_000_000));
+            self.latencies.record(start_ms, latency_ns.div_euclid(1_000));
         }
     }
 }
@@ -84,9 +84,12 @@ mod tests {
     #[test]
     fn a_producer_clock_ahead_of_ours_is_counted_apart_and_is_no_huge_latency() {
         let mut totals = Totals::new(1, 1);
-        totals.record_latencies(&[(0, 2_000), (0, i64::MAX), (10, 500)], 1_000_000_000);
+        let windows = [(Some(0), 2_000), (Some(0), i64::MAX), (None, 500)];
+        let windows = windows.map(|(start_ns, latest_ms)| LatestOfWindow { start_ns, latest_ms });
+        totals.record_latencies(&windows, 1_000_000_000);
         let overall = totals.latencies.overall();
         assert_eq!((overall.count(), overall.negative()), (1, 2));
         assert_eq!(overall.summary().unwrap().max.as_millis(), 500);
+        assert_eq!(totals.latencies.windows().len(), 1, "a session is in the whole only");
     }
 }

@@ -40,6 +40,15 @@ pub struct WindowSummary {
     pub latency: LatencySummary,
 }
 
+/// What the latency of a window is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LatestOfWindow {
+    /// The start of the window in ns; `None` for a session, which shares its start with few others.
+    pub(crate) start_ns: Option<i64>,
+    /// In ms: the timestamp of the latest record of the window's span, or the event time of the session's last row.
+    pub(crate) latest_ms: i64,
+}
+
 impl Default for WindowLatencies {
     fn default() -> WindowLatencies {
         WindowLatencies::new(WINDOWS_MAX)

@@ -10,6 +10,7 @@ use engine_stream::graph::{Output, ProcessError, WindowOutput};
 use engine_stream::watermark::PartitionWatermarks;
 
 use super::partitions::{Partition, Quiet};
+use crate::latency::windows::LatestOfWindow;
 use crate::source::counts::SourceCounts;
 use crate::source::task::{TaskOutcome, TaskSource, TaskWindows};
 use crate::worker::TaskId;
@@ -40,8 +41,8 @@ pub(crate) struct SessionSource {
 pub(crate) struct ClosedResults {
     /// Rows for sinks.
     pub(crate) outputs: Vec<Output>,
-    /// (window start in ns, timestamp in ms of the latest record of its span), over all windows of the plan.
-    pub(crate) latest: Vec<(i64, i64)>,
+    /// What their latency is counted from, over all windows of the plan.
+    pub(crate) latest: Vec<LatestOfWindow>,
     /// The windows themselves: (start, the watermark that closes it), in nanoseconds.
     pub(crate) windows: BTreeSet<(i64, i64)>,
 }
@@ -143,10 +144,20 @@ impl SessionSource {
                 }
             }
         }
-        results.latest = latest
-            .into_iter()
-            .map(|((_, start), timestamp)| (start, timestamp))
-            .collect();
+        let of_aligned = latest.into_iter().map(|((_, start), latest_ms)| LatestOfWindow {
+            start_ns: Some(start),
+            latest_ms,
+        });
+        results.latest.extend(of_aligned);
+        for sessions in self.window_output.session_spans(&closed)? {
+            let gap_ns = self.source.window_spans[sessions.window].size_ns;
+            results
+                .latest
+                .extend(sessions.spans_ns().map(|(_, end)| LatestOfWindow {
+                    start_ns: None,
+                    latest_ms: (end - gap_ns).div_euclid(1_000_000),
+                }));
+        }
         self.window_output.merge(closed, &mut results.outputs)?;
         Ok(results)
     }

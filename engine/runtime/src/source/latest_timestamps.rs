@@ -37,7 +37,7 @@ impl LatestTimestamps {
     /// Takes the rows of a micro-batch: event times, and record timestamps in milliseconds, row by row.
     pub(crate) fn add(&mut self, times: EventTimes<'_>, record_timestamps_ms: &[i64]) {
         assert_eq!(times.len(), record_timestamps_ms.len(), "one timestamp a row");
-        // Which session a row will be in, and when that ends, is not known here: sessions have no latency.
+        // Which session a row will be in is not known here; a session tells itself when its last row was.
         if self.span.is_session {
             return;
         }

@@ -10,6 +10,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
 use super::closed_windows::ClosedWindows;
+use crate::window::session::spans;
 
 /// The sessions that closed parts make, over all partitions, of one session window.
 #[derive(Debug, Clone)]
@@ -31,6 +32,11 @@ impl SessionSpans {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Start and end of each, in nanoseconds since 1970. It ends a gap after its last row.
+    pub fn spans_ns(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        spans(&self.spans)
     }
 }
 
