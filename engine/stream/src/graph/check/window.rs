@@ -108,7 +108,8 @@ pub(super) fn check_window(
         errors.push(GraphError::new(
             part,
             "mode",
-            "a session is emitted once, when it closes; `mode = \"update\"` is for tumbling and hopping windows",
+            "a session is emitted once, when it closes, for until then a row can make one session of two; \
+             a tumbling or hopping window over the same `group_by` gives early results beside it",
         ));
     }
     let time_column = check_event_time(part, "a window", source, input, errors)?;
