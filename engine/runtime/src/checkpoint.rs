@@ -4,12 +4,13 @@
 //! [`manifest::Manifest`] and the offsets (next to read, with [`commit_metadata::CommitMetadata`]) are one Kafka
 //! transaction; lake files are staged before it commits and published after. With `at_least_once` the steps are, in this order:
 //! flush the outputs, stage the lake files, append the state and then the manifest to the compacted state
-//! topic, commit the offsets, publish the lake files.
+//! topic, commit the offsets, delete state that is obsolete, publish the lake files.
 //! The manifest is a single record, so a checkpoint is either there as a whole or not at all, and it names the
 //! offsets that belong to its state, and the [`segments`] that its state is: a crash between any two steps never pairs one
 //! checkpoint's state with another's offsets. What to do after a crash is decided by the pure function in [`recovery`].
 
 pub mod chunk;
+pub mod claim;
 pub mod commit_metadata;
 #[cfg(test)]
 mod crash_points;
@@ -46,8 +47,9 @@ impl fmt::Display for CheckpointId {
 /// state topic before anything is processed.
 ///
 /// State keys carry it, so that a paused process that wakes up after its partitions moved writes beside its
-/// successor's state and never over it; the highest epoch is the one that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// successor's state and never over it; the highest epoch is the one that counts. What it completes after a successor's
+/// confirmed [`claim`] does not count, also if the successor never completes anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OwnerEpoch(pub u64);
 

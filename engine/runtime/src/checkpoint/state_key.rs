@@ -1,11 +1,13 @@
 //! Keys of the records in the compacted state topic.
 //!
 //! ```text
-//! claim/<owner epoch>                                         -> when a process took the partitions over
-//! manifest/<owner epoch>                                      -> Manifest (JSON)
+//! claim/<owner epoch>                                         -> Claim: when a process took the partitions over
+//! manifest/<owner epoch>, manifest/<owner epoch>/1            -> Manifest (JSON), of even and odd checkpoints
 //! state/<owner epoch>/<checkpoint>/<source>/<topic>/<partition>/<chunk> -> a piece of a segment of the partition's state
 //! ```
-//! No key is written twice: a segment stands as it was written until no manifest names it, and then gets a tombstone. In
+//! Checkpoints take turns between two manifests, so that compaction keeps the one before if the newest turns out to be of a
+//! process that was no owner any more (see `state_table`). No other key is written twice, but for a claim that is confirmed:
+//! a segment stands as it was written until no manifest names it, and then gets a tombstone. In
 //! manifests of the first format, checkpoints alternated between two slots, 0 and 1, in the place of the checkpoint.
 //! Names cannot contain `/`: Kafka's topic names and our source names do not allow it.
 
@@ -19,7 +21,12 @@ pub enum StateKey {
     /// A process has taken the partitions over: the epoch is used from now on, also if no checkpoint ever comes.
     Claim(OwnerEpoch),
     /// The record that completes a checkpoint.
-    Manifest(OwnerEpoch),
+    Manifest {
+        /// The life of the process that wrote it.
+        owner_epoch: OwnerEpoch,
+        /// Whether the checkpoint's number is odd.
+        is_odd: bool,
+    },
     /// One piece of a segment of one partition's state.
     Chunk(ChunkKey),
 }
@@ -57,7 +64,9 @@ impl fmt::Display for StateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StateKey::Claim(owner_epoch) => write!(f, "claim/{owner_epoch}"),
-            StateKey::Manifest(owner_epoch) => write!(f, "manifest/{owner_epoch}"),
+            StateKey::Manifest { owner_epoch, is_odd } => {
+                write!(f, "manifest/{owner_epoch}{}", if *is_odd { "/1" } else { "" })
+            }
             StateKey::Chunk(key) => write!(
                 f,
                 "state/{}/{}/{}/{}/{}/{}",
@@ -68,12 +77,27 @@ impl fmt::Display for StateKey {
 }
 
 impl StateKey {
+    /// The key of this checkpoint's manifest.
+    pub fn manifest(owner_epoch: OwnerEpoch, checkpoint: CheckpointId) -> StateKey {
+        StateKey::Manifest {
+            owner_epoch,
+            is_odd: checkpoint.0 % 2 == 1,
+        }
+    }
+
     /// Reads a key back, `None` if it is not one of ours.
     pub fn parse(key: &[u8]) -> Option<StateKey> {
         let mut parts = std::str::from_utf8(key).ok()?.split('/');
         let parsed = match parts.next()? {
             "claim" => StateKey::Claim(OwnerEpoch(parts.next()?.parse().ok()?)),
-            "manifest" => StateKey::Manifest(OwnerEpoch(parts.next()?.parse().ok()?)),
+            "manifest" => StateKey::Manifest {
+                owner_epoch: OwnerEpoch(parts.next()?.parse().ok()?),
+                is_odd: match parts.next() {
+                    None => false,
+                    Some("1") => true,
+                    Some(_) => return None,
+                },
+            },
             "state" => StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(parts.next()?.parse().ok()?),
                 checkpoint: CheckpointId(parts.next()?.parse().ok()?),
@@ -92,7 +116,7 @@ impl StateKey {
     /// The owner epoch that every key carries.
     pub fn owner_epoch(&self) -> OwnerEpoch {
         match self {
-            StateKey::Claim(owner_epoch) | StateKey::Manifest(owner_epoch) => *owner_epoch,
+            StateKey::Claim(owner_epoch) | StateKey::Manifest { owner_epoch, .. } => *owner_epoch,
             StateKey::Chunk(key) => key.owner_epoch,
         }
     }
@@ -106,8 +130,8 @@ mod tests {
     fn keys_read_back() {
         for key in [
             StateKey::Claim(OwnerEpoch(7)),
-            StateKey::Manifest(OwnerEpoch(0)),
-            StateKey::Manifest(OwnerEpoch(u64::MAX - 1)),
+            StateKey::manifest(OwnerEpoch(0), CheckpointId(8)),
+            StateKey::manifest(OwnerEpoch(u64::MAX - 1), CheckpointId(9)),
             StateKey::Chunk(ChunkKey {
                 owner_epoch: OwnerEpoch(3),
                 checkpoint: CheckpointId(41),
@@ -130,7 +154,9 @@ mod tests {
             b"claim/-1",
             b"claim/1/2",
             b"claim/18446744073709551615",
+            b"manifest/1/0",
             b"manifest/1/2",
+            b"manifest/1/1/1",
             b"state/1/-2/s/t/0/0",
             b"state/1/0/s/t/-1/0",
             b"state/1/0/s/t/0",

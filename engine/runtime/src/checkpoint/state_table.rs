@@ -1,13 +1,18 @@
 //! The compacted state topic as a table: replay every record, then ask for the newest whole checkpoint.
 //!
+//! The topic is one log, so it also says who was late: a manifest behind the confirmed claim of a later owner is of a process that
+//! slept while it lost the partitions. Its successor has read the log up to that claim at least, and has deleted the lake
+//! files that the manifest names; it is passed over.
+//!
 //! Pure, so that torn, stale and hostile contents are rows of a test. Reading and writing the topic itself is
 //! `state_topic`'s job.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use engine_wire::compression::Decompressor;
 
+use super::claim::Claim;
 use super::manifest::{Manifest, ManifestError, PartitionState, SNAPSHOT_FORMAT};
 use super::state_key::{ChunkKey, StateKey, former_slot_of};
 use super::{CheckpointId, OwnerEpoch, chunk};
@@ -21,6 +26,10 @@ pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
 pub struct StateTable {
     records: HashMap<StateKey, Bytes>,
     bytes: usize,
+    /// The highest epoch of the confirmed claims so far.
+    confirmed: OwnerEpoch,
+    /// Keys of manifests that came too late. Each was written by a life of its own, which it ended.
+    late: HashSet<StateKey>,
 }
 
 /// The newest checkpoint with its state.
@@ -81,6 +90,19 @@ impl StateTable {
                 offset,
             });
         };
+        match (&key, value) {
+            (StateKey::Claim(owner_epoch), Some(value)) if Claim::is_confirmed(value) => {
+                self.confirmed = self.confirmed.max(*owner_epoch);
+            }
+            (StateKey::Manifest { owner_epoch, .. }, Some(_)) if *owner_epoch < self.confirmed => {
+                self.late.insert(key);
+                return Ok(());
+            }
+            (StateKey::Manifest { .. }, None) => {
+                self.late.remove(&key);
+            }
+            _ => {}
+        }
         let added = value.map_or(0, <[u8]>::len);
         let former = match value {
             Some(value) => self.records.insert(key, Bytes::copy_from_slice(value)),
@@ -93,42 +115,48 @@ impl StateTable {
         Ok(())
     }
 
+    /// The highest epoch whose owner was confirmed, 0 if there is none.
+    pub fn confirmed(&self) -> OwnerEpoch {
+        self.confirmed
+    }
+
     /// The epoch of a process that takes over now: above all that anybody ever claimed or wrote under. A process that
     /// owned the partitions but never completed a checkpoint counts too: should it be paused and wake up, it must find
     /// no other process writing under its keys.
     pub fn next_owner_epoch(&self) -> OwnerEpoch {
-        let highest = self.records.keys().map(|key| key.owner_epoch().0).max();
+        let highest = self.keys().map(|key| key.owner_epoch().0).max();
         OwnerEpoch(highest.map_or(1, |highest| highest.saturating_add(1)))
     }
 
     /// Keys of lives before `owner_epoch`, which its first whole checkpoint makes obsolete.
     pub fn keys_before(&self, owner_epoch: OwnerEpoch) -> Vec<StateKey> {
-        let mut keys: Vec<_> = self
-            .records
-            .keys()
-            .filter(|key| key.owner_epoch() < owner_epoch)
-            .cloned()
-            .collect();
+        let keys: HashSet<_> = self.keys().filter(|key| key.owner_epoch() < owner_epoch).collect();
+        let mut keys: Vec<_> = keys.into_iter().cloned().collect();
         // Manifests last: were we to die in between, the old manifest would otherwise miss its pieces while
         // the new one is already there to be preferred, which is fine, but a reader should not have to know.
-        keys.sort_by_key(|key| matches!(key, StateKey::Manifest(_)));
+        keys.sort_by_key(|key| matches!(key, StateKey::Manifest { .. }));
         keys
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &StateKey> {
+        self.records.keys().chain(&self.late)
     }
 
     /// The newest whole checkpoint: of the highest owner epoch that completed one.
     pub fn restore(&self) -> Result<Option<RestoredState>, StateTableError> {
-        let newest = self
-            .records
-            .iter()
-            .filter_map(|(key, value)| match key {
-                StateKey::Manifest(owner_epoch) => Some((*owner_epoch, value)),
+        let manifests = || {
+            self.records.iter().filter_map(|(key, value)| match key {
+                StateKey::Manifest { owner_epoch, .. } => Some((*owner_epoch, value)),
                 StateKey::Claim(_) | StateKey::Chunk(_) => None,
             })
-            .max_by_key(|(owner_epoch, _)| *owner_epoch);
-        let Some((_, value)) = newest else {
+        };
+        let newest_owner = manifests().map(|(owner_epoch, _)| owner_epoch).max();
+        let of_newest = manifests().filter(|(owner_epoch, _)| Some(*owner_epoch) == newest_owner);
+        let of_newest = of_newest.map(|(_, value)| Manifest::decode(value));
+        let of_newest = of_newest.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let Some(manifest) = of_newest.max_by_key(|manifest| manifest.checkpoint) else {
             return Ok(None);
         };
-        let manifest = Manifest::decode(value)?;
         let mut decompressor = chunk::decompressor();
         let mut room = STATE_BYTES_MAX;
         let mut segments = HashMap::new();

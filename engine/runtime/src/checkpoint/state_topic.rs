@@ -137,8 +137,8 @@ impl StateTopic {
     /// transaction with them.
     pub(crate) async fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), StateTopicError> {
         self.flush().await?;
-        self.send(&StateKey::Manifest(manifest.owner_epoch), Some(&manifest.encode()))
-            .await?;
+        let key = StateKey::manifest(manifest.owner_epoch, manifest.checkpoint);
+        self.send(&key, Some(&manifest.encode())).await?;
         self.flush().await
     }
 

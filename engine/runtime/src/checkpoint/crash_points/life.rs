@@ -6,6 +6,7 @@ use engine_lake::{RecoveryAction, RecoveryConflict, StagedFile, StagedFiles};
 use engine_stream::snapshot::SnapshotKind;
 use engine_wire::compression::Compressor;
 
+use super::super::claim::Claim;
 use super::super::commit_metadata::CommitMetadata;
 use super::super::manifest::{MANIFEST_FORMAT, Manifest, PartitionState, SourceState, StagedTable};
 use super::super::recovery::{self, PartitionFacts, StartPosition};
@@ -32,7 +33,11 @@ struct Pending {
 enum Step {
     /// Takes the partitions, and under exactly once the transactional id.
     TakeOver,
-    /// Reads what is there and decides; at least once, claims the owner epoch.
+    /// Reads what is there and takes an owner epoch (at least once).
+    Look,
+    /// Asks the group's coordinator whether the partitions are still ours (at least once).
+    Confirm,
+    /// Reads what is there and decides.
     Restore,
     /// Commits the claim of the owner epoch (exactly once), and plans the lake's recovery.
     Claim(Option<StagedFiles>),
@@ -86,7 +91,10 @@ impl Life {
             live: LiveSegments::default(),
             former_keys: Vec::new(),
             pending: Pending::default(),
-            steps: VecDeque::from([Step::TakeOver, Step::Restore]),
+            steps: match guarantee {
+                ExactlyOnce => VecDeque::from([Step::TakeOver, Step::Restore]),
+                AtLeastOnce => VecDeque::from([Step::TakeOver, Step::Look]),
+            },
             taken: 0,
         }
     }
@@ -119,6 +127,17 @@ impl Life {
                 assert_eq!(world.member, self.number, "lives are numbered as they take over");
                 self.producer_epoch = world.producer_epoch;
             }
+            Step::Look => {
+                self.owner_epoch = self.read(world).next_owner_epoch();
+                self.steps.extend([
+                    self.claim_record(false),
+                    Step::Confirm,
+                    self.claim_record(true),
+                    Step::Restore,
+                ]);
+            }
+            Step::Confirm if world.member != self.number => return Some(End::Fenced),
+            Step::Confirm => {}
             Step::Restore => return self.restore(world),
             Step::Claim(_) if world.producer_epoch != self.producer_epoch => return Some(End::Fenced),
             Step::Claim(kept) => return self.claim(world, kept.as_ref()),
@@ -152,14 +171,33 @@ impl Life {
         None
     }
 
-    fn restore(&mut self, world: &mut World) -> Option<End> {
+    fn read(&self, world: &World) -> StateTable {
         let mut table = StateTable::default();
         for (offset, (key, value)) in (0i64..).zip(&world.state_topic) {
             table
                 .apply(offset, Some(key.as_bytes()), value.as_deref())
                 .expect("the state topic has our records only");
         }
-        self.owner_epoch = table.next_owner_epoch();
+        table
+    }
+
+    fn claim_record(&self, is_confirmed: bool) -> Step {
+        let value = Claim {
+            now_ms: 0,
+            is_confirmed,
+        };
+        let key = StateKey::Claim(self.owner_epoch);
+        Step::State(key.to_string(), Some(value.to_string().into_bytes()))
+    }
+
+    fn restore(&mut self, world: &mut World) -> Option<End> {
+        let table = self.read(world);
+        match self.guarantee {
+            ExactlyOnce => self.owner_epoch = table.next_owner_epoch(),
+            // It slept behind its confirmation, and another has taken over.
+            AtLeastOnce if table.confirmed() > self.owner_epoch => return Some(End::Fenced),
+            AtLeastOnce => {}
+        }
         self.former_keys = table.keys_before(self.owner_epoch);
         let restored = table.restore().expect("no crash damages state");
         let facts = [PartitionFacts {
@@ -204,14 +242,19 @@ impl Life {
                 self.steps.push_back(Step::Claim(kept));
                 None
             }
-            // One step with reading, see `takeovers`.
-            AtLeastOnce => self.claim(world, kept.as_ref()),
+            AtLeastOnce => self.plan_recovery(world, kept.as_ref()),
         }
     }
 
     fn claim(&mut self, world: &mut World, kept: Option<&StagedFiles>) -> Option<End> {
-        let key = StateKey::Claim(self.owner_epoch).to_string();
-        world.state_topic.push((key, Some(b"now".to_vec())));
+        let Step::State(key, value) = self.claim_record(true) else {
+            unreachable!("it is a record of the state topic");
+        };
+        world.state_topic.push((key, value));
+        self.plan_recovery(world, kept)
+    }
+
+    fn plan_recovery(&mut self, world: &World, kept: Option<&StagedFiles>) -> Option<End> {
         let facts = world.lake_facts(kept, self.owner_epoch);
         match engine_lake::decide(&facts) {
             Ok(actions) => self.steps.extend(actions.into_iter().map(Step::Lake)),
@@ -270,16 +313,21 @@ impl Life {
             watermark_ns: None,
         };
         let (offset, metadata) = (self.next_offset, metadata.to_string());
-        let key = StateKey::Manifest(self.owner_epoch).to_string();
+        let key = StateKey::manifest(self.owner_epoch, self.checkpoint).to_string();
         self.steps.push_back(Step::State(key, Some(manifest.encode())));
-        // Only a manifest that is there makes what it no longer names obsolete.
-        for key in std::mem::take(&mut self.former_keys) {
-            self.steps.push_back(Step::State(key.to_string(), None));
+        let obsolete = std::mem::take(&mut self.former_keys).into_iter();
+        let tombstones = obsolete.map(|key| Step::State(key.to_string(), None));
+        match self.guarantee {
+            ExactlyOnce => {
+                self.steps.extend(tombstones);
+                self.steps.push_back(Step::CommitTransaction(offset, metadata));
+            }
+            // Only a manifest that counts makes what it no longer names obsolete.
+            AtLeastOnce => {
+                self.steps.push_back(Step::CommitOffsets(offset, metadata));
+                self.steps.extend(tombstones);
+            }
         }
-        self.steps.push_back(match self.guarantee {
-            ExactlyOnce => Step::CommitTransaction(offset, metadata),
-            AtLeastOnce => Step::CommitOffsets(offset, metadata),
-        });
         self.steps.extend(staged.files().iter().cloned().map(Step::Publish));
         self.steps.push_back(Step::Whole);
     }

@@ -53,6 +53,17 @@ pub(super) fn part_of(window: i64) -> String {
 }
 
 impl World {
+    /// The state topic's log is cleaned: of each key the last record stays, and no tombstone.
+    pub(super) fn compact(&mut self) {
+        let mut last = BTreeMap::new();
+        for (offset, (key, _)) in self.state_topic.iter().enumerate() {
+            last.insert(key.clone(), offset);
+        }
+        let mut offset = 0..;
+        self.state_topic
+            .retain(|(key, value)| offset.next() == last.get(key).copied() && value.is_some());
+    }
+
     /// What the lake's recovery finds.
     pub(super) fn lake_facts(&self, kept: Option<&StagedFiles>, owner_epoch: OwnerEpoch) -> RecoveryFacts {
         let files = kept.map(StagedFiles::files).unwrap_or_default();

@@ -63,7 +63,8 @@ impl Owner {
         };
         let epoch = OwnerEpoch(self.epoch);
         let manifest = Manifest::of_events(CheckpointId(checkpoint), epoch, state);
-        records.push((StateKey::Manifest(epoch).to_string(), manifest.encode()));
+        let key = StateKey::manifest(epoch, CheckpointId(checkpoint));
+        records.push((key.to_string(), manifest.encode()));
         records
     }
 }
@@ -138,6 +139,49 @@ fn a_zombie_cannot_overwrite_its_successor() {
     assert_eq!(segments_of(&restored), [b"the successor"]);
 }
 
+fn claim(epoch: u64, is_confirmed: bool) -> (String, Vec<u8>) {
+    let value = Claim {
+        now_ms: 0,
+        is_confirmed,
+    }
+    .to_string();
+    (StateKey::Claim(OwnerEpoch(epoch)).to_string(), value.into_bytes())
+}
+
+/// What compaction may leave at most: of each key the last record.
+fn compacted(log: &[(String, Vec<u8>)]) -> Records {
+    let is_last = |index: usize| log[index + 1..].iter().all(|(key, _)| *key != log[index].0);
+    (0..log.len())
+        .filter(|index| is_last(*index))
+        .map(|index| log[index].clone())
+        .collect()
+}
+
+/// Pitfall 23 of the stream engine: a manifest that it completes behind its successor's claim is none.
+#[test]
+fn a_manifest_behind_the_confirmed_claim_of_a_later_owner_is_passed_over() {
+    let mut owner = Owner::new(1);
+    let mut log = vec![claim(1, true)];
+    log.extend(owner.checkpoint(4, b"four", true));
+    log.extend(owner.checkpoint(5, b"five", true));
+    let late = owner.checkpoint(6, b"six", true);
+    for (is_confirmed, expected) in [(true, &b"five"[..]), (false, b"six")] {
+        let mut log = log.clone();
+        // A claim that was not confirmed may be of a process that slept and is no owner: it stops nobody.
+        log.push(claim(2, is_confirmed));
+        log.extend(late.clone());
+        for log in [&log, &compacted(&log)] {
+            let table = table(log);
+            assert_eq!(segments_of(&table.restore().unwrap().unwrap()), [expected]);
+            let key = StateKey::manifest(OwnerEpoch(1), CheckpointId(6));
+            assert!(
+                table.keys_before(OwnerEpoch(2)).contains(&key),
+                "it is cleared away some day"
+            );
+        }
+    }
+}
+
 #[test]
 fn each_life_of_the_owner_writes_under_an_epoch_that_nobody_used() {
     assert_eq!(StateTable::default().next_owner_epoch(), OwnerEpoch(1));
@@ -162,7 +206,7 @@ fn former_lives_are_cleared_with_the_manifest_last() {
     let mut table = table(&log);
     let keys = table.keys_before(OwnerEpoch(2));
     assert_eq!(keys.len(), 2);
-    assert_eq!(keys[1], StateKey::Manifest(OwnerEpoch(1)));
+    assert_eq!(keys[1], StateKey::manifest(OwnerEpoch(1), CheckpointId(4)));
     for key in keys {
         table.apply(9, Some(key.to_string().as_bytes()), None).unwrap();
     }
