@@ -7,6 +7,7 @@
 //! Never here: decoding of records (the CRC of a batch is the decoder's to check), pipelines.
 
 mod commit;
+mod confirmation;
 mod driver;
 mod error;
 mod event;
@@ -15,6 +16,7 @@ mod look_ups;
 mod machines;
 mod stats;
 
+pub use confirmation::ConfirmationError;
 pub use error::{CommitError, ConsumerError, NotAssigned};
 pub use event::Event;
 pub use stats::ConsumerStats;
@@ -257,6 +259,16 @@ impl Consumer {
     /// [`CommitError::NoGroup`] without `group.id`, [`CommitError::MembershipLost`] while a subscribed consumer is no member.
     pub fn group_metadata(&self) -> Result<ConsumerGroupMetadata, CommitError> {
         commit::group_metadata(&self.shared)
+    }
+
+    /// Asks the coordinator whether this consumer is a member of its group now, under the generation in which this
+    /// application was assigned its partitions. A process that slept learns here that others have them; heartbeats say so
+    /// too, but nobody waits for those. Retries while the coordinator moves or loads.
+    ///
+    /// # Errors
+    /// See [`ConfirmationError`]; after [`ConfirmationError::Lost`] the member rejoins and `poll` says [`Event::Lost`].
+    pub async fn confirm_membership(&self) -> Result<(), ConfirmationError> {
+        confirmation::confirm(&self.shared, &self.cluster).await
     }
 
     /// The oldest offset of each partition.

@@ -89,7 +89,7 @@ pub use config::{
     ProducerConfig, PropertyError,
 };
 pub use connection::{DisconnectReason, RequestError};
-pub use consumer::{CommitError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};
+pub use consumer::{CommitError, ConfirmationError, Consumer, ConsumerError, ConsumerStats, Event, NotAssigned};
 pub use engine_proto::latency_stats::LatencyStats;
 pub use engine_proto::producer::{
     AppendError, ConsumerGroupMetadata, DeliveryError, ProducerStats, TopicRecord, TransactionError,

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod recovery;
 pub mod segments;
 pub mod state_key;
+pub(crate) mod state_reader;
 pub mod state_table;
 pub(crate) mod state_topic;
 

@@ -24,6 +24,7 @@ mod report;
 pub(crate) mod restore;
 mod silence;
 mod state_writing;
+mod take_over;
 mod updates;
 pub(crate) mod windows;
 

@@ -14,4 +14,5 @@ mod raw_client;
 mod real_broker;
 mod scene;
 mod signals;
+mod sleepers;
 mod topics;

@@ -70,7 +70,10 @@ pub(super) fn group_metadata(shared: &Shared) -> Result<ConsumerGroupMetadata, C
 
 /// Under which identity to commit. A member whose application holds another generation than
 /// the machine is stale already.
-fn committer(shared: &Shared, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<Committer, CommitError> {
+pub(super) fn committer(
+    shared: &Shared,
+    offsets: &[(TopicPartition, CommittedOffset)],
+) -> Result<Committer, CommitError> {
     let state = shared.lock();
     let Some(membership) = state.membership.as_ref().filter(|member| member.is_subscribed()) else {
         return Ok(Committer::outsider());

@@ -1,24 +1,16 @@
-//! Reading and writing the compacted state topic.
+//! Writing the compacted state topic.
 //!
 //! One partition, `cleanup.policy=compact`, created by us. What its records mean is in `state_key`, `state_table` and
-//! `manifest`; this file moves them.
-
-use std::time::Duration;
+//! `manifest`; `state_reader` reads them.
 
 use bytes::Bytes;
-use engine_client::{
-    Consumer, ConsumerConfig, Event, IsolationLevel, ProduceRecord, Producer, StartAt, TopicPartition,
-};
-use engine_wire::compression::{DecodeLimits, Decompressor};
+use engine_client::{ConsumerConfig, IsolationLevel, ProduceRecord, Producer};
 
 use super::OwnerEpoch;
+use super::claim::Claim;
 use super::manifest::Manifest;
 use super::state_key::{ChunkKey, StateKey};
-use super::state_table::{RestoredState, StateTable};
 use crate::error_chain::describe;
-
-/// How long reading may stand still before it is given up.
-const READ_STALL_MAX: Duration = Duration::from_secs(60);
 
 /// The state topic of one pipeline.
 #[derive(Debug)]
@@ -65,57 +57,25 @@ impl StateTopic {
         }
     }
 
-    /// Reads the whole topic: gives the newest whole checkpoint, and the epoch to write under from now on.
-    pub(crate) async fn read(&mut self) -> Result<(Option<RestoredState>, OwnerEpoch), StateTopicError> {
-        let mut table = StateTable::default();
-        let mut consumer = Consumer::connect(self.consumer_config.clone())
-            .await
-            .map_err(|error| self.failed(&error))?;
-        let tp = TopicPartition::new(self.topic.as_str(), 0);
-        let ends = consumer
-            .end_offsets(std::slice::from_ref(&tp))
-            .await
-            .map_err(|error| self.failed(&error))?;
-        let end = ends.into_iter().find(|(of, _)| *of == tp).map_or(0, |(_, end)| end);
-        consumer.assign([tp.clone()]);
-        consumer
-            .start(vec![(tp, StartAt::Earliest)])
-            .map_err(|error| self.failed(&error))?;
-        let mut decompressor = Decompressor::new(DecodeLimits::default());
-        let mut next_offset = 0;
-        while next_offset < end {
-            let event = tokio::time::timeout(READ_STALL_MAX, consumer.poll())
-                .await
-                .map_err(|_| {
-                    self.failed_with(format!(
-                        "no answer for {} s at offset {next_offset} of {end}",
-                        READ_STALL_MAX.as_secs()
-                    ))
-                })?;
-            let Event::Fetched(fetched) = event.map_err(|error| self.failed(&error))? else {
-                continue;
-            };
-            for batch in &fetched.batches {
-                batch.verify_crc().map_err(|error| self.damaged(&error))?;
-                for record in batch.records(&mut decompressor).map_err(|error| self.damaged(&error))? {
-                    let record = record.map_err(|error| self.damaged(&error))?;
-                    let applied = table.apply(record.offset, record.key, record.value);
-                    applied.map_err(|error| self.damaged(&error))?;
-                }
-            }
-            next_offset = fetched.next_offset;
-        }
-        consumer.close().await;
-        let owner_epoch = table.next_owner_epoch();
-        self.obsolete = table.keys_before(owner_epoch);
-        let restored = table.restore().map_err(|error| self.damaged(&error))?;
-        Ok((restored, owner_epoch))
+    /// The topic's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.topic
     }
 
-    /// Takes an epoch, so that nobody else ever writes under it: at once, or when the transaction commits. `now_ms` is
-    /// for people.
-    pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, now_ms: i64) -> Result<(), StateTopicError> {
-        self.send(&StateKey::Claim(owner_epoch), Some(now_ms.to_string().as_bytes()))
+    /// How it is read.
+    pub(crate) fn consumer_config(&self) -> &ConsumerConfig {
+        &self.consumer_config
+    }
+
+    /// Takes what a former owner left, which our first whole checkpoint makes obsolete.
+    pub(crate) fn handle_left(&mut self, keys: Vec<StateKey>) {
+        self.obsolete = keys;
+    }
+
+    /// Takes an epoch, so that nobody else ever writes under it: at once, or when the transaction commits. Claimed once more
+    /// when it is confirmed.
+    pub(crate) async fn claim(&self, owner_epoch: OwnerEpoch, claim: Claim) -> Result<(), StateTopicError> {
+        self.send(&StateKey::Claim(owner_epoch), Some(claim.to_string().as_bytes()))
             .await?;
         self.flush().await
     }
@@ -142,8 +102,8 @@ impl StateTopic {
         self.flush().await
     }
 
-    /// Deletes what the manifest no longer needs. It was needed until the manifest was there: without a transaction, that has
-    /// to be before this. Nobody waits for these records; the next manifest does.
+    /// Deletes what the manifest no longer needs. It was needed until the manifest counts: without a transaction, it has to be
+    /// there before this, and the group must have taken its offsets. Nobody waits for these records; the next manifest does.
     pub(crate) async fn clear_obsolete(&mut self) -> Result<(), StateTopicError> {
         for key in std::mem::take(&mut self.obsolete) {
             self.send(&key, None).await?;
@@ -178,21 +138,29 @@ impl StateTopic {
     }
 
     fn failed(&self, error: &dyn std::error::Error) -> StateTopicError {
-        self.failed_with(describe(error))
+        StateTopicError::failed(&self.topic, error)
+    }
+}
+
+impl StateTopicError {
+    /// It may go well another time.
+    pub(super) fn failed(topic: &str, error: &dyn std::error::Error) -> StateTopicError {
+        StateTopicError::failed_with(topic, describe(error))
     }
 
-    fn failed_with(&self, what: String) -> StateTopicError {
+    pub(super) fn failed_with(topic: &str, what: String) -> StateTopicError {
         StateTopicError {
-            topic: self.topic.clone(),
+            topic: topic.to_owned(),
             what,
             is_transient: true,
         }
     }
 
-    fn damaged(&self, error: &dyn std::error::Error) -> StateTopicError {
+    /// It will not.
+    pub(crate) fn damaged(topic: &str, error: &dyn std::error::Error) -> StateTopicError {
         StateTopicError {
             is_transient: false,
-            ..self.failed(error)
+            ..StateTopicError::failed(topic, error)
         }
     }
 }

@@ -147,10 +147,13 @@ async fn own(
                 continue;
             }
         }
-        let mut session = tokio::select! {
+        let begun = tokio::select! {
             biased;
             interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
-            session = Session::begin(Arc::clone(context), group, &assigned, control) => session?,
+            begun = Session::begin(Arc::clone(context), group, &assigned, control) => begun?,
+        };
+        let Some(mut session) = begun else {
+            return Ok(MemberEnd::Lost);
         };
         let ended = session.run(group, control).await;
         session

@@ -3,7 +3,7 @@
 //! ```text
 //! exactly once:   stage lake files ┐
 //!                 snapshots ───────┴▶ state, manifest, offsets ─▶ commit the transaction ─▶ publish lake files
-//! at least once:  flush, stage, snapshots ─▶ state ─▶ manifest ─▶ commit the offsets ─▶ publish lake files
+//! at least once:  flush, stage, snapshots ─▶ state ─▶ manifest ─▶ commit the offsets ─▶ clear old state, publish lake files
 //! ```
 //! After any failure nothing here is certain any more: the session is dropped, and the next one starts from what is there.
 
@@ -121,12 +121,12 @@ impl Session {
     ) -> Result<bool, RunError> {
         // The checkpoint is there, whatever happens to the commit: its number must not be used again.
         self.checkpoint = manifest.checkpoint;
-        self.state_topic.clear_obsolete().await?;
         let stated = self.lap(Stage::State, since);
         // The group's coordinator knows whether the partitions are still ours. It is asked before the files are seen: a
         // process that slept while another took over must not publish rows that the other has written again.
         match group.commit(&commits(manifest)).await {
-            Ok(()) => {}
+            // Not before: a manifest that came too late does not count, and the one before it needs what it names.
+            Ok(()) => self.state_topic.clear_obsolete().await?,
             // The manifest has the same offsets, and a revocation follows at once, with a checkpoint of its own.
             Err(CommitError::RebalanceInProgress) => {}
             Err(CommitError::MembershipLost { .. } | CommitError::NotAssigned { .. }) => return Ok(false),

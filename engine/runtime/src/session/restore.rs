@@ -14,6 +14,7 @@ use super::Session;
 use super::pace::{Pace, PaceConfig};
 use super::partitions::Partition;
 use super::silence::Silence;
+use super::take_over::{TakenOver, take_over};
 use super::windows::SessionSource;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::recovery::{self, PartitionFacts, Recovery, StartPosition};
@@ -39,13 +40,14 @@ const TRIGGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching.
+    /// Takes over `assigned`: reads the state topic, decides, restores, and starts fetching. `None` if they are another
+    /// process's by now.
     pub(crate) async fn begin(
         context: Arc<RunContext>,
         group: &mut Consumer,
         assigned: &[TopicPartition],
         control: &Control,
-    ) -> Result<Session, RunError> {
+    ) -> Result<Option<Session>, RunError> {
         // Under exactly once this ends whatever a former owner left open, so what is read below is all there will be.
         let outputs = Outputs::open(&context).await?;
         let task_sources = context.task_sources(outputs.dead_letter.as_ref());
@@ -66,18 +68,13 @@ impl Session {
             }
         }
         let mut state_topic = context.state_topic(outputs.state_producer.clone());
-        let (restored, owner_epoch) = state_topic.read().await?;
+        let taken = take_over(group, &mut state_topic, outputs.transaction.as_ref()).await?;
+        let Some(TakenOver { restored, owner_epoch }) = taken else {
+            outputs.abandon(&context).await;
+            return Ok(None);
+        };
         let manifest = restored.as_ref().map(|restored| &restored.manifest);
         let recovery = recovery::decide(&facts, manifest).map_err(RunError::Recovery)?;
-        state_topic
-            .claim(owner_epoch, context.wall_clock_ns() / 1_000_000)
-            .await?;
-        if let Some(transaction) = &outputs.transaction {
-            // Whoever was asleep since it read is stopped here, before it touches the lake; and whoever takes over from
-            // now on finds the claim, and has a higher epoch.
-            let claimed = transaction.commit_records().await;
-            claimed.map_err(|failure| RunError::Transaction(failure.to_string()))?;
-        }
 
         let sinks = Arc::new(open_sinks(&context, &outputs, manifest, owner_epoch).await?);
         let (replies, answers) = tokio::sync::mpsc::unbounded_channel();
@@ -137,7 +134,7 @@ impl Session {
             "This process owns the partitions now."
         );
         control.reporter.started(banner);
-        Ok(session)
+        Ok(Some(session))
     }
 
     /// Connects a source's fetcher and finds the position of each of its partitions.
