@@ -238,6 +238,7 @@ impl RunContext {
         let mut totals = self.totals();
         totals.checkpoint = Some((checkpoint, Instant::now(), duration));
         totals.checkpoints += 1;
+        totals.checkpoint_time += duration;
         self.caution.store(0, Ordering::Relaxed);
     }
 
@@ -257,6 +258,24 @@ impl RunContext {
         self.has_belonged.store(true, Ordering::Relaxed);
     }
 
+    /// The partitions are ours, restored and about to be read.
+    pub(crate) fn handle_begun(&self) {
+        self.handle_belonging();
+        self.totals().sessions.begun += 1;
+    }
+
+    /// The partitions, or the transaction, turned out to be another's; after so many failures since the last checkpoint.
+    pub(crate) fn handle_loss(&self, failures: u32) {
+        self.totals().sessions.lost += 1;
+        self.handle_setbacks(failures);
+    }
+
+    /// A failure leads back to the last checkpoint, after so many since that.
+    pub(crate) fn handle_setback(&self, failures: u32) {
+        self.totals().sessions.setbacks += 1;
+        self.handle_setbacks(failures);
+    }
+
     /// How careful the next session should be: a micro-batch that takes longer than `transaction.timeout.ms` would be
     /// aborted, and done again, for ever.
     pub(crate) fn caution(&self) -> u32 {
@@ -264,7 +283,7 @@ impl RunContext {
     }
 
     /// The run has failed so often since its last checkpoint.
-    pub(crate) fn handle_setbacks(&self, count: u32) {
+    fn handle_setbacks(&self, count: u32) {
         self.caution.store(count, Ordering::Relaxed);
     }
 

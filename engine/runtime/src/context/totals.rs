@@ -8,6 +8,7 @@ use engine_stream::graph::StateSize;
 use crate::checkpoint::CheckpointId;
 use crate::latency::windows::{LatestOfWindow, WindowLatencies};
 use crate::metrics::request_totals::RequestTotals;
+use crate::metrics::snapshot::SessionCounts;
 use crate::sink::set::SinkCounts;
 use crate::source::counts::SourceCounts;
 use crate::stage_times::StageTimes;
@@ -32,8 +33,12 @@ pub(crate) struct Totals {
     pub(crate) checkpoint: Option<(CheckpointId, Instant, Duration)>,
     /// Checkpoints taken by this process.
     pub(crate) checkpoints: u64,
+    /// The time that they took together.
+    pub(crate) checkpoint_time: Duration,
     /// Checkpoints that were begun and did not become whole, or whose partitions turned out to be another process's.
     pub(crate) checkpoint_failures: u64,
+    /// How often this process had the partitions, and lost them.
+    pub(crate) sessions: SessionCounts,
     /// What each transform that remembers something held at the newest checkpoint, by its name.
     pub(crate) state: BTreeMap<String, StateSize>,
     /// What the newest checkpoint wrote of the state; `None` before the first, and while no partitions are owned.
@@ -61,7 +66,9 @@ impl Totals {
             latencies: WindowLatencies::new(WINDOWS_MAX),
             checkpoint: None,
             checkpoints: 0,
+            checkpoint_time: Duration::ZERO,
             checkpoint_failures: 0,
+            sessions: SessionCounts::default(),
             state: BTreeMap::new(),
             written_state: None,
         }

@@ -1,5 +1,7 @@
 //! The text of a scrape. It is OpenMetrics, which Prometheus reads.
 
+mod lifecycle;
+
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 
@@ -23,6 +25,7 @@ type Labels = Vec<(&'static str, String)>;
 #[must_use]
 pub fn render(snapshot: &Snapshot) -> String {
     let mut registry = Registry::default();
+    lifecycle::register(&mut registry, snapshot);
     sources(&mut registry, &snapshot.sources);
     let sinks = &snapshot.sinks;
     let of_sink = |sink: &SinkMetrics| vec![("sink", sink.sink.clone())];
@@ -59,6 +62,11 @@ pub fn render(snapshot: &Snapshot) -> String {
     let checkpoint = &snapshot.checkpoint;
     let completed = ConstCounter::new(checkpoint.completed);
     registry.register("engine_checkpoint_completed", "Checkpoints completed", completed);
+    registry.register(
+        "engine_checkpoint_time_seconds",
+        "Time that the completed checkpoints took",
+        ConstCounter::new(checkpoint.seconds),
+    );
     registry.register(
         "engine_checkpoint_failures",
         "Checkpoints that were begun and did not become whole",

@@ -3,10 +3,15 @@
 use engine_client::LatencyStats;
 
 use super::process::ProcessMetrics;
+use crate::progress::RunPhase;
 
 /// Everything that is exported, at one moment. Counts are totals since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
+    /// What the run is doing.
+    pub phase: RunPhase,
+    /// How it came by the partitions, and lost them.
+    pub sessions: SessionCounts,
     /// The sources.
     pub sources: Vec<SourceMetrics>,
     /// The sinks.
@@ -21,6 +26,17 @@ pub struct Snapshot {
     pub state: Vec<StateMetrics>,
     /// This process.
     pub process: ProcessMetrics,
+}
+
+/// How a process came by the partitions, and lost them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// Times that it took the partitions over.
+    pub begun: u64,
+    /// Times that the partitions, or the transaction, were another's before it had given them up.
+    pub lost: u64,
+    /// Failures after which it went back to the last checkpoint.
+    pub setbacks: u64,
 }
 
 /// What a source has read.
@@ -70,6 +86,8 @@ pub struct SinkMetrics {
 pub struct CheckpointMetrics {
     /// Checkpoints completed.
     pub completed: u64,
+    /// The time that they took together, in seconds.
+    pub seconds: f64,
     /// Checkpoints that were begun and did not become whole.
     pub failed: u64,
     /// Seconds since the last one that completed; `None` before the first.

@@ -42,7 +42,7 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
                 let Some(pause) = pause else {
                     return Err(RunError::AlwaysLost { after: GIVE_UP_AFTER });
                 };
-                context.handle_setbacks(setbacks.count());
+                context.handle_loss(setbacks.count());
                 warn!(
                     pause_ms = pause.as_millis(),
                     "The partitions, or the transaction, are not this process's any more; what came after the last checkpoint \
@@ -71,7 +71,7 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
             }
             return Err(error);
         };
-        context.handle_setbacks(setbacks.count());
+        context.handle_setback(setbacks.count());
         warn!(
             %error,
             pause_ms = pause.as_millis(),

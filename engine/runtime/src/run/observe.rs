@@ -47,6 +47,7 @@ impl Observed for RunObserver {
         let totals = context.totals();
         let checkpoint = CheckpointMetrics {
             completed: totals.checkpoints,
+            seconds: totals.checkpoint_time.as_secs_f64(),
             failed: totals.checkpoint_failures,
             age_seconds: totals
                 .checkpoint
@@ -64,6 +65,8 @@ impl Observed for RunObserver {
             bytes: state.bytes as u64,
         });
         Snapshot {
+            phase: view.status.phase,
+            sessions: totals.sessions,
             sources: view.sources,
             sinks: view.sinks,
             checkpoint,

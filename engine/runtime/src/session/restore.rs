@@ -8,7 +8,7 @@ use engine_client::{AutoOffsetReset, Consumer, StartAt, TopicPartition};
 use engine_lake::{LakeConfig, LakeStore, LakeWriter, StagedFiles, WriterId};
 use engine_stream::graph::WindowOutput;
 use engine_stream::watermark::PartitionWatermarks;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Session;
 use super::pace::{Pace, PaceConfig};
@@ -125,7 +125,7 @@ impl Session {
         if control.until_end && !control.waits_for_generators() {
             session.bound_by_log_end().await?;
         }
-        session.context.handle_belonging();
+        session.context.handle_begun();
         let banner = session.started(&recovery, control.server_url.clone());
         // The banner is shown once; a process that gets the partitions back says so here.
         info!(
@@ -323,6 +323,7 @@ async fn open_sinks(
     manifest: Option<&Manifest>,
     owner_epoch: OwnerEpoch,
 ) -> Result<SinkSet, RunError> {
+    warn_of_vanished_lakes(context, manifest);
     let mut sinks = Vec::new();
     for sink in &context.pipeline.sinks {
         let writer = match &sink.kind {
@@ -338,6 +339,21 @@ async fn open_sinks(
         sinks.push(NamedSink::new(&sink.name, writer));
     }
     Ok(SinkSet::new(sinks, context.routes.clone()))
+}
+
+/// Nobody knows where a lake was whose sink is gone from the pipeline, so nobody can look whether its last files are published.
+fn warn_of_vanished_lakes(context: &RunContext, manifest: Option<&Manifest>) {
+    for kept in manifest.iter().flat_map(|manifest| &manifest.lake) {
+        let is_known = context.lake_tables.contains_key(&kept.sink);
+        let staged = StagedFiles::decode(kept.staged.as_bytes());
+        if !is_known && staged.is_ok_and(|staged| !staged.files().is_empty()) {
+            warn!(
+                sink = kept.sink,
+                "The last checkpoint has files of a lake that the pipeline does not write any more. If that run was killed, they may \
+                 not be published yet: start once with this sink to have them."
+            );
+        }
+    }
 }
 
 fn open_lake(
