@@ -53,7 +53,8 @@ pub enum RecoveryAction {
 pub enum RecoveryConflict {
     /// Neither staged nor published.
     #[error(
-        "{path:?} is committed ({rows} rows), but it is neither staged nor in the table: was the lake moved or deleted?"
+        "{path:?} is committed ({rows} rows), but it is neither staged nor in the table: was the lake moved or deleted? \
+         put it back, or give a sink that writes elsewhere another name"
     )]
     Missing {
         /// Where it belongs.

@@ -2,6 +2,7 @@
 //! the exact counts. `engine/docs/failures.md` is the same for people.
 
 mod brokers;
+mod changes;
 mod cluster;
 mod lake;
 mod lake_rows;
