@@ -41,7 +41,7 @@ fn of_kind(kind: io::ErrorKind) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compaction::disk::disk_error;
+    use crate::store::disk::disk_error;
 
     #[test]
     fn a_disk_that_refuses_comes_with_what_to_do() {

@@ -18,7 +18,6 @@
 //! on a local disk that can exchange folders, and only while no other writer has opened the table.
 
 pub(crate) mod choice;
-pub(crate) mod disk;
 pub(crate) mod merge;
 pub(crate) mod workspace;
 
@@ -27,7 +26,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use self::choice::{Candidate, choose};
-use self::disk::Disk;
 use self::merge::{Merge, MergeError, Merged};
 use self::workspace::{Plan, SettleError, Settled, Workspace};
 use crate::config::{CompactionConfig, LakeConfig};
@@ -36,6 +34,7 @@ use crate::layout;
 use crate::manifest::log::TableLog;
 use crate::staged::StagedFiles;
 use crate::store::LakeStore;
+use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 use crate::writer_id::WriterId;
 

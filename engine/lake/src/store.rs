@@ -2,6 +2,7 @@
 //!
 //! No file outside of this folder knows which kind of storage a table is on.
 
+pub(crate) mod disk;
 pub(crate) mod error;
 pub(crate) mod local;
 pub(crate) mod medium;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 
+use self::disk::Disk;
 use self::error::StoreError;
 use self::local::LocalFolder;
 use self::medium::{Medium, PartialFile};
@@ -21,7 +23,6 @@ use self::probed::ProbedMedium;
 use self::s3::S3Prefix;
 use self::s3::location::S3Location;
 use self::s3::options::S3Options;
-use crate::compaction::disk::Disk;
 use crate::probe::StepProbe;
 
 /// The folder of one table. Cheap to clone.

@@ -26,9 +26,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::compaction::disk::disk_error;
     use crate::publish::PublishError;
     use crate::recovery::RecoverError;
+    use crate::store::disk::disk_error;
     use crate::store::error::StoreError;
 
     fn refused(status: u16) -> RecoverError {

@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesPtr;
 
 use super::choice::Candidate;
-use super::disk::Disk;
+use crate::store::disk::{Disk, disk_error};
 use crate::store::error::StoreError;
 
 /// Rows between two looks at the memory in use.
@@ -164,9 +164,9 @@ fn parquet_error(path: &Path, source: ParquetError) -> MergeError {
 }
 
 fn read_error(path: &Path, source: io::Error) -> MergeError {
-    super::disk::disk_error("read", path, source).into()
+    disk_error("read", path, source).into()
 }
 
 fn write_error(path: &Path, source: io::Error) -> MergeError {
-    super::disk::disk_error("write", path, source).into()
+    disk_error("write", path, source).into()
 }

@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
 use crate::layout;
 use crate::manifest::log::{ManifestError, TableLog};
 use crate::manifest::{Draft, ManifestFile};
 use crate::store::LakeStore;
+use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 use crate::writer_id::WriterId;
 

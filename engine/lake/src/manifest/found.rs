@@ -7,8 +7,8 @@ use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
 use super::ManifestFile;
-use crate::compaction::disk::Disk;
 use crate::layout;
+use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
 /// Every `*.parquet` in the table and its partition folders. A file whose footer cannot be read counts no rows: whoever

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use object_store::path::Path;
 
+use super::disk::Disk;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
-use crate::compaction::disk::Disk;
 
 /// A folder that exists.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use object_store::path::Path;
 
+use super::disk::Disk;
 use super::error::StoreError;
-use crate::compaction::disk::Disk;
 
 /// Storage that holds one table.
 pub(crate) trait Medium: Debug + Send + Sync {

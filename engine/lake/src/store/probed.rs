@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 
+use super::disk::Disk;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
-use crate::compaction::disk::Disk;
 use crate::probe::StepProbe;
 
 #[derive(Debug)]

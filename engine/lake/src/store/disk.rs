@@ -1,4 +1,4 @@
-//! What a compaction does to a local disk, one system call at a time.
+//! What a compaction does to a local disk, one system call at a time: more than a table needs of other storage.
 //!
 //! Nothing here creates a missing folder above: a compaction whose workspace was taken away by a successor must fail at
 //! its next step, whichever that is.
@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::error::StoreError;
 use crate::probe::StepProbe;
-use crate::store::error::StoreError;
 
 /// A local disk that holds a table.
 #[derive(Debug, Clone)]
