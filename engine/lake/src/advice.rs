@@ -41,11 +41,14 @@ fn of_kind(kind: io::ErrorKind) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::disk_error;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write")]
+    struct CannotWrite(#[source] io::Error);
 
     #[test]
     fn a_disk_that_refuses_comes_with_what_to_do() {
-        let error = |kind: io::ErrorKind| disk_error("write", "x".as_ref(), kind.into());
+        let error = |kind: io::ErrorKind| CannotWrite(kind.into());
         for (kind, word) in [
             (io::ErrorKind::StorageFull, "free space"),
             (io::ErrorKind::PermissionDenied, "let this user write"),
