@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::store::s3::request::S3Error;
+use crate::store::s3::error::S3Error;
 
 /// Whether one of the causes of `error` is a bucket that did not answer, or asked to be left alone for a while: the same
 /// may go well another time. Everything else, also a disk that is full, would only happen again.

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::s3::error::S3Error;
 use super::s3::location::S3LocationError;
 use super::s3::options::S3OptionsError;
-use super::s3::request::S3Error;
 use super::s3::tls::TlsError;
 
 /// Storage that did not do what was asked.

@@ -5,6 +5,7 @@
 //! at both places. Why not a multipart upload that publishing completes: `decisions/0007`.
 
 pub(crate) mod bucket;
+pub(crate) mod error;
 pub(crate) mod location;
 pub(crate) mod options;
 pub(crate) mod request;
@@ -19,9 +20,10 @@ use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
 
 use self::bucket::Bucket;
+use self::error::S3Error;
 use self::location::S3Location;
 use self::options::S3Options;
-use self::request::{Requester, S3Error};
+use self::request::Requester;
 use self::upload::S3File;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::request::{Answer, Request, Requester, S3Error};
+use super::error::S3Error;
+use super::request::{Answer, Request, Requester};
 use super::signature::percent_encoded;
 use super::xml::{self, escaped};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
-use super::request::S3Error;
+use super::error::S3Error;
 use crate::store::error::StoreError;
 use crate::store::medium::PartialFile;
 
