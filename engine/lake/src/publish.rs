@@ -7,6 +7,7 @@ use crate::manifest::log::{ManifestError, TableLog};
 use crate::staged::StagedFiles;
 use crate::store::LakeStore;
 use crate::store::error::StoreError;
+use crate::writer_id::WriterId;
 
 /// What [`publish`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum PublishError {
         /// The checkpoint.
         checkpoint_id: u64,
         /// Its writer.
-        writer_id: crate::WriterId,
+        writer_id: WriterId,
         /// The table.
         location: String,
         /// What is wrong.
