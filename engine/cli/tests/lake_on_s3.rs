@@ -140,6 +140,7 @@ fn explain_shows_the_bucket_and_no_secret() {
             said.contains("s3://some-bucket/ads/dt=") && said.contains("http://127.0.0.1:9000"),
             "{said}"
         );
+        assert!(said.contains("small files stay as they are: in a bucket"), "{said}");
         assert!(!said.contains(SECRET), "{said}");
     }
 }

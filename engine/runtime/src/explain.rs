@@ -325,7 +325,7 @@ fn lake_details(pipeline: &Pipeline, sink: &str, parquet: &ParquetSink) -> Vec<S
             compaction.files_min,
             show_duration(compaction.interval)
         ),
-        None => "small files stay as they are".to_owned(),
+        None => format!("small files stay as they are: {}", why_unmerged(parquet)),
     };
     vec![
         format!(
@@ -334,6 +334,16 @@ fn lake_details(pipeline: &Pipeline, sink: &str, parquet: &ParquetSink) -> Vec<S
         ),
         merged,
     ]
+}
+
+fn why_unmerged(parquet: &ParquetSink) -> &'static str {
+    if parquet.path.to_string_lossy().starts_with("s3://") {
+        "in a bucket nothing replaces several objects in one step"
+    } else if parquet.partition_by.is_empty() {
+        "without `partition_by` there is no folder that could be replaced in one step"
+    } else {
+        "`compact = false`"
+    }
 }
 
 fn columns_of(schema: &Schema, is_needed: impl Fn(&str) -> bool) -> Vec<Column> {

@@ -136,14 +136,25 @@ fn compaction(fields: &Fields<'_>, is_local: bool, is_partitioned: bool) -> Opti
     let files_min = files_min.and_then(|files| usize::try_from(files).ok());
     let wanted = fields.boolean("compact");
     let obstacle = match (is_local, is_partitioned) {
-        (false, _) => Some("small files are merged on local disks only: a bucket has no folder to replace in one step"),
-        (true, false) => {
-            Some("small files are merged in partition folders only: without `partition_by` there are none")
-        }
+        (false, _) => Some(
+            "small files are merged on local disks only: in a bucket nothing replaces several objects in one step; \
+             a longer `checkpoint.interval` makes fewer of them",
+        ),
+        (true, false) => Some(
+            "small files are merged in partition folders only: without `partition_by` there are none; \
+             `partition_by = [\"dt\"]` makes a folder per day",
+        ),
         (true, true) => None,
     };
-    if let (Some(true), Some(obstacle)) = (wanted, obstacle) {
-        fields.problems.error(&fields.span_of("compact"), obstacle);
+    // Who says when, wants it.
+    let asked_for = ["compact", "compact_interval", "compact_files_min"]
+        .into_iter()
+        .find(|key| match *key {
+            "compact" => wanted == Some(true),
+            key => wanted.is_none() && fields.node(key).is_some(),
+        });
+    if let (Some(key), Some(obstacle)) = (asked_for, obstacle) {
+        fields.problems.error(&fields.span_of(key), obstacle);
     }
     (wanted.unwrap_or(true) && obstacle.is_none()).then(|| LakeCompaction {
         interval: interval.unwrap_or(default.interval),
