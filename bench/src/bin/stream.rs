@@ -1,4 +1,5 @@
-//! What happens behind the decoder: filter views, 10 s windows per key, merge and snapshot, on columns.
+//! What happens behind the decoder: filter views, 10 s windows per key, merge and snapshot, on columns. Then the kinds of
+//! windows beside each other, with a watermark after each batch.
 //!
 //! Run with `cargo run --release -p engine-bench --bin stream`. One thread; best of several rounds. Quote the ratios.
 
@@ -21,6 +22,11 @@ use engine_stream::window::{OutputMode, WindowKind};
 const ROWS: usize = 64 * 1024;
 const BATCHES: usize = 64;
 const ROUNDS: usize = 5;
+/// Event time between two rows.
+const NANOSECONDS_PER_ROW: i64 = 25_000;
+const TUMBLING: WindowKind = WindowKind::Tumbling {
+    size: Duration::from_secs(10),
+};
 
 fn main() {
     println!(
@@ -34,10 +40,47 @@ fn main() {
     for keys in [10, 1_000, 100_000, 1_000_000] {
         run(keys);
     }
+    println!("\nkinds of windows, closed by a watermark after each batch: push and close ns/row");
+    println!("{:>28} {:>12} {:>12}", "window", "1000 keys", "100000 keys");
+    let ms = Duration::from_millis;
+    let hopping = |slide| WindowKind::Hopping {
+        size: ms(10_000),
+        slide,
+    };
+    for (name, kind) in [
+        ("tumbling 10 s", TUMBLING),
+        ("hopping 10 s every 5 s", hopping(ms(5_000))),
+        ("hopping 10 s every 2 s", hopping(ms(2_000))),
+        ("hopping 10 s every 1 s", hopping(ms(1_000))),
+        ("sessions, gap 100 ms", WindowKind::Session { gap: ms(100) }),
+        ("sessions, gap 10 s", WindowKind::Session { gap: ms(10_000) }),
+    ] {
+        let [few, many] = [1_000, 100_000].map(|keys| push_and_close(kind, keys));
+        println!("{name:>28} {few:>12.1} {many:>12.1}");
+    }
+}
+
+/// Nanoseconds per row.
+fn push_and_close(kind: WindowKind, keys: i64) -> f64 {
+    let plan = &plan(&spec(kind)).expect("a graph without mistakes").sources[0];
+    let batches: Vec<RecordBatch> = (0..BATCHES).map(|number| batch(plan, number, keys)).collect();
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let (mut graph, mut watermark) = (TaskGraph::new(plan), None);
+        let start = Instant::now();
+        for (number, batch) in batches.iter().enumerate() {
+            graph.push(batch, watermark, &mut Vec::new()).expect("rows of the plan");
+            let reached = ((number + 1) * ROWS) as i64 * NANOSECONDS_PER_ROW;
+            watermark = Some(reached);
+            black_box(graph.take_closed(reached).expect("state"));
+        }
+        best = best.min(start.elapsed());
+    }
+    best.as_nanos() as f64 / (ROWS * BATCHES) as f64
 }
 
 fn run(keys: i64) {
-    let plan = &plan(&spec()).expect("a graph without mistakes").sources[0];
+    let plan = &plan(&spec(TUMBLING)).expect("a graph without mistakes").sources[0];
     let batches: Vec<RecordBatch> = (0..BATCHES).map(|number| batch(plan, number, keys)).collect();
     let mut best = [Duration::MAX; 3];
     for _ in 0..ROUNDS {
@@ -68,7 +111,7 @@ fn run(keys: i64) {
     );
 }
 
-fn spec() -> GraphSpec {
+fn spec(kind: WindowKind) -> GraphSpec {
     let field =
         |name: &str, field_type: &str| Field::new(name, field_type.parse::<FieldType>().expect("a type's name"));
     let fields = vec![
@@ -78,9 +121,7 @@ fn spec() -> GraphSpec {
         field("event_time", "timestamp(ns)"),
     ];
     let window = WindowSpec {
-        kind: WindowKind::Tumbling {
-            size: Duration::from_secs(10),
-        },
+        kind,
         group_by: vec!["campaign_id".into()],
         aggregates: vec![
             ("events".into(), "count(*)".into()),
@@ -133,7 +174,9 @@ fn batch(plan: &engine_stream::graph::SourcePlan, number: usize, keys: i64) -> R
         )),
         Arc::new(Int64Array::from_iter_values(rows.clone().map(key))),
         Arc::new(TimestampMillisecondArray::from_iter_values(rows.clone().map(|row| row / 40)).with_timezone("UTC")),
-        Arc::new(TimestampNanosecondArray::from_iter_values(rows.map(|row| row * 25_000)).with_timezone("UTC")),
+        Arc::new(
+            TimestampNanosecondArray::from_iter_values(rows.map(|row| row * NANOSECONDS_PER_ROW)).with_timezone("UTC"),
+        ),
     ];
     RecordBatch::try_new(plan.projection.schema(), columns).expect("columns of the projection")
 }
