@@ -41,7 +41,11 @@ impl Transaction {
             match transaction.producer.init_transactions().await {
                 Ok(()) => break,
                 Err(error @ TransactionError::TimedOut { .. }) if waits < WAITS_MAX => {
-                    warn!(%error, "The coordinator of the pipeline's transactions does not answer; it is asked again.");
+                    warn!(
+                        %error,
+                        "The coordinator of the pipeline's transactions does not answer; it is asked again. A cluster where it never \
+                         does has a transaction.state.log.replication.factor of more than its brokers."
+                    );
                     waits += 1;
                 }
                 Err(error @ (TransactionError::TimedOut { .. } | TransactionError::Fenced { .. })) => {
