@@ -198,12 +198,15 @@ fn node(pipeline: &Pipeline, info: &NodeInfo) -> Node {
         }
         Some(Operator::Window(window)) => {
             explain_window(pipeline, window, &mut details);
-            let of_each_row = match window.kind.size().as_nanos() / window.kind.slide().as_nanos().max(1) {
-                1 => String::new(),
-                windows => format!(" ({windows} of each row)"),
+            let open = match window.kind {
+                WindowKind::Tumbling { .. } => "window".to_owned(),
+                WindowKind::Hopping { size, slide } => {
+                    format!("window ({} of each row)", size.as_nanos() / slide.as_nanos().max(1))
+                }
+                WindowKind::Session { .. } => "session".to_owned(),
             };
             state = Some(format!(
-                "one row per open window{of_each_row} and group, in each partition; at most {} groups of a partition, more stop the pipeline",
+                "one row per open {open} and group, in each partition; at most {} groups of a partition, more stop the pipeline",
                 window.groups_max
             ));
         }

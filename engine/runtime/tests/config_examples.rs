@@ -77,6 +77,23 @@ fn a_hopping_window_in_update_mode_is_explained() {
 }
 
 #[test]
+fn the_state_of_a_session_window_is_explained_as_sessions() {
+    let overrides = ["kind=\"session\"", "gap=\"5s\""].map(|key| format!("transforms.per_campaign.{key}"));
+    let text = fs::read_to_string(root().join("engine/pipelines/ad-campaigns-kafka.toml")).unwrap();
+    let text = text.replace("\nsize = \"10s\"", "");
+    let surroundings = Surroundings {
+        overrides: &overrides,
+        variable: &|_| None,
+    };
+    let loaded = config::parse("session", text.as_bytes(), &surroundings).unwrap_or_else(|error| panic!("{error}"));
+    let explanation = explain(&loaded.pipeline).to_string();
+    assert!(
+        explanation.contains("state: one row per open session and group"),
+        "{explanation}"
+    );
+}
+
+#[test]
 fn a_session_lasts_as_long_as_a_transaction_unless_the_file_asks_for_other_heartbeats() {
     let session_timeout_ms = |overrides: &[&str]| {
         let overrides: Vec<String> = overrides.iter().map(|flag| (*flag).to_owned()).collect();
