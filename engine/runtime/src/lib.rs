@@ -10,7 +10,7 @@
 //!      ▲──────────────────────────────────────────────────────────── producers' batches
 //! ```
 //! The coordinator owns all that compares partitions; a worker owns the state of its partitions. What is bounded, and by
-//! what: fetched bytes by `fetch.prefetch.bytes`, a micro-batch by `trigger.max_records` and 64 MiB, jobs by one per
+//! what: fetched bytes by `fetch.prefetch.bytes`, a micro-batch by `trigger.max_records` and 4 MiB as it came, jobs by one per
 //! partition, results by the producers' `buffer.memory` and the lake writers' queues. Whoever reaches a bound waits, so
 //! that a slow sink slows the fetching down.
 //! Never here: argument parsing, terminals, the embedded broker.

@@ -17,7 +17,7 @@ pub enum Stage {
     Windows,
     /// A checkpoint as a whole.
     Checkpoint,
-    /// Checkpoint: waiting for the brokers to have all output.
+    /// Checkpoint: waiting for the brokers to have all output; exactly once, for results that are sent already.
     Flush,
     /// Checkpoint: closing lake files and making them durable.
     LakeFiles,
@@ -25,7 +25,7 @@ pub enum Stage {
     State,
     /// Checkpoint: making lake files visible.
     Publish,
-    /// Checkpoint: OffsetCommit.
+    /// Checkpoint: OffsetCommit; exactly once, waiting for the brokers to have all output, and the end of the transaction.
     Commit,
 }
 
