@@ -46,6 +46,7 @@ use crate::control::Control;
 use crate::latency::windows::LatestOfWindow;
 use crate::outputs::Outputs;
 use crate::progress::RunPhase;
+use crate::sink::lake::LakePublishing;
 use crate::sink::set::SinkSet;
 use crate::worker::{Reply, TaskId, Workers};
 
@@ -72,6 +73,9 @@ pub(crate) struct Session {
     /// Flushes of window results that are under way. The next checkpoint waits for them, so there are never more than one
     /// per source and trigger of a checkpoint interval.
     deliveries: Vec<JoinHandle<()>>,
+    /// Lake files of the newest checkpoint that are being made visible, while the next micro-batch is processed. The next
+    /// manifest names other files, so it waits for them.
+    publishing: Vec<LakePublishing>,
     /// Windows whose results the next commit makes visible, as in [`ClosedResults::latest`](windows::ClosedResults).
     uncommitted_latest: Vec<LatestOfWindow>,
     /// Whether anything was processed since the last checkpoint.

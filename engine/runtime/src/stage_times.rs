@@ -15,7 +15,7 @@ pub enum Stage {
     Sinks,
     /// Merging closed windows over all partitions and handing them to sinks.
     Windows,
-    /// A checkpoint as a whole.
+    /// A checkpoint as a whole, but for publishing, which goes on beside the next micro-batch.
     Checkpoint,
     /// Checkpoint: waiting for the brokers to have all output; exactly once, for results that are sent already.
     Flush,

@@ -53,7 +53,9 @@ impl Session {
             }
         }
         self.tell(control, RunPhase::Stopping, group);
-        self.checkpoint(group).await
+        let taken = self.checkpoint(group).await?;
+        self.finish_publishing()?;
+        Ok(taken)
     }
 
     /// Takes the closed windows of a source from all workers (all windows without a watermark), merges them and hands

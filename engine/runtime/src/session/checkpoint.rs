@@ -5,6 +5,7 @@
 //!                 snapshots ───────┴▶ state, manifest, offsets ─▶ commit the transaction ─▶ publish lake files
 //! at least once:  flush, stage, snapshots ─▶ state ─▶ manifest ─▶ commit the offsets ─▶ clear old state, publish lake files
 //! ```
+//! Publishing goes on while the next micro-batch is processed; it is waited for before the next checkpoint is begun.
 //! After any failure nothing here is certain any more: the session is dropped, and the next one starts from what is there.
 
 use std::collections::HashMap;
@@ -25,13 +26,26 @@ impl Session {
     pub(super) async fn last_checkpoint(&mut self, group: &mut Consumer) -> Result<bool, RunError> {
         self.settle().await?;
         self.advance(Instant::now()).await?;
-        self.checkpoint(group).await
+        let taken = self.checkpoint(group).await?;
+        self.finish_publishing()?;
+        Ok(taken)
+    }
+
+    /// Waits until the lake files of the newest checkpoint can be read. Were the next manifest there before that, a crash
+    /// would leave files that no manifest names.
+    pub(super) fn finish_publishing(&mut self) -> Result<(), RunError> {
+        for publishing in std::mem::take(&mut self.publishing) {
+            let took = publishing.finish().map_err(RunError::Sink)?;
+            self.context.record(Stage::Publish, took);
+        }
+        Ok(())
     }
 
     /// Takes a checkpoint, unless nothing has changed since the last: then no transaction is opened either. False when the
     /// partitions turn out to be another process's: then nothing here counts any more.
     pub(super) async fn checkpoint(&mut self, group: &mut Consumer) -> Result<bool, RunError> {
         assert_eq!(self.outstanding, 0, "a checkpoint is taken when nothing is on its way");
+        self.finish_publishing()?;
         if !self.changed {
             self.pace.handle_checkpoint(Instant::now());
             return Ok(true);
@@ -73,9 +87,7 @@ impl Session {
         if !whole {
             return Ok(false);
         }
-        let committed = Instant::now();
-        self.sinks.publish(staged).map_err(RunError::Sink)?;
-        self.lap(Stage::Publish, committed);
+        self.publishing = self.sinks.begin_publish(staged).map_err(RunError::Sink)?;
         self.changed = false;
         let now = Instant::now();
         self.context.record(Stage::Checkpoint, now - started);

@@ -105,6 +105,7 @@ impl Session {
             silence: Silence::new(silence_patience(&context)),
             gather_started: None,
             deliveries: Vec::new(),
+            publishing: Vec::new(),
             uncommitted_latest: Vec::new(),
             // Where reading begins is worth a checkpoint of its own: with `latest`, records that come while the pipeline
             // is stopped would be passed over if nothing was kept of a first, silent run. And where a crash came between a

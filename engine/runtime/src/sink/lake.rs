@@ -9,6 +9,7 @@ pub(crate) mod merging;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use engine_lake::{LakeWriter, StagedFiles};
@@ -44,6 +45,22 @@ impl LakeStaging<'_> {
     }
 }
 
+/// Files that are being made visible.
+#[derive(Debug)]
+pub(crate) struct LakePublishing {
+    published: Receiver<Result<Duration, SinkError>>,
+    sink: String,
+    failure: Arc<Mutex<Option<SinkError>>>,
+}
+
+impl LakePublishing {
+    /// Waits until they are visible; gives how long that took the table's thread.
+    pub(crate) fn finish(self) -> Result<Duration, SinkError> {
+        let published = self.published.recv();
+        published.unwrap_or_else(|_| Err(failure_of(&self.sink, &self.failure)))
+    }
+}
+
 enum Command {
     Write(RecordBatch),
     Stage {
@@ -52,7 +69,7 @@ enum Command {
     },
     Publish {
         staged: StagedFiles,
-        answer: SyncSender<Result<(), SinkError>>,
+        answer: SyncSender<Result<Duration, SinkError>>,
     },
 }
 
@@ -92,11 +109,15 @@ impl LakeSink {
         Ok(LakeStaging { lake: self, staged })
     }
 
-    /// Makes staged files visible. Doing it twice is harmless.
-    pub(crate) fn publish(&self, staged: StagedFiles) -> Result<(), SinkError> {
+    /// Begins to make staged files visible; doing it twice is harmless. Whatever is written or staged after this waits for it.
+    pub(crate) fn begin_publish(&self, staged: StagedFiles) -> Result<LakePublishing, SinkError> {
         let (answer, published) = sync_channel(1);
         self.send(Command::Publish { staged, answer })?;
-        published.recv().unwrap_or_else(|_| Err(self.failure()))
+        Ok(LakePublishing {
+            published,
+            sink: self.name.clone(),
+            failure: self.failure.clone(),
+        })
     }
 
     /// What was merged so far.
@@ -110,11 +131,16 @@ impl LakeSink {
     }
 
     fn failure(&self) -> SinkError {
-        let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        failure
-            .clone()
-            .unwrap_or_else(|| SinkError::new(&self.name, "its thread is gone"))
+        failure_of(&self.name, &self.failure)
     }
+}
+
+/// What the thread failed with.
+fn failure_of(sink: &str, failure: &Mutex<Option<SinkError>>) -> SinkError {
+    let failure = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    failure
+        .clone()
+        .unwrap_or_else(|| SinkError::new(sink, "its thread is gone"))
 }
 
 impl Drop for LakeSink {
@@ -156,7 +182,8 @@ impl Owner {
                     answer.send(staged).is_err()
                 }
                 Command::Publish { staged, answer } => {
-                    let published = self.writer.publish(&staged).map(|_| ());
+                    let started = Instant::now();
+                    let published = self.writer.publish(&staged).map(|_| started.elapsed());
                     let published = self.check(published);
                     answer.send(published).is_err()
                 }
@@ -222,7 +249,7 @@ mod tests {
             let rows = RecordBatch::try_new(schema.clone(), columns.to_vec()).unwrap();
             sink.write(&rows).unwrap();
             let staged = sink.begin_stage(checkpoint.unsigned_abs()).unwrap().finish().unwrap();
-            sink.publish(staged).unwrap();
+            sink.begin_publish(staged).unwrap().finish().unwrap();
         }
         let merges = sink.merges();
         drop(sink);

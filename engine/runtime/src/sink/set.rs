@@ -9,7 +9,7 @@ use engine_stream::graph::Output;
 use super::SinkError;
 use super::kafka::KafkaSink;
 use super::lake::merging::MergeCounts;
-use super::lake::{LakeSink, LakeStaging};
+use super::lake::{LakePublishing, LakeSink, LakeStaging};
 
 /// All sinks.
 #[derive(Debug)]
@@ -141,8 +141,9 @@ impl SinkSet {
         staging.into_iter().map(finish).collect()
     }
 
-    /// Makes what [`finish_stage`](Self::finish_stage) gave visible.
-    pub(crate) fn publish(&self, staged: Vec<(String, StagedFiles)>) -> Result<(), SinkError> {
+    /// Begins to make visible what [`finish_stage`](Self::finish_stage) gave, on the threads of the tables.
+    pub(crate) fn begin_publish(&self, staged: Vec<(String, StagedFiles)>) -> Result<Vec<LakePublishing>, SinkError> {
+        let mut publishing = Vec::new();
         for (name, files) in staged {
             let sink = self.sinks.iter().find(|sink| sink.name == name);
             if let Some(NamedSink {
@@ -150,10 +151,10 @@ impl SinkSet {
                 ..
             }) = sink
             {
-                lake.publish(files)?;
+                publishing.push(lake.begin_publish(files)?);
             }
         }
-        Ok(())
+        Ok(publishing)
     }
 
     /// Writes rows of one source's operators, from any thread. Blocks while the sink has no room.

@@ -53,7 +53,7 @@ enum Step {
     CommitTransaction(i64, String),
     /// Commits the group's offsets (at least once).
     CommitOffsets(i64, String),
-    /// Publishes one file.
+    /// Publishes one file: beside the next records, but before the next files are staged.
     Publish(StagedFile),
     /// The checkpoint is done.
     Whole,
@@ -71,6 +71,8 @@ pub(super) struct Life {
     changes: BTreeMap<i64, i64>,
     live: LiveSegments,
     former_keys: Vec<StateKey>,
+    /// Files of the newest checkpoint that are not published yet.
+    publishing: Vec<StagedFile>,
     pending: Pending,
     steps: VecDeque<Step>,
     /// Steps taken.
@@ -90,6 +92,7 @@ impl Life {
             changes: BTreeMap::new(),
             live: LiveSegments::default(),
             former_keys: Vec::new(),
+            publishing: Vec::new(),
             pending: Pending::default(),
             steps: match guarantee {
                 ExactlyOnce => VecDeque::from([Step::TakeOver, Step::Restore]),
@@ -268,12 +271,21 @@ impl Life {
     /// Plans the next checkpoint, if there is anything left to do.
     fn plan_next(&mut self, world: &World) {
         let committed = world.committed.as_ref().map(|(offset, _)| *offset);
+        // The table's thread may be quick or slow: every other checkpoint is published before the next records.
+        if self.next_offset >= RECORDS || self.checkpoint.0 % 2 == 0 {
+            self.plan_publishing();
+        }
         if self.next_offset < RECORDS {
             self.steps.push_back(Step::Process);
         } else if committed != Some(self.next_offset) {
             // The group's offsets are behind the manifest: a crash came between the two.
             self.plan_checkpoint(&[]);
         }
+    }
+
+    fn plan_publishing(&mut self) {
+        let files = std::mem::take(&mut self.publishing);
+        self.steps.extend(files.into_iter().map(Step::Publish));
     }
 
     fn process(&mut self, world: &mut World) {
@@ -292,6 +304,7 @@ impl Life {
             ExactlyOnce => self.pending.results.extend(&closed),
             AtLeastOnce => world.results.extend(&closed),
         }
+        self.plan_publishing();
         self.plan_checkpoint(&closed);
     }
 
@@ -328,7 +341,7 @@ impl Life {
                 self.steps.extend(tombstones);
             }
         }
-        self.steps.extend(staged.files().iter().cloned().map(Step::Publish));
+        self.publishing = staged.files().to_vec();
         self.steps.push_back(Step::Whole);
     }
 
