@@ -288,10 +288,15 @@ impl Scene {
 
     /// The rows of the results topic as far as they are committed.
     pub(crate) fn rows(&self) -> BTreeMap<(i64, i64), Vec<i64>> {
+        self.rows_of(Isolation::Committed)
+    }
+
+    /// The rows of the results topic, those of open and aborted transactions only where asked for.
+    pub(crate) fn rows_of(&self, isolation: Isolation) -> BTreeMap<(i64, i64), Vec<i64>> {
         let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut client = self.client();
         for partition in 0..client.partitions("results") {
-            for record in client.read("results", partition, Isolation::Committed).records {
+            for record in client.read("results", partition, isolation).records {
                 let row: Value = serde_json::from_slice(record.value.as_deref().expect("a row")).expect("JSON");
                 let integer = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("{column} of {row}"));
                 rows.entry((integer("window_start"), integer("campaign")))

@@ -7,6 +7,7 @@ use engine_broker::{FaultAction, ObservedRequest};
 use engine_wire::messages::ApiKey;
 
 use crate::process::{Started, signal, start};
+use crate::raw_client::Isolation;
 use crate::scene::{Scene, is_commit, meet, wait_until};
 
 /// What the broker does to the request at which the signal comes.
@@ -67,10 +68,21 @@ fn a_signal_while_it_restores_ends_the_run() {
 fn a_signal_while_it_runs_takes_a_last_checkpoint() {
     let mut scene = Scene::new();
     scene.produce(0..3);
-    let engine = scene.start(&[]);
-    scene.wait_for_rows(6);
+    // No checkpoint comes of itself before the signal does.
+    let rare = [
+        "--set",
+        "checkpoint.interval=500s",
+        "--set",
+        "kafka.transaction.timeout.ms=600000",
+    ];
+    let engine = scene.start(&rare);
+    wait_until("an uncommitted row", || {
+        scene.rows_of(Isolation::Uncommitted).len() >= 6
+    });
+    assert_eq!(scene.client().committed("views", "events", 3), [-1, -1, -1]);
     scene.stop(engine);
     assert_eq!(scene.client().committed("views", "events", 3), [15, 15, 15]);
+    assert_eq!(scene.rows().len(), 6);
     scene.drains_exactly();
 }
 

@@ -8,7 +8,7 @@ use engine_wire::messages::ApiKey;
 
 use crate::network;
 use crate::trouble::{Place, Planned, checkpoint_steps, first_steps, troubles_at};
-use crate::verdict::verdict;
+use crate::verdict::{shows_nothing_early, verdict};
 use crate::world::{Promise, World};
 
 /// Cases that run at a time: most of them wait.
@@ -93,7 +93,7 @@ pub(crate) fn run_all(promise: Promise, cases: Vec<Vec<Planned>>) {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let began = Instant::now();
                     let world = World::new(network.handle(), promise, case);
-                    let lives = world.run_to_the_end();
+                    let lives = world.run_to_the_end(shows_nothing_early);
                     let outcome = lives.and_then(|lives| {
                         verdict(&world)
                             .map(|()| lives.len())

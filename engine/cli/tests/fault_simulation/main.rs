@@ -52,7 +52,10 @@ fn network() -> tokio::runtime::Runtime {
 fn takes_every_step(promise: Promise) {
     let network = network();
     let world = World::new(network.handle(), promise, &[]);
-    assert_eq!(world.run_to_the_end().unwrap(), [Life::Finished]);
+    assert_eq!(
+        world.run_to_the_end(verdict::shows_nothing_early).unwrap(),
+        [Life::Finished]
+    );
     verdict::verdict(&world).unwrap();
     let rows = |isolation| verdict::rows(&world, isolation);
     assert_eq!(rows(Isolation::Uncommitted), rows(Isolation::Committed));
@@ -118,7 +121,7 @@ fn what_an_attempt_wrote_that_was_killed_before_its_commit_is_in_the_log_and_inv
         (written != verdict::rows(&world, Isolation::Committed)).then_some((world, written))
     });
     let (world, written) = with_rows.expect("a checkpoint with rows");
-    world.run_to_the_end().unwrap();
+    world.run_to_the_end(verdict::shows_nothing_early).unwrap();
     verdict::verdict(&world).unwrap();
     let (all, visible) = (
         verdict::rows(&world, Isolation::Uncommitted),

@@ -25,6 +25,23 @@ pub(crate) fn verdict(world: &World) -> Result<(), String> {
     equal("the committed offsets", &committed, &ends)
 }
 
+/// Whatever ended the engine's life: the lake shows no window that the results topic does not, because its files are published
+/// behind the commit.
+pub(crate) fn shows_nothing_early(world: &World) -> Result<(), String> {
+    if !world.lake().exists() {
+        return Ok(());
+    }
+    let lake = lake(world)?;
+    let rows = rows(world, Isolation::Committed);
+    let early = lake
+        .iter()
+        .find(|(window, views)| !rows.get(*window).is_some_and(|rows| rows.contains(views)));
+    match early {
+        None => Ok(()),
+        Some(early) => Err(format!("the lake shows {early:?}, the topic only {rows:?}")),
+    }
+}
+
 /// The rows of the results topic, as many as each window has.
 pub(crate) fn rows(world: &World, isolation: Isolation) -> BTreeMap<(i64, i64), Vec<i64>> {
     let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();

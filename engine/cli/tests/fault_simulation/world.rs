@@ -202,14 +202,16 @@ impl World {
         RawClient::connect(self.address)
     }
 
-    /// Runs the pipeline to the end of its input and drains it, starting it again whenever it ends in another way.
-    pub(crate) fn run_to_the_end(&self) -> Result<Vec<Life>, String> {
+    /// Runs the pipeline to the end of its input and drains it, starting it again whenever it ends in another way. After each
+    /// life `judge` may find fault with what it left.
+    pub(crate) fn run_to_the_end(&self, judge: impl Fn(&World) -> Result<(), String>) -> Result<Vec<Life>, String> {
         let mut lives = Vec::new();
         while lives.last() != Some(&Life::Finished) {
             if lives.len() == LIVES_MAX {
                 return Err(format!("it did not finish in {LIVES_MAX} lives: {lives:#?}"));
             }
             lives.push(self.live().map_err(|hang| format!("{hang}; before: {lives:?}"))?);
+            judge(self).map_err(|wrong| format!("{wrong}; after: {lives:#?}"))?;
         }
         Ok(lives)
     }
