@@ -1,0 +1,9 @@
+//! Windows that overlap, rows that come too late, and the columns that a source has of itself: from a topic through the
+//! operators into topics and lakes, over restarts and drains.
+
+mod hopping;
+#[path = "../process/engine.rs"]
+mod process;
+mod scene;
+mod source_columns;
+mod updates;
