@@ -33,7 +33,7 @@ fn a_limit_on_files_is_told_with_the_file_and_the_next_run_has_every_window_once
         .ended(start(&mut limited(scene.command(&["--until-end", "--drain"]))))
         .failure(1);
     assert!(said.contains("lake") && said.contains("File too large"), "{said}");
-    assert!(crate::lake_rows::read(&scene.lake()).is_empty(), "nothing half is seen");
+    assert!(scene.lake_rows().is_empty(), "nothing half is seen");
     scene.produce(4..6);
     scene.drains_exactly();
 }
@@ -53,7 +53,7 @@ fn a_disk_that_is_full_while_files_are_staged_is_told_and_room_again_is_enough()
     scene.produce(0..4);
     let said = scene.run_to_the_end(true).failure(1);
     assert!(said.contains("No space left on device"), "{said}");
-    assert!(crate::lake_rows::read(&scene.lake()).is_empty(), "nothing half is seen");
+    assert!(scene.lake_rows().is_empty(), "nothing half is seen");
     std::fs::remove_file(&hog).unwrap();
     scene.produce(4..6);
     scene.drains_exactly();
@@ -66,7 +66,7 @@ fn a_lake_that_goes_away_while_the_pipeline_runs_ends_it_and_is_complete_when_it
     let engine: Started = scene.start(&[]);
     scene.wait_for_rows(6);
     let away = scene.lake().with_extension("away");
-    wait_until("a published file", || !crate::lake_rows::read(&scene.lake()).is_empty());
+    wait_until("a published file", || !scene.lake_rows().is_empty());
     std::fs::rename(scene.lake(), &away).unwrap();
     std::fs::write(scene.lake(), b"").unwrap();
     scene.produce(3..6);

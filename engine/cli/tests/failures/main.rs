@@ -5,14 +5,17 @@ mod brokers;
 mod changes;
 mod cluster;
 mod lake;
-mod lake_rows;
 mod network;
+#[path = "../views/pipeline.rs"]
+mod pipeline;
 #[path = "../process/engine.rs"]
 mod process;
-#[path = "../fault_simulation/raw_client.rs"]
+#[path = "../views/raw_client.rs"]
 mod raw_client;
 #[path = "../real_broker/cluster.rs"]
 mod real_broker;
+#[path = "../views/rows.rs"]
+mod rows;
 mod scene;
 mod signals;
 mod sleepers;

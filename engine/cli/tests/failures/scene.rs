@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use engine_broker::{Broker, BrokerConfig, FaultAction, ObservedRequest};
 use engine_wire::messages::ApiKey;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::pipeline::COUNTING;
 use crate::process::{Ended, Started, command, signal, start, wait_at_most};
 use crate::raw_client::{Isolation, RawClient};
+use crate::rows::{Counts, lake, results};
 
 /// The start of a window of 10 s.
 const BASE_MS: i64 = 1_700_000_000_000;
@@ -27,8 +28,8 @@ const CAMPAIGNS: i64 = 3;
 /// Whatever happens, a process has ended by itself or goes on after this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Views per window and campaign, to a topic and to a lake. Every timeout is short, so that a failure can outlast it.
-pub(crate) const PIPELINE: &str = r#"
+/// Before what it counts: every timeout is short, so that a failure can outlast it.
+const HEAD: &str = r#"
 name = "views"
 [kafka]
 bootstrap.servers = "ADDRESS"
@@ -51,33 +52,7 @@ type = "kafka"
 topics = ["events"]
 format = "json"
 kafka = { auto.offset.reset = "earliest", session.timeout.ms = 6000, heartbeat.interval.ms = 200, rebalance.timeout.ms = 3000, fetch.max.wait.ms = 50 }
-[sources.events.schema]
-campaign = "int64"
-time = "timestamp(ms)"
-[sources.events.watermark]
-column = "time"
-delay = "0s"
-[transforms.per_campaign]
-type = "window"
-input = "events"
-kind = "tumbling"
-size = "10s"
-group_by = ["campaign"]
-[transforms.per_campaign.aggregates]
-views = "count(*)"
-[sinks.results]
-type = "kafka"
-input = "per_campaign"
-topic = "results"
-key = "campaign"
-[sinks.lake]
-type = "parquet"
-input = "per_campaign"
-path = "LAKE"
 "#;
-
-/// Views of a window (by its start) and a campaign.
-pub(crate) type Counts = BTreeMap<(i64, i64), i64>;
 
 pub(crate) struct Scene {
     pub(crate) network: Runtime,
@@ -136,7 +111,7 @@ impl Scene {
 
     /// Writes the pipeline's file, for brokers at this address.
     pub(crate) fn write_pipeline(&self, servers: &str) {
-        let text = PIPELINE
+        let text = format!("{HEAD}{COUNTING}")
             .replace("ADDRESS", servers)
             .replace(
                 "GUARANTEE",
@@ -155,6 +130,12 @@ impl Scene {
 
     pub(crate) fn lake(&self) -> PathBuf {
         self.folder.path().join("lake")
+    }
+
+    /// What a reader of the lake sees.
+    #[track_caller]
+    pub(crate) fn lake_rows(&self) -> Counts {
+        lake(&self.lake()).unwrap()
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -283,7 +264,7 @@ impl Scene {
 
     #[track_caller]
     pub(crate) fn lake_is_exact(&self) {
-        assert_eq!(crate::lake_rows::read(&self.lake()), self.expected, "the lake");
+        assert_eq!(self.lake_rows(), self.expected, "the lake");
     }
 
     /// The rows of the results topic as far as they are committed.
@@ -293,18 +274,9 @@ impl Scene {
 
     /// The rows of the results topic, those of open and aborted transactions only where asked for.
     pub(crate) fn rows_of(&self, isolation: Isolation) -> BTreeMap<(i64, i64), Vec<i64>> {
-        let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut client = self.client();
-        for partition in 0..client.partitions("results") {
-            for record in client.read("results", partition, isolation).records {
-                let row: Value = serde_json::from_slice(record.value.as_deref().expect("a row")).expect("JSON");
-                let integer = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("{column} of {row}"));
-                rows.entry((integer("window_start"), integer("campaign")))
-                    .or_default()
-                    .push(integer("views"));
-            }
-        }
-        rows
+        let partitions = client.partitions("results");
+        results(&mut client, partitions, isolation)
     }
 
     /// Waits until this many windows of a campaign have results.

@@ -1,7 +1,6 @@
 //! What the pipeline reads, and what it must make of it.
 
-use std::collections::BTreeMap;
-
+use crate::rows::Counts;
 use crate::world::PARTITIONS;
 
 /// The start of a window of 10 s.
@@ -11,9 +10,6 @@ const WINDOW_MS: i64 = 10_000;
 const BATCHES: i64 = 6;
 const EVENTS_OF_A_BATCH: i64 = 5;
 const CAMPAIGNS: i64 = 3;
-
-/// Views of a window (by its start) and a campaign.
-pub(crate) type Counts = BTreeMap<(i64, i64), i64>;
 
 /// Where a record is that no schema reads.
 pub(crate) const MALFORMED: [(i32, i64); 4] = [(0, 0), (1, 2), (2, 3), (0, 5)];

@@ -11,9 +11,14 @@
 
 mod cases;
 mod input;
+#[path = "../views/pipeline.rs"]
+mod pipeline;
 #[path = "../process/engine.rs"]
 mod process;
+#[path = "../views/raw_client.rs"]
 mod raw_client;
+#[path = "../views/rows.rs"]
+mod rows;
 mod step;
 mod trouble;
 mod verdict;

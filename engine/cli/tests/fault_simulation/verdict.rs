@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use arrow::array::AsArray;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::input::{self, Counts, MALFORMED};
+use crate::input::{self, MALFORMED};
 use crate::raw_client::{Isolation, SeenRecord};
+use crate::rows::{Counts, lake};
 use crate::world::{NAME, PARTITIONS, RESULT_PARTITIONS, World};
 
 /// Says what is wrong, if anything is.
@@ -18,7 +15,7 @@ pub(crate) fn verdict(world: &World) -> Result<(), String> {
     let expected = input::expected();
     results(world, &expected)?;
     dead_letters(world)?;
-    equal("the lake", &lake(world)?, &expected)?;
+    equal("the lake", &lake(&world.lake())?, &expected)?;
     progress(world)?;
     let committed = world.client().committed(NAME, "events", PARTITIONS);
     let ends: Vec<_> = (0..PARTITIONS).map(input::end_offset).collect();
@@ -28,10 +25,7 @@ pub(crate) fn verdict(world: &World) -> Result<(), String> {
 /// Whatever ended the engine's life: the lake shows no window that the results topic does not, because its files are published
 /// behind the commit.
 pub(crate) fn shows_nothing_early(world: &World) -> Result<(), String> {
-    if !world.lake().exists() {
-        return Ok(());
-    }
-    let lake = lake(world)?;
+    let lake = lake(&world.lake())?;
     let rows = rows(world, Isolation::Committed);
     let early = lake
         .iter()
@@ -44,18 +38,7 @@ pub(crate) fn shows_nothing_early(world: &World) -> Result<(), String> {
 
 /// The rows of the results topic, as many as each window has.
 pub(crate) fn rows(world: &World, isolation: Isolation) -> BTreeMap<(i64, i64), Vec<i64>> {
-    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    let mut client = world.client();
-    for partition in 0..RESULT_PARTITIONS {
-        for record in client.read("results", partition, isolation).records {
-            let row = json(&record);
-            let integer = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("{column} of {row}"));
-            rows.entry((integer("window_start"), integer("campaign")))
-                .or_default()
-                .push(integer("views"));
-        }
-    }
-    rows
+    crate::rows::results(&mut world.client(), RESULT_PARTITIONS, isolation)
 }
 
 fn results(world: &World, expected: &Counts) -> Result<(), String> {
@@ -89,45 +72,6 @@ fn dead_letters(world: &World) -> Result<(), String> {
         .collect();
     expected.sort();
     equal("the dead letters", &values, &expected)
-}
-
-/// The rows of the lake as any reader sees them: of every file but those below names with `_` or `.`.
-fn lake(world: &World) -> Result<Counts, String> {
-    let mut counts = Counts::new();
-    let mut folders = vec![world.lake()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
-            let path = entry.map_err(|error| error.to_string())?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(['_', '.']) {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let unreadable = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
-            let file = std::fs::File::open(&path).map_err(|error| unreadable(&error))?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-                .and_then(|builder| builder.build())
-                .map_err(|error| unreadable(&error))?;
-            for batch in reader {
-                let batch = batch.map_err(|error| unreadable(&error))?;
-                let milliseconds = DataType::Timestamp(TimeUnit::Millisecond, None);
-                let starts = cast(&batch["window_start"], &milliseconds).map_err(|error| unreadable(&error))?;
-                let starts = starts.as_primitive::<TimestampMillisecondType>();
-                for row in 0..batch.num_rows() {
-                    let campaign = batch["campaign"].as_primitive::<Int64Type>().value(row);
-                    let views = batch["views"].as_primitive::<Int64Type>().value(row);
-                    let window = (starts.value(row), campaign);
-                    if let Some(other) = counts.insert(window, views) {
-                        return Err(format!("window {window:?} is twice in the lake: {other} and {views}"));
-                    }
-                }
-            }
-        }
-    }
-    Ok(counts)
 }
 
 /// Offsets and watermarks never go back from one checkpoint to the next, and at the end no transaction is open.

@@ -13,6 +13,7 @@ use engine_broker::{Broker, BrokerConfig, FaultAction, ObservedRequest};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
+use crate::pipeline::COUNTING;
 use crate::process::{Started, command, start};
 use crate::raw_client::RawClient;
 use crate::step::{Step, Topics};
@@ -38,7 +39,8 @@ pub(crate) struct Promise {
     pub(crate) transaction_version: i16,
 }
 
-const PIPELINE: &str = r#"
+/// Before what it counts: every fetch brings one batch, every step is taken soon, and no timeout is long.
+const HEAD: &str = r#"
 name = "views"
 [kafka]
 bootstrap.servers = "ADDRESS"
@@ -61,29 +63,9 @@ topics = ["events"]
 format = "json"
 on_error = "dead_letter"
 kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 150, rebalance.timeout.ms = 2000, fetch.max.wait.ms = 50, max.partition.fetch.bytes = 100, fetch.max.bytes = 100 }
-[sources.events.schema]
-campaign = "int64"
-time = "timestamp(ms)"
-[sources.events.watermark]
-column = "time"
-delay = "0s"
-[transforms.per_campaign]
-type = "window"
-input = "events"
-kind = "tumbling"
-size = "10s"
-group_by = ["campaign"]
-[transforms.per_campaign.aggregates]
-views = "count(*)"
-[sinks.results]
-type = "kafka"
-input = "per_campaign"
-topic = "results"
-key = "campaign"
-[sinks.lake]
-type = "parquet"
-input = "per_campaign"
-path = "LAKE"
+"#;
+
+const DEAD_LETTERS: &str = r#"
 [dead_letter]
 topic = "dead"
 "#;
@@ -162,7 +144,7 @@ impl World {
             true => "exactly_once",
             false => "at_least_once",
         };
-        let text = PIPELINE
+        let text = format!("{HEAD}{COUNTING}{DEAD_LETTERS}")
             .replace("ADDRESS", &address.to_string())
             .replace("GUARANTEE", guarantee)
             .replace("LAKE", &lake.display().to_string());
