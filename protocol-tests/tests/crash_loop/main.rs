@@ -81,9 +81,7 @@ fn run(arguments: &Arguments) -> ExitCode {
             break;
         }
     }
-    if summary.rounds == 0 {
-        summary.failures.push("no round was run: nothing was tested".to_owned());
-    }
+    summary.fail_without_substance();
     summary.broker_kills = brokers.kills.load(std::sync::atomic::Ordering::Relaxed);
     summary.seconds = started.elapsed().as_secs_f64();
     println!("\n{summary}");

@@ -119,6 +119,24 @@ impl Summary {
         }
     }
 
+    /// A run that killed nothing, or in which nothing was counted or committed, has shown nothing.
+    pub(crate) fn fail_without_substance(&mut self) {
+        if self.rounds == 0 {
+            self.failures.push("no round was run: nothing was tested".to_owned());
+            return;
+        }
+        if self.killed() == 0 {
+            self.failures.push("nothing was killed: nothing was tested".to_owned());
+        }
+        let is_exactly_once = self.guarantee == "exactly_once";
+        for name in ["windows", "listings", "commits"] {
+            let is_due = name != "commits" || is_exactly_once;
+            if is_due && self.totals.get(name).is_none_or(|total| *total == 0) {
+                self.failures.push(format!("{name}: none, so nothing was tested"));
+            }
+        }
+    }
+
     fn killed(&self) -> usize {
         self.kills.values().sum()
     }
