@@ -99,7 +99,7 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     let ended = wait(idle, &run);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.starts_with("views: stopped"), "{}", ended.stdout);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -164,7 +164,7 @@ fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
     let asked = Instant::now();
     let stdout = wait(child, &run).success();
     assert!(stdout.starts_with("views: stopped"), "{stdout}");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
 
 #[test]

@@ -110,8 +110,14 @@ fn a_signal_while_it_drains_loses_no_window() {
 fn a_second_signal_in_mid_checkpoint_ends_it_at_once_and_nothing_is_lost() {
     let mut scene = Scene::new();
     scene.produce(0..3);
-    let has_come = meet(&scene, is_commit, LATE);
-    let engine = start(&mut scene.command(&[]));
+    // So late that both signals come first, on however slow a machine, and patiently waited for.
+    let has_come = meet(&scene, is_commit, FaultAction::Delay(Duration::from_secs(8)));
+    let patient = [
+        "--set=kafka.request.timeout.ms=9000",
+        "--set=kafka.default.api.timeout.ms=9000",
+        "--set=kafka.delivery.timeout.ms=9500",
+    ];
+    let engine = start(&mut scene.command(&patient));
     wait_until("the commit", || has_come.load(Ordering::SeqCst));
     signal(&engine, "TERM");
     std::thread::sleep(Duration::from_millis(200));
