@@ -70,8 +70,9 @@ fn a_store_that_is_away_for_a_moment_is_waited_for() {
     assert_eq!(table.values(), (0..10).collect::<Vec<_>>());
 }
 
-/// An empty bucket that refuses every put as soon as it has read its head, and closes: what is sent after that is reset.
-fn refusing_unread() -> String {
+/// Answers each request with what `said` makes of its method, as soon as it has read its head, and closes: what is sent
+/// after that is reset.
+fn answering(said: fn(&[u8]) -> (&'static str, &'static str)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -80,17 +81,35 @@ fn refusing_unread() -> String {
             while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|read| read > 0) {
                 head.push(byte[0]);
             }
-            let (status, said) = match head.split(|byte| *byte == b' ').next() {
-                Some(b"PUT") => ("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"),
-                Some(b"GET") => ("200 OK", "<ListBucketResult></ListBucketResult>"),
-                _ => ("404 Not Found", ""),
-            };
+            let (status, said) = said(head.split(|byte| *byte == b' ').next().unwrap_or_default());
             let length = said.len();
             let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
             let _ = client.write_all((head + said).as_bytes());
         }
     });
     address
+}
+
+/// An empty bucket that refuses every put unread.
+fn refusing_unread() -> String {
+    answering(|method| match method {
+        b"PUT" => ("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"),
+        b"GET" => ("200 OK", "<ListBucketResult></ListBucketResult>"),
+        _ => ("404 Not Found", ""),
+    })
+}
+
+#[test]
+fn a_list_that_never_ends_is_given_up() {
+    let address = answering(|_| {
+        (
+            "200 OK",
+            "<ListBucketResult><NextContinuationToken>again</NextContinuationToken></ListBucketResult>",
+        )
+    });
+    let store = store_in("some-bucket", &options(ANYBODY, &address, Duration::from_secs(2)));
+    let error = told(&recover(&store, &writer_id(), None).unwrap_err());
+    assert!(error.contains("goes on where it began"), "{error}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use super::xml::{self, escaped};
 
 /// One page of a list has a thousand names: a folder with more pages than this is not one of ours.
 const PAGES_MAX: usize = 10_000;
+/// What is wrong with a list whose next page would be the same one, for ever.
+const NO_PROGRESS: &str = "a page of a list that goes on where it began";
 /// What one request reads of an object.
 const PIECE_BYTES: u64 = 8 << 20;
 
@@ -130,6 +132,9 @@ impl Bucket {
             let Some(token) = following else {
                 return Ok(listed);
             };
+            if next.as_ref() == Some(&token) {
+                return Err(self.requester.not_understood(&request, NO_PROGRESS));
+            }
             next = Some(token);
         }
         let request = Request::new("GET", "");
@@ -178,6 +183,9 @@ impl Bucket {
             }
             if !truncated || following.0.is_empty() {
                 return Ok(uploads);
+            }
+            if next == following {
+                return Err(self.requester.not_understood(&request, NO_PROGRESS));
             }
             next = following;
         }

@@ -1,7 +1,11 @@
 //! The answers of S3, as far as they are needed: which text is in which elements.
 //!
 //! No attributes, no namespaces, no document types: an S3 answer has nothing in them. Whatever else comes from outside
-//! is an error, never a panic, and memory is bounded by the length of the answer.
+//! is an error, never a panic, and memory is bounded by the length of the answer times [`DEPTH_MAX`].
+
+/// Elements within elements; S3 has four. Each text is told with the names of all that are around it, so a deep answer
+/// would take far more memory than it is long.
+const DEPTH_MAX: usize = 16;
 
 /// An answer that is not what S3 answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,9 @@ pub(crate) fn texts(document: &str) -> Result<Vec<(String, String)>, MalformedXm
             }
         } else if !tag.ends_with('/') {
             let name = tag.split_ascii_whitespace().next().ok_or(malformed)?;
+            if open.len() == DEPTH_MAX {
+                return Err(malformed);
+            }
             open.push(name);
         }
     }
@@ -119,5 +126,12 @@ mod tests {
             assert!(texts(document).is_err(), "{document}");
         }
         assert_eq!(texts("plain text"), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_answer_deeper_than_any_of_s3_is_an_error() {
+        let nested = |depth: usize| format!("{}x{}", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert_eq!(texts(&nested(DEPTH_MAX)).map(|found| found.len()), Ok(1));
+        assert!(texts(&nested(DEPTH_MAX + 1)).is_err());
     }
 }
