@@ -272,7 +272,7 @@ impl Life {
     fn plan_next(&mut self, world: &World) {
         let committed = world.committed.as_ref().map(|(offset, _)| *offset);
         // The table's thread may be quick or slow: every other checkpoint is published before the next records.
-        if self.next_offset >= RECORDS || self.checkpoint.0 % 2 == 0 {
+        if self.next_offset >= RECORDS || self.checkpoint.0.is_multiple_of(2) {
             self.plan_publishing();
         }
         if self.next_offset < RECORDS {
