@@ -128,6 +128,11 @@ async fn own(
         };
         let assigned = match event {
             Event::Assigned(assigned) if assigned.is_empty() => {
+                // The moment itself: the status says it again, but only from time to time.
+                info!(
+                    group = context.pipeline.group_id(),
+                    "Standing by: another process owns the partitions."
+                );
                 setbacks.handle_standing_by();
                 context.handle_belonging();
                 control.report(context, RunPhase::StandingBy, None, &group.stats());
