@@ -1,4 +1,4 @@
-//! The operators of one source partition, and what merges their windows.
+//! The operators of one source partition, and their state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,13 @@ use arrow::compute::concat_batches;
 
 use super::closed_windows::ClosedWindows;
 use super::error::ProcessError;
-use super::plan::{Operator, SinkColumns, SourcePlan, Stage};
-use super::planned_window::{Merger, PlannedWindow};
+use super::flow::{Output, flow};
+use super::plan::{Operator, SinkColumns, SourcePlan};
 use super::sessions::SessionSpans;
 use crate::operator::dedup::DedupKeys;
 use crate::snapshot::{SnapshotKind, StateSegment};
 use crate::stateful::error::OperatorError;
 use crate::stateful::{OpenSessions, StatefulOperator};
-
-/// Rows for a sink.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// Which of [`SourcePlan::sinks`](super::SourcePlan::sinks).
-    pub sink: usize,
-    /// The rows, in the sink's columns.
-    pub batch: RecordBatch,
-}
 
 /// What became of the rows of a micro-batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -286,126 +277,4 @@ impl TaskGraph {
             (name.as_str(), StateSize { groups, bytes })
         })
     }
-}
-
-/// Merges the closed windows of all partitions and runs what comes after each window.
-#[derive(Debug)]
-pub struct WindowOutput {
-    plan: Arc<SourcePlan>,
-    mergers: Vec<Merger>,
-}
-
-impl WindowOutput {
-    /// For all windows of a source.
-    pub fn new(plan: &Arc<SourcePlan>) -> Self {
-        let mergers = windows(plan).map(|(_, window)| window.merger()).collect();
-        WindowOutput {
-            plan: Arc::clone(plan),
-            mergers,
-        }
-    }
-
-    /// The sessions that closed parts make, for each window of sessions that closed any.
-    pub fn session_spans(&self, closed: &[ClosedWindows]) -> Result<Vec<SessionSpans>, ProcessError> {
-        let mut all = Vec::new();
-        for (window, ((stage, _), merger)) in windows(&self.plan).zip(&self.mergers).enumerate() {
-            let Merger::Session(merger) = merger else { continue };
-            let parts = closed.iter().filter(|closed| closed.window == window);
-            let states: Vec<&RecordBatch> = parts.map(|closed| &closed.state).collect();
-            if states.is_empty() {
-                continue;
-            }
-            let (spans, session_of_row) = merger.spans(&states).map_err(|cause| ProcessError {
-                node: stage.name.clone(),
-                cause,
-            })?;
-            all.push(SessionSpans {
-                window,
-                spans,
-                session_of_row,
-            });
-        }
-        Ok(all)
-    }
-
-    /// Merges the closed windows of all partitions, for one watermark, or copies of changed groups, into rows. The order of
-    /// `closed` does not matter.
-    pub fn merge(&self, closed: Vec<ClosedWindows>, outputs: &mut Vec<Output>) -> Result<(), ProcessError> {
-        let mut states: Vec<Vec<RecordBatch>> = vec![Vec::new(); self.mergers.len()];
-        for ClosedWindows { window, state } in closed {
-            states[window].push(state);
-        }
-        for ((stage, _), (merger, states)) in windows(&self.plan).zip(self.mergers.iter().zip(states)) {
-            let merged = merger.merge(&states).map_err(|cause| ProcessError {
-                node: stage.name.clone(),
-                cause,
-            })?;
-            let Some(rows) = merged else { continue };
-            let mut feed = |_: usize, _: &RecordBatch, _: Option<&SinkColumns>, _: &mut Vec<Output>| {
-                unreachable!("an operator with state behind a window is refused when the graph is planned")
-            };
-            flow(&self.plan, stage, &rows, &mut feed, outputs)?;
-        }
-        Ok(())
-    }
-}
-
-impl SinkColumns {
-    fn output(&self, batch: &RecordBatch) -> Output {
-        let batch = batch
-            .project(&self.columns)
-            .expect("a sink's columns are positions in its input");
-        Output { sink: self.sink, batch }
-    }
-}
-
-fn windows(plan: &SourcePlan) -> impl Iterator<Item = (&Stage, &PlannedWindow)> {
-    plan.stages.iter().filter_map(|stage| match &stage.operator {
-        Operator::Window { window, .. } => Some((stage, window)),
-        _ => None,
-    })
-}
-
-/// Hands a stage's rows to its sinks and readers, and theirs to theirs. `feed_state` gets the index of a stage that remembers.
-fn flow<F>(
-    plan: &SourcePlan,
-    stage: &Stage,
-    rows: &RecordBatch,
-    feed_state: &mut F,
-    outputs: &mut Vec<Output>,
-) -> Result<(), ProcessError>
-where
-    F: FnMut(usize, &RecordBatch, Option<&SinkColumns>, &mut Vec<Output>) -> Result<Option<RecordBatch>, OperatorError>,
-{
-    outputs.extend(stage.sinks.iter().map(|sink| sink.output(rows)));
-    for &index in &stage.readers {
-        let reader = &plan.stages[index];
-        let error = |cause: OperatorError| ProcessError {
-            node: reader.name.clone(),
-            cause,
-        };
-        match &reader.operator {
-            Operator::Source => unreachable!("a source has no input"),
-            Operator::Filter(filter) => {
-                if let Some(kept) = filter.apply(rows).map_err(|cause| error(cause.into()))? {
-                    flow(plan, reader, &kept, feed_state, outputs)?;
-                }
-            }
-            Operator::Select(select) => {
-                let selected = select.apply(rows).map_err(|cause| error(cause.into()))?;
-                flow(plan, reader, &selected, feed_state, outputs)?;
-            }
-            Operator::Dedup(_) => {
-                if let Some(passed) = feed_state(index, rows, None, outputs).map_err(error)? {
-                    flow(plan, reader, &passed, feed_state, outputs)?;
-                }
-            }
-            Operator::Window { late, .. } => {
-                if let Some(passed) = feed_state(index, rows, late.as_ref(), outputs).map_err(error)? {
-                    flow(plan, reader, &passed, feed_state, outputs)?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
