@@ -13,9 +13,9 @@ use engine_stream::json::{JsonEncoder, TimestampFormat};
 use crate::config::pipeline::{KafkaOptions, KafkaSink as KafkaSinkConfig, SinkKind, Timestamps};
 use crate::context::RunContext;
 use crate::run_error::RunError;
-use crate::sink::SinkError;
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::sink::kafka::KafkaSink;
+use crate::sink_error::SinkError;
 use crate::transaction::Transaction;
 
 /// How long buffered records may take to leave when a session ends well.

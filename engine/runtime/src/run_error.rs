@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::checkpoint::recovery::RecoveryError;
 use crate::checkpoint::state_topic::StateTopicError;
 use crate::error_chain::describe;
-use crate::sink::SinkError;
+use crate::sink_error::SinkError;
 use crate::source::task_error::TaskError;
 use crate::worker::WorkerError;
 

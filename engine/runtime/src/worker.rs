@@ -19,8 +19,8 @@ use engine_wire::record_batch::RawBatch;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::checkpoint::CheckpointId;
-use crate::sink::SinkError;
 use crate::sink::set::SinkSet;
+use crate::sink_error::SinkError;
 use crate::source::task::{PartitionTask, TaskOutcome, TaskSegment, TaskWindows};
 use crate::source::task_error::TaskError;
 

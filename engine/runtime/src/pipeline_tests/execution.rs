@@ -22,7 +22,7 @@ use crate::config::pipeline::{Expected, InputRow, Pipeline, SinkKind, Timestamps
 use crate::context::task_source;
 use crate::error_chain::describe;
 use crate::pipeline_tests::comparison::FoundRow;
-use crate::sink::SinkError;
+use crate::sink_error::SinkError;
 use crate::source::reject::{DeadLetters, Reject};
 use crate::source::task::{PartitionTask, TaskSource};
 

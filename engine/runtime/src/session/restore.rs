@@ -25,9 +25,9 @@ use crate::context::{RunContext, wall_clock_ns};
 use crate::control::Control;
 use crate::outputs::Outputs;
 use crate::run_error::RunError;
-use crate::sink::SinkError;
 use crate::sink::lake::LakeSink;
 use crate::sink::set::{NamedSink, SinkSet, SinkWriter};
+use crate::sink_error::SinkError;
 use crate::source::task::{PartitionTask, TaskSource};
 use crate::worker::{Job, WorkerError, Workers};
 

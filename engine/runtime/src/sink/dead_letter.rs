@@ -6,7 +6,7 @@ use engine_client::{Producer, TopicRecord};
 use engine_wire::record_batch::Header;
 use tokio::runtime::Handle;
 
-use super::SinkError;
+use crate::sink_error::SinkError;
 use crate::source::reject::{DeadLetters, Reject};
 
 /// What errors call it.

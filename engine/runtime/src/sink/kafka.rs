@@ -9,7 +9,7 @@ use engine_client::{Producer, TopicRecord};
 use engine_stream::json::JsonEncoder;
 use tokio::runtime::Handle;
 
-use super::SinkError;
+use crate::sink_error::SinkError;
 
 /// Rows encoded before they go to the producer: bounds the scratch memory, whatever the size of a micro-batch.
 const ROWS_PER_APPEND: usize = 4_096;

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use engine_lake::{LakeWriter, StagedFiles};
 
 use self::merging::{MergeCounters, MergeCounts, Merging};
-use super::SinkError;
+use crate::sink_error::SinkError;
 
 /// Micro-batches that may wait for the writer; a sender blocks beyond it.
 const QUEUED_BATCHES_MAX: usize = 8;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine_lake::StagedFiles;
 use engine_stream::graph::Output;
 
-use super::SinkError;
 use super::kafka::KafkaSink;
 use super::lake::merging::MergeCounts;
 use super::lake::{LakePublishing, LakeSink, LakeStaging};
+use crate::sink_error::SinkError;
 
 /// All sinks.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 use engine_stream::json::RowError;
 use engine_wire::record_batch::Record;
 
-use crate::sink::SinkError;
+use crate::sink_error::SinkError;
 
 /// A malformed record on its way to whoever handles it.
 #[derive(Debug)]

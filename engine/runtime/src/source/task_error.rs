@@ -6,7 +6,7 @@ use engine_stream::graph::ProcessError;
 use engine_stream::snapshot::SnapshotError;
 use engine_wire::record_batch::{BatchError, RecordError};
 
-use crate::sink::SinkError;
+use crate::sink_error::SinkError;
 
 /// Why a partition cannot be processed. The pipeline stops.
 #[derive(Debug, thiserror::Error)]
