@@ -5,6 +5,7 @@ mod hopping;
 mod model;
 mod segments;
 mod state;
+mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
+use super::steps::{Step, step};
 use super::{MS, batch, counts, options, schema, times, window};
 use crate::snapshot::SnapshotKind;
 use crate::stateful::StatefulOperator;
@@ -128,22 +129,6 @@ fn a_slide_that_makes_no_sense_is_refused() {
         error.to_string(),
         "every row would be in 1441 windows of 1.441s, one every 1ms; at most 1440 are possible, so take a longer slide"
     );
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Rows(usize, Vec<(i64, Option<i64>)>),
-    Snapshot(usize),
-    Watermark(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let row = (-100i64..200, prop::option::weighted(0.9, 0i64..4));
-    prop_oneof![
-        4 => (0..3usize, prop::collection::vec(row, 0..20)).prop_map(|(partition, rows)| Step::Rows(partition, rows)),
-        1 => (0..3usize).prop_map(Step::Snapshot),
-        1 => (-100i64..200).prop_map(Step::Watermark),
-    ]
 }
 
 proptest! {

@@ -7,26 +7,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
+use super::steps::{Step, step};
 use super::{MS, Row, batch, options, window};
 use crate::snapshot::SnapshotKind;
 use crate::stateful::StatefulOperator;
 use crate::window::{PartialWindows, WindowMerger};
-
-#[derive(Debug, Clone)]
-enum Step {
-    Rows(usize, Vec<(i64, Option<i64>)>),
-    Snapshot(usize),
-    Watermark(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let row = (-100i64..200, prop::option::weighted(0.9, 0i64..4));
-    prop_oneof![
-        4 => (0..3usize, prop::collection::vec(row, 0..20)).prop_map(|(partition, rows)| Step::Rows(partition, rows)),
-        1 => (0..3usize).prop_map(Step::Snapshot),
-        1 => (-100i64..200).prop_map(Step::Watermark),
-    ]
-}
 
 proptest! {
     #[test]
