@@ -20,6 +20,9 @@ const RELEASE_BINARY: &str = "ENGINE_RELEASE_BINARY";
 /// No command of a test may take longer, unless it says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Nothing that a test waits for may take longer to be said, also on a slow machine.
+const SAYING_MAX: Duration = Duration::from_secs(300);
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -163,6 +166,14 @@ impl Started {
     /// stays for [`wait`], so nothing may be buffered here.
     #[track_caller]
     pub(crate) fn said(&mut self, part: &str) -> String {
+        // A process that never says it must not hold the test up for ever: killed, its pipe ends.
+        let (_heard, hearing) = std::sync::mpsc::channel::<()>();
+        let id = self.id();
+        std::thread::spawn(move || {
+            if hearing.recv_timeout(SAYING_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-s", "KILL", &id.to_string()]).status();
+            }
+        });
         let stderr = self.stderr.as_mut().expect("piped");
         let mut before = Vec::new();
         let mut byte = [0];
