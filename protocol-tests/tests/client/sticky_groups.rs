@@ -147,7 +147,7 @@ async fn a_cooperative_member_reads_on_while_the_group_rebalances() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sticky_groups_live_with_4_4_0() {
-    let Some(cluster) = Cluster::start("sticky", "4.4.0", 1) else {
+    let Some(cluster) = Cluster::start_for_long("sticky", "4.4.0", 1, &[]) else {
         return;
     };
     let scene = async || Scene::on(None, cluster.bootstrap_servers.clone(), 6).await;
