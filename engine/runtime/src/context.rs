@@ -1,7 +1,9 @@
 //! What lives as long as the process: clients, the plan in runnable form, totals.
 
 mod broker_version;
+pub(crate) mod lake_table;
 pub(crate) mod status;
+pub(crate) mod task_source;
 pub(crate) mod topics;
 pub(crate) mod totals;
 
@@ -11,27 +13,23 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
 use engine_client::{
     Admin, AssignmentStrategy, AutoOffsetReset, ConsumerConfig, IsolationLevel, Producer, ProducerStats,
 };
-use engine_lake::{CompactionConfig, Compression, LakeConfig, PartitionBy, S3Options};
-use engine_stream::graph::SourcePlan;
 use tokio::runtime::Handle;
 
+use self::lake_table::{LakeTable, lake_table};
+use self::task_source::task_source;
 use self::topics::SourceTopics;
 use self::totals::Totals;
 use crate::checkpoint::CheckpointId;
 use crate::checkpoint::state_topic::StateTopic;
-use crate::config::pipeline::{
-    LakeCompression, OnError, Operator, ParquetSink, PartitionColumn, Pipeline, SinkKind, TopicSelection, WindowKind,
-};
+use crate::config::pipeline::{Pipeline, SinkKind, TopicSelection};
 use crate::latency::windows::LatestOfWindow;
 use crate::run_error::RunError;
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::source::reject::{DeadLetters, RejectPolicy};
+use crate::source::reject::DeadLetters;
 use crate::source::task::TaskSource;
-use crate::source::window_span::WindowSpan;
 use crate::stage_times::Stage;
 use crate::worker::TaskId;
 
@@ -67,19 +65,6 @@ pub(crate) struct RunContext {
     caution: AtomicU32,
     totals: Mutex<Totals>,
     next_task: AtomicU64,
-}
-
-/// A lake table as its writer wants it.
-#[derive(Debug)]
-pub(crate) struct LakeTable {
-    /// The table's folder, or its place in a bucket.
-    pub(crate) path: String,
-    /// How to reach the bucket.
-    pub(crate) s3: S3Options,
-    /// Layout and encoding.
-    pub(crate) config: LakeConfig,
-    /// The columns of its rows.
-    pub(crate) schema: SchemaRef,
 }
 
 impl RunContext {
@@ -320,82 +305,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn sink_index(pipeline: &Pipeline, name: &str) -> usize {
     let index = pipeline.sinks.iter().position(|sink| sink.name == name);
     index.expect("the plan's sinks are the pipeline's")
-}
-
-/// What the tasks of a source share. `dead_letters` are wanted if the source keeps malformed records.
-pub(crate) fn task_source(
-    pipeline: &Pipeline,
-    index: usize,
-    plan: &Arc<SourcePlan>,
-    dead_letters: Option<Arc<dyn DeadLetters>>,
-) -> TaskSource {
-    let source = &pipeline.sources[index];
-    let time_column = plan.watermark.as_ref().map(|watermark| {
-        plan.projection
-            .schema()
-            .index_of(&watermark.column)
-            .expect("the plan decodes the event-time column")
-    });
-    TaskSource {
-        name: source.name.clone(),
-        plan: Arc::clone(plan),
-        time_column,
-        window_spans: window_spans(pipeline, plan),
-        on_error: match (source.on_error, dead_letters) {
-            (OnError::Fail, _) => RejectPolicy::Fail,
-            (OnError::Drop, _) => RejectPolicy::Drop,
-            (OnError::DeadLetter, Some(dead_letters)) => RejectPolicy::DeadLetter(dead_letters),
-            (OnError::DeadLetter, None) => unreachable!("a resolved pipeline has a topic for its dead letters"),
-        },
-    }
-}
-
-fn window_spans(pipeline: &Pipeline, plan: &SourcePlan) -> Vec<WindowSpan> {
-    let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    plan.windows
-        .iter()
-        .map(|name| {
-            let transform = pipeline.transforms.iter().find(|transform| transform.name == *name);
-            let Some(Operator::Window(window)) = transform.map(|transform| &transform.operator) else {
-                unreachable!("the plan's windows are the pipeline's")
-            };
-            WindowSpan {
-                size_ns: nanoseconds(window.kind.size()),
-                slide_ns: nanoseconds(window.kind.slide()),
-                lateness_ns: nanoseconds(window.allowed_lateness),
-                is_session: matches!(window.kind, WindowKind::Session { .. }),
-            }
-        })
-        .collect()
-}
-
-fn lake_table(sink: &ParquetSink, schema: &SchemaRef) -> LakeTable {
-    let partition_by = sink.partition_by.iter().map(|column| match column {
-        PartitionColumn::Date { column } => PartitionBy::date_of("dt", column),
-        PartitionColumn::Column(column) => PartitionBy::column(column),
-    });
-    let config = LakeConfig {
-        partition_by: partition_by.collect(),
-        target_file_bytes: sink.target_file_bytes.get(),
-        row_group_rows: sink.row_group_rows.get(),
-        compression: match sink.compression {
-            LakeCompression::None => Compression::None,
-            LakeCompression::Snappy => Compression::Snappy,
-            LakeCompression::Gzip => Compression::Gzip,
-            LakeCompression::Lz4Raw => Compression::Lz4Raw,
-        },
-        dictionary: sink.dictionary,
-        compaction: sink.compaction.map(|compaction| CompactionConfig {
-            interval: compaction.interval,
-            files_min: compaction.files_min.get(),
-            ..CompactionConfig::default()
-        }),
-        ..LakeConfig::default()
-    };
-    LakeTable {
-        path: sink.path.display().to_string(),
-        s3: sink.s3.clone(),
-        config,
-        schema: schema.clone(),
-    }
 }

@@ -19,7 +19,7 @@ use engine_wire::record_batch::{BatchBuilder, ProducerStamp, RawBatch};
 
 use super::{ReadExpectation, ReadTest};
 use crate::config::pipeline::{Expected, InputRow, Pipeline, SinkKind, Timestamps, TopicSelection};
-use crate::context::task_source;
+use crate::context::task_source::task_source;
 use crate::error_chain::describe;
 use crate::pipeline_tests::comparison::FoundRow;
 use crate::sink_error::SinkError;
