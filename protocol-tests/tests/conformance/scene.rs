@@ -31,7 +31,7 @@ pub(crate) fn now_ms() -> i64 {
     since.as_millis() as i64
 }
 
-/// One behaviour's part of the broker. Names in it are new in every run, because a broker may be tested twice.
+/// One behaviour's part of the broker. Names in it are new in every run, because a broker may be tested twice, also at the same time.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
     pub(crate) facts: Arc<BrokerFacts>,
@@ -43,7 +43,7 @@ impl Scene {
     pub(crate) fn new(facts: Arc<BrokerFacts>, number: usize) -> Self {
         Self {
             facts,
-            prefix: format!("conformance-{}-{number}", now_ms()).into(),
+            prefix: format!("conformance-{}-{}-{number}", now_ms(), std::process::id()).into(),
             topics: Arc::default(),
         }
     }
