@@ -77,9 +77,10 @@ mod writer;
 mod writer_id;
 
 pub use advice::advice;
+pub use compaction::Compacted;
+pub use compaction::error::{CompactionError, CompactionOff};
 pub use compaction::merge::{Merge, MergeError, Merged};
 pub use compaction::workspace::SettleError;
-pub use compaction::{Compacted, CompactionError, CompactionOff};
 pub use config::{CompactionConfig, Compression, CompressionError, LakeConfig, PartitionBy, TimestampPrecision};
 pub use decision::{CommittedFile, RecoveryAction, RecoveryConflict, RecoveryFacts, decide};
 pub use manifest::ManifestFile;

@@ -13,8 +13,9 @@ use arrow::record_batch::RecordBatch;
 
 use self::error::{OpenError, StageError, WriteError};
 use self::stats::LakeStats;
+use crate::compaction::error::{CompactionError, CompactionOff};
 use crate::compaction::merge::{Merge, MergeError, Merged};
-use crate::compaction::{Compacted, CompactionError, CompactionOff, Compactor};
+use crate::compaction::{Compacted, Compactor};
 use crate::config::LakeConfig;
 use crate::encode::FileEncoding;
 use crate::layout;
