@@ -88,8 +88,24 @@ pub(crate) struct Compactor {
 }
 
 impl Compactor {
-    /// `retired` are the folders that recoveries have taken away.
+    /// Without a compactor nothing is merged, and what former lives have replaced is deleted at once.
     pub(crate) fn open(
+        store: &LakeStore,
+        config: &LakeConfig,
+        writer_id: &WriterId,
+        run: u32,
+        log: &TableLog,
+    ) -> Result<Compactor, CompactionOff> {
+        let opened = Compactor::try_open(store, config, writer_id, run, log);
+        if let (Err(_), Some(disk)) = (&opened, store.disk())
+            && let Err(error) = workspace::remove_retired(&disk)
+        {
+            tracing::warn!(lake = store.location(), %error, "Folders that were replaced by merges were not deleted.");
+        }
+        opened
+    }
+
+    fn try_open(
         store: &LakeStore,
         config: &LakeConfig,
         writer_id: &WriterId,
@@ -164,7 +180,10 @@ impl Compactor {
         log: &mut TableLog,
     ) -> Result<Option<Merge>, CompactionError> {
         while let Some((folder, _)) = self.replaced.pop_front_if(|(_, until)| *until <= now) {
-            self.disk.remove_folder(&folder)?;
+            if let Err(error) = self.disk.remove_folder(&folder) {
+                self.replaced.push_back((folder, now + self.config.grace));
+                return Err(error.into());
+            }
         }
         // Whoever has published nothing yet may have been taken over without knowing it.
         if self.is_merging || self.published.is_none() {

@@ -92,8 +92,15 @@ impl Workspace {
             folder,
             replaced: 0,
         };
-        workspace.try_exchange()?;
-        Ok(workspace)
+        match workspace.try_exchange() {
+            Ok(()) => Ok(workspace),
+            Err(error) => {
+                // Or every life would leave one. Why there can be none matters more than what this says.
+                let _ = workspace.disk.remove_folder(&workspace.folder);
+                let _ = workspace.close();
+                Err(error)
+            }
+        }
     }
 
     /// The folder that is being prepared.
@@ -129,19 +136,18 @@ impl Workspace {
         log: &mut TableLog,
     ) -> Result<(Settled, Option<PathBuf>), SettleError> {
         let settled = settle(&self.disk, &self.folder, store, log)?;
-        let new = self.new_folder();
-        let mut replaced = None;
-        if settled == Settled::Done {
-            let old = self.folder.join(format!("old-{}", self.replaced));
-            self.replaced += 1;
+        let (new, old) = (self.new_folder(), self.folder.join(format!("old-{}", self.replaced)));
+        // An earlier attempt may have come as far as this, and no further.
+        if settled == Settled::Done && self.disk.exists(&new)? {
             self.disk.rename(&new, &old)?;
-            replaced = Some(old);
         }
         self.disk.remove_file(&self.folder.join(PLAN))?;
         if settled != Settled::Done {
             self.disk.remove_folder(&new)?;
+            return Ok((settled, None));
         }
-        Ok((settled, replaced))
+        self.replaced += 1;
+        Ok((settled, Some(old)))
     }
 
     /// Removes the workspace, and its home, unless something is in them.
@@ -156,10 +162,12 @@ impl Workspace {
         self.disk.create_folder(&right)?;
         drop(self.disk.create_file(&left.join("file"))?);
         self.disk.link(&left.join("file"), &right.join("link"))?;
-        // The table's own folder must be on the same file system, or every exchange would fail.
-        self.disk
-            .link(&left.join("file"), &self.disk.table.join("_staging").join(TRIAL))?;
-        self.disk.remove_file(&self.disk.table.join("_staging").join(TRIAL))?;
+        // The table's own folder must be on the same file system, or every exchange would fail. A life that was killed
+        // here has left its trial.
+        let trial = self.disk.table.join(layout::staging_root().as_ref()).join(TRIAL);
+        self.disk.remove_file(&trial)?;
+        self.disk.link(&left.join("file"), &trial)?;
+        self.disk.remove_file(&trial)?;
         self.disk.exchange(&left, &right)?;
         self.disk.remove_folder(&left)?;
         self.disk.remove_folder(&right)
@@ -175,6 +183,9 @@ pub(crate) fn retire_all(disk: &Disk) -> Result<Vec<PathBuf>, StoreError> {
     let home = home(disk);
     let mut retired = Vec::new();
     for entry in disk.entries(&home)?.unwrap_or_default() {
+        if entry.is_plain {
+            continue; // Not a workspace, whoever left it.
+        }
         let path = home.join(&entry.name);
         if entry.name.starts_with(RETIRED) {
             retired.push(path);
@@ -190,12 +201,26 @@ pub(crate) fn retire_all(disk: &Disk) -> Result<Vec<PathBuf>, StoreError> {
     Ok(retired)
 }
 
-/// The folders that have been taken away and not been deleted yet.
+/// The folders that have been taken away and not been deleted yet. Not one with a plan: somebody else is about to
+/// settle it, or the next recovery will.
 pub(crate) fn retired(disk: &Disk) -> Result<Vec<PathBuf>, StoreError> {
     let home = home(disk);
-    let entries = disk.entries(&home)?.unwrap_or_default();
-    let retired = entries.iter().filter(|entry| entry.name.starts_with(RETIRED));
-    Ok(retired.map(|entry| home.join(&entry.name)).collect())
+    let mut retired = Vec::new();
+    for entry in disk.entries(&home)?.unwrap_or_default() {
+        let folder = home.join(&entry.name);
+        if !entry.is_plain && entry.name.starts_with(RETIRED) && !disk.exists(&folder.join(PLAN))? {
+            retired.push(folder);
+        }
+    }
+    Ok(retired)
+}
+
+/// Deletes what lives that merged have left, for one that does not.
+pub(crate) fn remove_retired(disk: &Disk) -> Result<(), StoreError> {
+    for folder in retired(disk)? {
+        disk.remove_folder(&folder)?;
+    }
+    disk.remove_empty_folder(&home(disk))
 }
 
 /// Completes what the owner of a retired workspace was about to do.

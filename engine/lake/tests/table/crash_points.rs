@@ -56,6 +56,7 @@ fn a_crash_before_every_step_and_before_every_step_of_its_recovery_loses_and_dou
         let checkpoint = committed.map_or(0, |staged| staged.checkpoint_id());
         crashed.go_on(&watched(&crashed), me, checkpoint).unwrap();
         crashed.assert_complete();
+        crashed.assert_can_merge();
         looks += crashed.state().looks;
     }
     println!("{crashes} crashes, {second_crashes} in their recoveries, {looks} looks at the table");

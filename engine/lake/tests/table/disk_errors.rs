@@ -48,6 +48,7 @@ fn a_step_that_the_disk_refuses_is_told_with_its_path_and_the_next_life_goes_on(
             break;
         }
         world.assert_complete();
+        world.assert_can_merge();
         cases += 1;
     }
     println!("{cases} refused steps: {refused} stopped a writer, {survived} only a merge");

@@ -8,5 +8,6 @@ mod disk_errors;
 mod folder;
 mod manifest;
 mod rows;
+mod workspace;
 mod world;
 mod zombies;

@@ -150,6 +150,26 @@ impl World {
         Ok(())
     }
 
+    /// The life after a finished scenario merges as ever, and deletes what the lives before it left beside the table.
+    pub(crate) fn assert_can_merge(&self) {
+        let store = self.store();
+        let (_, committed) = self.take_over();
+        recover(&store, &writer_id(), committed.as_ref()).unwrap();
+        let mut writer = LakeWriter::open(store, merging_without_grace(), schema(), writer_id()).unwrap();
+        assert!(writer.compaction_off().is_none(), "{:?}", writer.compaction_off());
+        merge_all(&mut writer).unwrap();
+        drop(writer);
+        let names: Vec<_> = fs::read_dir(&self.state().above)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["table"]);
+        let mut partial = Vec::new();
+        all_files(&self.state().above, &mut partial);
+        partial.retain(|path| path.to_str().unwrap().contains("_staging/"));
+        assert_eq!(partial, Vec::<PathBuf>::new());
+    }
+
     /// What a finished scenario leaves: all rows, and a manifest that says the same as the folders.
     pub(crate) fn assert_complete(&self) {
         self.look();
@@ -197,13 +217,17 @@ fn merging_without_grace() -> LakeConfig {
 
 /// Every `*.parquet` below a folder, also in folders that most readers skip.
 pub(crate) fn parquet_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    all_files(folder, found);
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+}
+
+fn all_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
-        let path = entry.path();
         if entry.file_type().unwrap().is_dir() {
-            parquet_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "parquet") {
-            found.push(path);
+            all_files(&entry.path(), found);
+        } else {
+            found.push(entry.path());
         }
     }
 }
