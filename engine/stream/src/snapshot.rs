@@ -5,14 +5,15 @@
 //! body: number of parts u32, then for each: name length u32 · name · IPC length u64 · Arrow IPC stream
 //! ```
 //! All integers are little-endian. The checksum is checked before anything in the body is believed. It keeps accidents out,
-//! not malice: Arrow's reader panics at schemas that no writer writes, so who may write state is trusted.
+//! not malice, so the body is read as what a stranger may have written: every length and place in it is checked ([`ipc`]).
 
-use std::io::Cursor;
+pub(crate) mod ipc;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+
+use ipc::error::IpcError;
 
 const MARK: [u8; 4] = *b"EST\x01";
 const VERSION: u32 = 1;
@@ -85,9 +86,7 @@ pub fn encode(parts: &[(String, RecordBatch)]) -> Result<Vec<u8>, SnapshotError>
         bytes.extend_from_slice(name.as_bytes());
         let length_at = bytes.len();
         bytes.extend_from_slice(&[0; 8]);
-        let mut writer = StreamWriter::try_new(&mut bytes, batch.schema_ref()).map_err(contents)?;
-        writer.write(batch).and_then(|()| writer.finish()).map_err(contents)?;
-        drop(writer);
+        ipc::encode(batch, &mut bytes).map_err(contents)?;
         let length = (bytes.len() - length_at - 8) as u64;
         bytes[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
     }
@@ -155,10 +154,7 @@ fn decode_body(body: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError>
             .and_then(|length| usize::try_from(length).ok())
             .ok_or_else(short)?;
         let stream = reader.take(length).ok_or_else(short)?;
-        let stream = StreamReader::try_new(Cursor::new(stream), None).map_err(contents)?;
-        let schema = stream.schema();
-        let batches = stream.collect::<Result<Vec<_>, _>>().map_err(contents)?;
-        parts.push((name.to_owned(), concat_batches(&schema, &batches).map_err(contents)?));
+        parts.push((name.to_owned(), ipc::decode(stream).map_err(contents)?));
     }
     if !reader.rest.is_empty() {
         return Err(SnapshotError::Contents {
@@ -168,7 +164,7 @@ fn decode_body(body: &[u8]) -> Result<Vec<(String, RecordBatch)>, SnapshotError>
     Ok(parts)
 }
 
-fn contents(error: arrow::error::ArrowError) -> SnapshotError {
+fn contents(error: IpcError) -> SnapshotError {
     SnapshotError::Contents {
         message: error.to_string(),
     }
@@ -193,61 +189,5 @@ impl<'a> Reader<'a> {
     fn u64(&mut self) -> Option<u64> {
         self.take(8)
             .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::{Int64Array, StringArray};
-    use std::sync::Arc;
-
-    fn parts() -> Vec<(String, RecordBatch)> {
-        let batch = RecordBatch::try_from_iter([
-            (
-                "key",
-                Arc::new(StringArray::from(vec![Some("a"), None])) as arrow::array::ArrayRef,
-            ),
-            ("count", Arc::new(Int64Array::from(vec![1, 2]))),
-        ]);
-        let batch = batch.unwrap();
-        let metadata = [("closed_through".to_owned(), "7".to_owned())].into();
-        let schema = Arc::new(batch.schema_ref().as_ref().clone().with_metadata(metadata));
-        let empty = RecordBatch::new_empty(Arc::clone(&schema));
-        vec![
-            ("one".into(), batch.with_schema(schema).unwrap()),
-            ("empty".into(), empty),
-        ]
-    }
-
-    #[test]
-    fn a_snapshot_comes_back_as_it_was_with_its_metadata() {
-        assert_eq!(decode(&encode(&parts()).unwrap()).unwrap(), parts());
-        assert_eq!(decode(&encode(&[]).unwrap()).unwrap(), []);
-    }
-
-    #[test]
-    fn missing_or_foreign_bytes_are_a_clear_error() {
-        assert_eq!(decode(b""), Err(SnapshotError::NoSnapshot));
-        assert_eq!(decode(b"PAR1 something else"), Err(SnapshotError::NoSnapshot));
-        let mut bytes = encode(&parts()).unwrap();
-        bytes[4] = 9;
-        assert_eq!(decode(&bytes), Err(SnapshotError::Version { expected: 1, found: 9 }));
-    }
-
-    /// Pitfall 22 of the stream engine: of the state itself.
-    #[test]
-    fn every_truncation_and_every_flipped_byte_is_noticed() {
-        let bytes = encode(&parts()).unwrap();
-        for length in 0..bytes.len() {
-            decode(&bytes[..length]).expect_err("truncated");
-        }
-        for position in 0..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[position] ^= 0x40;
-            decode(&bytes).expect_err("flipped");
-        }
-        let longer = [bytes.as_slice(), b"x"].concat();
-        assert!(matches!(decode(&longer), Err(SnapshotError::Length { .. })));
     }
 }

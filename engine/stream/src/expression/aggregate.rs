@@ -14,6 +14,7 @@ use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 use super::error::{EvaluateError, ExpressionError};
 use super::evaluate::{evaluate, evaluate_error};
 use super::resolve::{columns_of, explain, plain_type, resolve};
+use crate::snapshot::ipc::schema_message::is_storable;
 
 /// A checked SQL aggregate, bound to the columns of a schema by their position.
 #[derive(Debug, Clone)]
@@ -51,11 +52,18 @@ impl AggregateExpression {
             .build()
             .map_err(error)?;
         let aggregate = lowered.aggregate;
+        let state_fields = aggregate.state_fields().map_err(error)?;
+        if let Some(field) = state_fields.iter().find(|field| !is_storable(field.data_type())) {
+            return Err(ExpressionError::new(format!(
+                "`{sql}` keeps values of the type {} between its rows, which a checkpoint cannot hold; cast its argument to a plain type",
+                field.data_type()
+            )));
+        }
         let expression = AggregateExpression {
             sql: sql.to_owned(),
             columns: columns_of(&expr),
             data_type: plain_type(aggregate.field().data_type()),
-            state_fields: aggregate.state_fields().map_err(error)?,
+            state_fields,
             arguments: aggregate.expressions(),
             filter: lowered.filter,
             aggregate,

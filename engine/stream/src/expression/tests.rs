@@ -250,4 +250,9 @@ fn what_is_no_single_aggregate_is_refused() {
     ] {
         AggregateExpression::parse(sql, &schema()).expect_err(sql);
     }
+    let dictionary = "first_value(arrow_cast(event_type, 'Dictionary(Int32, Utf8)'))";
+    let error = AggregateExpression::parse(dictionary, &schema())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("which a checkpoint cannot hold"), "{error}");
 }

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use super::error::OperatorError;
 use super::group_index::GroupKeys;
 use crate::schema::type_name;
+use crate::snapshot::ipc::schema_message::is_storable;
 
 /// The columns that an operator with event time and keys reads, resolved and checked.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ impl KeyedColumns {
             .iter()
             .map(|column| Arc::clone(&input.fields()[*column]))
             .collect();
-        let keys = GroupKeys::new(key_fields.clone()).ok_or_else(|| OperatorError::Ungroupable {
+        let are_storable = key_fields.iter().all(|field| is_storable(field.data_type()));
+        let keys = GroupKeys::new(key_fields.clone()).filter(|_| are_storable);
+        let keys = keys.ok_or_else(|| OperatorError::Ungroupable {
             columns: key_fields
                 .iter()
                 .map(|field| type_name(field.data_type()))
