@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use engine_client::{Consumer, ConsumerStats};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::context::RunContext;
 use crate::context::status::Running;
@@ -17,6 +18,12 @@ use crate::view::SharedView;
 
 /// How often a snapshot is reported at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a run may go on once somebody has asked it to stop: brokers or a bucket that do not answer must not hold the process.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+/// How long each step of cleaning up may take after that: an open transaction is aborted, the group left. All of it happens by
+/// itself later too.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +40,8 @@ pub struct RunOptions {
 #[derive(Debug)]
 pub(crate) struct Control {
     stop: watch::Receiver<bool>,
+    /// When the wish to stop was heard.
+    stop_heard: Arc<OnceLock<Instant>>,
     generators: Option<watch::Receiver<LoadState>>,
     /// Whether the run is bounded by the end of its topics.
     pub(crate) until_end: bool,
@@ -61,6 +70,7 @@ impl Control {
     ) -> Self {
         Control {
             stop,
+            stop_heard: Arc::default(),
             generators,
             until_end: options.until_end,
             drain: options.until_end && options.drain,
@@ -83,6 +93,43 @@ impl Control {
                 () = stopped(stop) => Ok(()),
                 why = generator_failed(generators) => Err(RunError::Generator(why)),
             }
+        }
+    }
+
+    /// Resolves when somebody has asked to stop and has waited for long enough: only the last checkpoint counts then.
+    pub(crate) fn out_of_patience(&self) -> impl Future<Output = RunError> + use<> {
+        let waited = self.after_stop(STOP_PATIENCE);
+        async move {
+            waited.await;
+            RunError::StoppedInCheckpoint {
+                patience: STOP_PATIENCE,
+            }
+        }
+    }
+
+    /// Waits for a step of cleaning up; for a few seconds at most where somebody has run out of patience.
+    pub(crate) fn close_in_time<F: Future<Output = ()>>(&self, closing: F) -> impl Future<Output = ()> + use<F> {
+        let out_of_patience = self.after_stop(STOP_PATIENCE);
+        async move {
+            let waited = async {
+                out_of_patience.await;
+                tokio::time::sleep(CLOSE_PATIENCE).await;
+            };
+            tokio::select! {
+                biased;
+                () = closing => {}
+                () = waited => warn!("Not everything is cleaned up; the brokers' timeouts do the rest."),
+            }
+        }
+    }
+
+    /// Resolves so long after somebody has asked to stop.
+    fn after_stop(&self, patience: Duration) -> impl Future<Output = ()> + use<> {
+        let (stop, heard) = (self.stop.clone(), Arc::clone(&self.stop_heard));
+        async move {
+            stopped(stop).await;
+            let heard = *heard.get_or_init(Instant::now);
+            tokio::time::sleep_until((heard + patience).into()).await;
         }
     }
 

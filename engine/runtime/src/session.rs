@@ -87,14 +87,29 @@ impl Session {
     /// given up.
     pub(crate) async fn close(self, is_covered: bool) {
         self.leave_counts();
+        let Session {
+            context,
+            workers,
+            replies,
+            sinks,
+            outputs,
+            sources,
+            publishing,
+            ..
+        } = self;
+        // Beside the outputs, for workers may wait for room in a producer that nobody makes before it is closed; and on a thread
+        // that may block, for they may wait for a lake too, longer than somebody waits who has asked to stop.
+        let threads = tokio::task::spawn_blocking(move || {
+            workers.join();
+            drop((sinks, publishing, replies));
+        });
         if is_covered {
-            self.outputs.close(&self.context).await;
+            outputs.close(&context).await;
         } else {
-            // First, for workers may wait for room in a producer that nobody will make.
-            self.outputs.abandon(&self.context).await;
+            outputs.abandon(&context).await;
         }
-        self.workers.join();
-        for source in self.sources {
+        let _ = threads.await;
+        for source in sources {
             source.fetcher.close().await;
         }
     }

@@ -252,7 +252,7 @@ impl Worker {
                 let mut outcome = state.process(&batches, next_offset, closed_before, &mut self.decompressor)?;
                 let processed = Instant::now();
                 for output in std::mem::take(&mut outcome.outputs) {
-                    self.sinks.write(*source, &output)?;
+                    self.sinks.write_blocking(*source, &output)?;
                 }
                 let times = ProcessTimes {
                     process: processed - started,

@@ -206,11 +206,17 @@ impl Running {
         (status.code(), said)
     }
 
+    /// SIGTERM.
+    #[track_caller]
+    pub(crate) fn is_asked_to_stop(&mut self) {
+        self.assert_running();
+        signal(&self.child, "TERM");
+    }
+
     /// SIGTERM, and a good end.
     #[track_caller]
     pub(crate) fn stops(mut self) {
-        self.assert_running();
-        signal(&self.child, "TERM");
+        self.is_asked_to_stop();
         let (code, said) = self.ends();
         assert_eq!(code, Some(0), "{said}");
     }

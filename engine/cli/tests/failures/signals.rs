@@ -1,5 +1,6 @@
 //! SIGTERM in every phase of a run: it ends soon, with 0, and nothing is lost. A second one ends it at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use engine_wire::messages::ApiKey;
 
 use crate::process::{Started, signal, start};
 use crate::raw_client::Isolation;
-use crate::scene::{Scene, is_commit, meet, wait_until};
+use crate::scene::{Guarantee, Scene, is_commit, meet, wait_until};
 
 /// What the broker does to the request at which the signal comes.
 const NEVER: FaultAction = FaultAction::Silence;
@@ -127,4 +128,54 @@ fn a_second_signal_in_mid_checkpoint_ends_it_at_once_and_nothing_is_lost() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     // The group waits for the dead member's session first.
     scene.drains_exactly();
+}
+
+/// Nothing that was produced is answered any more, and the buffer has no room for the rows of the windows that close.
+fn a_signal_while_rows_wait_for_room(guarantee: Guarantee) {
+    let mut scene = Scene::new().promising(guarantee);
+    // All of them close at once.
+    scene.produce(0..300);
+    let is_results = |request: &ObservedRequest<'_>| {
+        let name: &[u8] = b"window_start";
+        is(ApiKey::Produce)(request) && request.body.windows(name.len()).any(|part| part == name)
+    };
+    let has_come = Arc::new(AtomicBool::new(false));
+    let come = Arc::clone(&has_come);
+    let is_first = scene.broker().observe(move |request| {
+        let is_held = request.client_id != "verdict" && !come.load(Ordering::SeqCst) && is_results(request);
+        is_held.then_some(NEVER)
+    });
+    assert!(is_first);
+    let patient = [
+        "--set=kafka.request.timeout.ms=100000",
+        "--set=kafka.default.api.timeout.ms=120000",
+        "--set=kafka.max.block.ms=120000",
+        "--set=kafka.delivery.timeout.ms=120000",
+        "--set=kafka.buffer.memory=16384",
+        "--set=kafka.batch.size=4096",
+        "--set=trigger.interval=1s",
+        "--set=checkpoint.interval=2s",
+    ];
+    let engine = scene.start(&patient);
+    // It has read everything, and is where it emits.
+    std::thread::sleep(Duration::from_secs(4));
+    signal(&engine, "TERM");
+    let asked = Instant::now();
+    let ended = scene.ended(engine);
+    let took = asked.elapsed();
+    let said = ended.failure(1);
+    assert!(said.contains("the last checkpoint did not succeed"), "{said}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    has_come.store(true, Ordering::SeqCst);
+    scene.drains_exactly();
+}
+
+#[test]
+fn a_signal_while_the_rows_of_windows_wait_for_room_ends_the_run_and_nothing_of_them_is_lost() {
+    // Beside each other: both do nothing but wait.
+    std::thread::scope(|scope| {
+        for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+            scope.spawn(move || a_signal_while_rows_wait_for_room(guarantee));
+        }
+    });
 }

@@ -127,3 +127,26 @@ fn a_bucket_that_refuses_ends_the_run_with_its_answer_and_is_complete_when_it_le
     drop(crate::process::wait(generator, &["generate"]).success());
     scene.drains_exactly(3_000);
 }
+
+#[test]
+fn a_signal_while_the_bucket_is_away_ends_the_run_in_time_and_nothing_is_lost() {
+    let Some(mut scene) = Scene::new("stopped") else { return };
+    // The lake waits for longer than anybody who has asked to stop.
+    scene.job = scene.job.set("sinks.lake.s3.retry_timeout=300s");
+    let generator = scene.job.start_generating(&["--rate", "500", "--count", "3000"]);
+    let mut run = scene.job.start(&[]);
+    run.started();
+    scene.publishes_more_than(0, &mut run);
+    scene.gated.set(Gate::Closed);
+    // Files of a checkpoint are on their way by then.
+    std::thread::sleep(Duration::from_secs(3));
+    run.is_asked_to_stop();
+    let asked = Instant::now();
+    let (code, said) = run.ends();
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the last checkpoint did not succeed"), "{said}");
+    scene.gated.set(Gate::Open);
+    drop(crate::process::wait(generator, &["generate"]).success());
+    scene.drains_exactly(3_000);
+}

@@ -110,7 +110,7 @@ async fn be_member(
     };
     control.report(context, phase, None, &group.stats());
     // Leaving tells the group at once that the partitions are free; a failed process too has nothing more to say.
-    group.close().await;
+    control.close_in_time(group.close()).await;
     ended
 }
 
@@ -160,10 +160,14 @@ async fn own(
         let Some(mut session) = begun else {
             return Ok(MemberEnd::Lost);
         };
-        let ended = session.run(group, control).await;
-        session
-            .close(matches!(&ended, Ok(end) if *end != SessionEnd::Lost))
-            .await;
+        let out_of_patience = control.out_of_patience();
+        let ended = tokio::select! {
+            biased;
+            ended = session.run(group, control) => ended,
+            error = out_of_patience => Err(error),
+        };
+        let is_covered = matches!(&ended, Ok(end) if *end != SessionEnd::Lost);
+        control.close_in_time(session.close(is_covered)).await;
         match ended? {
             SessionEnd::Finished if control.drain => return Ok(MemberEnd::Run(RunOutcome::Drained)),
             SessionEnd::Finished => return Ok(MemberEnd::Run(RunOutcome::EndReached)),

@@ -54,7 +54,7 @@ impl Session {
         }
         self.tell(control, RunPhase::Stopping, group);
         let taken = self.checkpoint(group).await?;
-        self.finish_publishing()?;
+        self.finish_publishing().await?;
         Ok(taken)
     }
 
@@ -81,17 +81,17 @@ impl Session {
         // Also where a filter behind the window let nothing through: the state is another now.
         self.changed |= !windows.is_empty();
         if !results.outputs.is_empty() {
-            self.hand_over(source, results)?;
+            self.hand_over(source, results).await?;
             self.context.record(Stage::Windows, started.elapsed());
         }
         Ok(windows)
     }
 
     /// Gives rows to their sinks, and has those for Kafka sent at once.
-    pub(super) fn hand_over(&mut self, source: usize, results: ClosedResults) -> Result<(), RunError> {
+    pub(super) async fn hand_over(&mut self, source: usize, results: ClosedResults) -> Result<(), RunError> {
         let mut kafka = Vec::new();
         for output in &results.outputs {
-            self.sinks.write(source, output).map_err(RunError::Sink)?;
+            self.sinks.write(source, output).await.map_err(RunError::Sink)?;
             if let SinkWriter::Kafka(sink) = &self.sinks.of_output(source, output.sink).writer {
                 kafka.push(sink.clone());
             }

@@ -27,15 +27,15 @@ impl Session {
         self.settle().await?;
         self.advance(Instant::now()).await?;
         let taken = self.checkpoint(group).await?;
-        self.finish_publishing()?;
+        self.finish_publishing().await?;
         Ok(taken)
     }
 
     /// Waits until the lake files of the newest checkpoint can be read. Were the next manifest there before that, a crash
     /// would leave files that no manifest names.
-    pub(super) fn finish_publishing(&mut self) -> Result<(), RunError> {
+    pub(super) async fn finish_publishing(&mut self) -> Result<(), RunError> {
         for publishing in std::mem::take(&mut self.publishing) {
-            let took = publishing.finish().map_err(RunError::Sink)?;
+            let took = publishing.finish().await.map_err(RunError::Sink)?;
             self.context.record(Stage::Publish, took);
         }
         Ok(())
@@ -45,7 +45,7 @@ impl Session {
     /// partitions turn out to be another process's: then nothing here counts any more.
     pub(super) async fn checkpoint(&mut self, group: &mut Consumer) -> Result<bool, RunError> {
         assert_eq!(self.outstanding, 0, "a checkpoint is taken when nothing is on its way");
-        self.finish_publishing()?;
+        self.finish_publishing().await?;
         if !self.changed {
             self.pace.handle_checkpoint(Instant::now());
             return Ok(true);
@@ -66,7 +66,7 @@ impl Session {
         for delivery in std::mem::take(&mut self.deliveries) {
             let _ = delivery.await;
         }
-        let staging = self.sinks.begin_stage(checkpoint.0).map_err(RunError::Sink)?;
+        let staging = self.sinks.begin_stage(checkpoint.0).await.map_err(RunError::Sink)?;
         if self.outputs.transaction.is_none() {
             self.sinks.flush().await.map_err(RunError::Sink)?;
             if let Some(dead_letter) = &self.outputs.dead_letter {
@@ -74,7 +74,7 @@ impl Session {
             }
         }
         let flushed = self.lap(Stage::Flush, started);
-        let staged = self.sinks.finish_stage(staging).map_err(RunError::Sink)?;
+        let staged = self.sinks.finish_stage(staging).await.map_err(RunError::Sink)?;
         let staged_at = self.lap(Stage::LakeFiles, flushed);
         let manifest = self.write_state(checkpoint, &staged).await?;
         let whole = match self.outputs.transaction.clone() {
@@ -87,7 +87,7 @@ impl Session {
         if !whole {
             return Ok(false);
         }
-        self.publishing = self.sinks.begin_publish(staged).map_err(RunError::Sink)?;
+        self.publishing = self.sinks.begin_publish(staged).await.map_err(RunError::Sink)?;
         self.changed = false;
         let now = Instant::now();
         self.context.record(Stage::Checkpoint, now - started);

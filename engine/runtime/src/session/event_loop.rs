@@ -1,6 +1,6 @@
 //! The session's loop: gather, process, advance, checkpoint, until something ends it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine_client::{Consumer, Event};
 use futures::future::select_all;
@@ -33,11 +33,11 @@ impl Session {
             while self.outstanding == 0 {
                 let now = Instant::now();
                 match self.pace.next_step(now) {
-                    Step::Checkpoint if in_time(control.interrupted(), self.checkpoint(group)).await? => {}
+                    Step::Checkpoint if self.checkpoint(group).await? => {}
                     Step::Checkpoint => return Ok(SessionEnd::Lost),
                     Step::Process => self.dispatch(now),
                     Step::Wait if self.is_finished() => {
-                        return Ok(if in_time(control.interrupted(), self.finish(group, control)).await? {
+                        return Ok(if self.finish(group, control).await? {
                             SessionEnd::Finished
                         } else {
                             SessionEnd::Lost
@@ -68,14 +68,14 @@ impl Session {
                 }
                 Happened::Stop => {
                     self.tell(control, RunPhase::Stopping, group);
-                    return Ok(if in_time(control.interrupted(), self.last_checkpoint(group)).await? {
+                    return Ok(if self.last_checkpoint(group).await? {
                         SessionEnd::Stopped
                     } else {
                         SessionEnd::Lost
                     });
                 }
                 Happened::Group(Event::Revoked(_)) => {
-                    return Ok(if in_time(control.interrupted(), self.last_checkpoint(group)).await? {
+                    return Ok(if self.last_checkpoint(group).await? {
                         SessionEnd::Revoked
                     } else {
                         SessionEnd::Lost
@@ -212,27 +212,5 @@ impl Session {
             .iter()
             .flat_map(|source| source.partitions.values())
             .all(super::partitions::Partition::is_finished)
-    }
-}
-
-/// How long a checkpoint may go on once somebody has asked to stop: brokers that do not answer must not hold the process.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Gives a checkpoint up that does not come to its end although somebody waits for the run to stop.
-async fn in_time(
-    interrupted: impl Future<Output = Result<(), RunError>>,
-    checkpoint: impl Future<Output = Result<bool, RunError>>,
-) -> Result<bool, RunError> {
-    let patience = async {
-        // A failed generator ends the run in the loop.
-        if interrupted.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(STOP_PATIENCE).await;
-    };
-    tokio::select! {
-        biased;
-        taken = checkpoint => taken,
-        () = patience => Err(RunError::StoppedInCheckpoint { patience: STOP_PATIENCE }),
     }
 }

@@ -56,7 +56,7 @@ impl Session {
         }
         let results = self.sources[source].merge(windows).map_err(RunError::process)?;
         if !results.outputs.is_empty() {
-            self.hand_over(source, results)?;
+            self.hand_over(source, results).await?;
             self.context.record(Stage::Windows, started.elapsed());
         }
         Ok(())

@@ -68,9 +68,15 @@ impl KafkaSink {
         }
     }
 
-    /// Encodes and appends rows; blocks while the producer's buffer is full. Not for the network's threads. Gives the
-    /// bytes of keys and values.
-    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<u64, SinkError> {
+    /// The same as [`KafkaSink::write`] for threads that may block; not for the network's.
+    pub(crate) fn write_blocking(&self, batch: &RecordBatch) -> Result<u64, SinkError> {
+        // The producer's clocks are the network's.
+        let _network = self.shared.network.enter();
+        futures::executor::block_on(self.write(batch))
+    }
+
+    /// Encodes and appends rows; waits while the producer's buffer is full. Gives the bytes of keys and values.
+    pub(crate) async fn write(&self, batch: &RecordBatch) -> Result<u64, SinkError> {
         if let Some(failure) = self.failure().clone() {
             return Err(failure);
         }
@@ -80,10 +86,11 @@ impl KafkaSink {
         let mut offset = 0;
         while offset < batch.num_rows() && written.is_ok() {
             let rows = ROWS_PER_APPEND.min(batch.num_rows() - offset);
-            written = scratch
-                .encode(&self.shared, &batch.slice(offset, rows))
-                .map_err(|what| SinkError::new(&self.shared.name, what))
-                .and_then(|()| self.append(&scratch));
+            let encoded = scratch.encode(&self.shared, &batch.slice(offset, rows));
+            written = match encoded {
+                Ok(()) => self.append(&scratch).await,
+                Err(what) => Err(SinkError::new(&self.shared.name, what)),
+            };
             offset += rows;
             bytes += scratch.bytes.len() as u64;
         }
@@ -101,11 +108,10 @@ impl KafkaSink {
         failure.clone().map_or(Ok(()), Err)
     }
 
-    fn append(&self, scratch: &Scratch) -> Result<(), SinkError> {
-        // Rows come from threads of our own and from the coordinator's, which is inside the runtime already.
-        let _network = self.shared.network.enter();
+    async fn append(&self, scratch: &Scratch) -> Result<(), SinkError> {
         let appended = self.shared.producer.append_all(&self.shared.topic, scratch.records());
-        futures::executor::block_on(appended)
+        appended
+            .await
             .map(|_| ())
             .map_err(|error| SinkError::from_send(&self.shared.name, &error))
     }

@@ -6,13 +6,14 @@
 
 pub(crate) mod merging;
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use engine_lake::{LakeWriter, StagedFiles};
+use tokio::sync::oneshot;
 
 use self::merging::{MergeCounters, MergeCounts, Merging};
 use crate::sink_error::SinkError;
@@ -35,29 +36,30 @@ pub(crate) struct LakeSink {
 #[derive(Debug)]
 pub(crate) struct LakeStaging<'a> {
     lake: &'a LakeSink,
-    staged: Receiver<Result<StagedFiles, SinkError>>,
+    staged: oneshot::Receiver<Result<StagedFiles, SinkError>>,
 }
 
 impl LakeStaging<'_> {
     /// Waits until they are durable.
-    pub(crate) fn finish(self) -> Result<StagedFiles, SinkError> {
-        self.staged.recv().unwrap_or_else(|_| Err(self.lake.failure()))
+    pub(crate) async fn finish(self) -> Result<StagedFiles, SinkError> {
+        self.staged.await.unwrap_or_else(|_| Err(self.lake.failure()))
     }
 }
 
 /// Files that are being made visible.
 #[derive(Debug)]
 pub(crate) struct LakePublishing {
-    published: Receiver<Result<Duration, SinkError>>,
+    published: oneshot::Receiver<Result<Duration, SinkError>>,
     sink: String,
     failure: Arc<Mutex<Option<SinkError>>>,
 }
 
 impl LakePublishing {
     /// Waits until they are visible; gives how long that took the table's thread.
-    pub(crate) fn finish(self) -> Result<Duration, SinkError> {
-        let published = self.published.recv();
-        published.unwrap_or_else(|_| Err(failure_of(&self.sink, &self.failure)))
+    pub(crate) async fn finish(self) -> Result<Duration, SinkError> {
+        self.published
+            .await
+            .unwrap_or_else(|_| Err(failure_of(&self.sink, &self.failure)))
     }
 }
 
@@ -65,11 +67,11 @@ enum Command {
     Write(RecordBatch),
     Stage {
         checkpoint: u64,
-        answer: SyncSender<Result<StagedFiles, SinkError>>,
+        answer: oneshot::Sender<Result<StagedFiles, SinkError>>,
     },
     Publish {
         staged: StagedFiles,
-        answer: SyncSender<Result<Duration, SinkError>>,
+        answer: oneshot::Sender<Result<Duration, SinkError>>,
     },
 }
 
@@ -97,22 +99,29 @@ impl LakeSink {
         })
     }
 
-    /// Queues rows; blocks while the queue is full.
-    pub(crate) fn write(&self, batch: &RecordBatch) -> Result<(), SinkError> {
-        self.send(Command::Write(batch.clone()))
+    /// Queues rows; waits while the queue is full.
+    pub(crate) async fn write(&self, batch: &RecordBatch) -> Result<(), SinkError> {
+        self.send(Command::Write(batch.clone())).await
+    }
+
+    /// The same for threads that may block.
+    pub(crate) fn write_blocking(&self, batch: &RecordBatch) -> Result<(), SinkError> {
+        self.queue()
+            .send(Command::Write(batch.clone()))
+            .map_err(|_| self.failure())
     }
 
     /// Begins to close the files of everything written so far and to make them durable; no reader sees them yet.
-    pub(crate) fn begin_stage(&self, checkpoint: u64) -> Result<LakeStaging<'_>, SinkError> {
-        let (answer, staged) = sync_channel(1);
-        self.send(Command::Stage { checkpoint, answer })?;
+    pub(crate) async fn begin_stage(&self, checkpoint: u64) -> Result<LakeStaging<'_>, SinkError> {
+        let (answer, staged) = oneshot::channel();
+        self.send(Command::Stage { checkpoint, answer }).await?;
         Ok(LakeStaging { lake: self, staged })
     }
 
     /// Begins to make staged files visible; doing it twice is harmless. Whatever is written or staged after this waits for it.
-    pub(crate) fn begin_publish(&self, staged: StagedFiles) -> Result<LakePublishing, SinkError> {
-        let (answer, published) = sync_channel(1);
-        self.send(Command::Publish { staged, answer })?;
+    pub(crate) async fn begin_publish(&self, staged: StagedFiles) -> Result<LakePublishing, SinkError> {
+        let (answer, published) = oneshot::channel();
+        self.send(Command::Publish { staged, answer }).await?;
         Ok(LakePublishing {
             published,
             sink: self.name.clone(),
@@ -125,9 +134,22 @@ impl LakeSink {
         self.merges.counts()
     }
 
-    fn send(&self, command: Command) -> Result<(), SinkError> {
-        let queue = self.queue.as_ref().expect("the queue is there until drop");
-        queue.send(command).map_err(|_| self.failure())
+    /// Queues a command without blocking: the coordinator must hear of other things while a table is slow.
+    async fn send(&self, command: Command) -> Result<(), SinkError> {
+        let sent = match self.queue().try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(command)) => {
+                let queue = self.queue().clone();
+                let sent = tokio::task::spawn_blocking(move || queue.send(command).is_ok());
+                sent.await.unwrap_or(false)
+            }
+        };
+        if sent { Ok(()) } else { Err(self.failure()) }
+    }
+
+    fn queue(&self) -> &SyncSender<Command> {
+        self.queue.as_ref().expect("the queue is there until drop")
     }
 
     fn failure(&self) -> SinkError {
@@ -221,8 +243,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn small_files_are_merged_while_checkpoints_go_on() {
+    #[tokio::test]
+    async fn small_files_are_merged_while_checkpoints_go_on() {
         let above = tempfile::tempdir().unwrap();
         let store = LakeStore::open(above.path().join("lake").to_str().unwrap()).unwrap();
         let fields = ["day", "value"].map(|name| Field::new(name, DataType::Int64, false));
@@ -247,9 +269,10 @@ mod tests {
             checkpoint += 1;
             let columns = [1, checkpoint].map(|value| Arc::new(Int64Array::from(vec![value])) as _);
             let rows = RecordBatch::try_new(schema.clone(), columns.to_vec()).unwrap();
-            sink.write(&rows).unwrap();
-            let staged = sink.begin_stage(checkpoint.unsigned_abs()).unwrap().finish().unwrap();
-            sink.begin_publish(staged).unwrap().finish().unwrap();
+            sink.write(&rows).await.unwrap();
+            let staging = sink.begin_stage(checkpoint.unsigned_abs()).await.unwrap();
+            let staged = staging.finish().await.unwrap();
+            sink.begin_publish(staged).await.unwrap().finish().await.unwrap();
         }
         let merges = sink.merges();
         drop(sink);

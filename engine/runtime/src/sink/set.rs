@@ -76,6 +76,14 @@ impl NamedSink {
         }
     }
 
+    fn count_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn count_rows(&self, output: &Output) {
+        self.rows.fetch_add(output.batch.num_rows() as u64, Ordering::Relaxed);
+    }
+
     /// What it was given so far.
     pub(crate) fn counts(&self) -> SinkCounts {
         SinkCounts {
@@ -121,28 +129,35 @@ impl SinkSet {
     }
 
     /// Begins to close the lake files of everything written so far, on the threads of the tables.
-    pub(crate) fn begin_stage(&self, checkpoint: u64) -> Result<Vec<Staging<'_>>, SinkError> {
-        let lakes = self.sinks.iter().filter_map(|sink| match &sink.writer {
-            SinkWriter::Lake(lake) => Some((sink, lake)),
-            SinkWriter::Kafka(_) => None,
-        });
-        lakes
-            .map(|(sink, lake)| lake.begin_stage(checkpoint).map(|staging| (sink, staging)))
-            .collect()
+    pub(crate) async fn begin_stage(&self, checkpoint: u64) -> Result<Vec<Staging<'_>>, SinkError> {
+        let mut staging = Vec::new();
+        for sink in &self.sinks {
+            if let SinkWriter::Lake(lake) = &sink.writer {
+                staging.push((sink, lake.begin_stage(checkpoint).await?));
+            }
+        }
+        Ok(staging)
     }
 
     /// Waits until these files are durable: (sink, files).
-    pub(crate) fn finish_stage(&self, staging: Vec<Staging<'_>>) -> Result<Vec<(String, StagedFiles)>, SinkError> {
-        let finish = |(sink, staging): Staging<'_>| {
-            let files = staging.finish()?;
-            sink.bytes.fetch_add(files.bytes(), Ordering::Relaxed);
-            Ok((sink.name.clone(), files))
-        };
-        staging.into_iter().map(finish).collect()
+    pub(crate) async fn finish_stage(
+        &self,
+        staging: Vec<Staging<'_>>,
+    ) -> Result<Vec<(String, StagedFiles)>, SinkError> {
+        let mut staged = Vec::with_capacity(staging.len());
+        for (sink, staging) in staging {
+            let files = staging.finish().await?;
+            sink.count_bytes(files.bytes());
+            staged.push((sink.name.clone(), files));
+        }
+        Ok(staged)
     }
 
     /// Begins to make visible what [`finish_stage`](Self::finish_stage) gave, on the threads of the tables.
-    pub(crate) fn begin_publish(&self, staged: Vec<(String, StagedFiles)>) -> Result<Vec<LakePublishing>, SinkError> {
+    pub(crate) async fn begin_publish(
+        &self,
+        staged: Vec<(String, StagedFiles)>,
+    ) -> Result<Vec<LakePublishing>, SinkError> {
         let mut publishing = Vec::new();
         for (name, files) in staged {
             let sink = self.sinks.iter().find(|sink| sink.name == name);
@@ -151,22 +166,31 @@ impl SinkSet {
                 ..
             }) = sink
             {
-                publishing.push(lake.begin_publish(files)?);
+                publishing.push(lake.begin_publish(files).await?);
             }
         }
         Ok(publishing)
     }
 
-    /// Writes rows of one source's operators, from any thread. Blocks while the sink has no room.
-    pub(crate) fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
+    /// Writes rows of one source's operators. Waits while the sink has no room.
+    pub(crate) async fn write(&self, source: usize, output: &Output) -> Result<(), SinkError> {
         let sink = self.of_output(source, output.sink);
         match &sink.writer {
-            SinkWriter::Kafka(kafka) => {
-                sink.bytes.fetch_add(kafka.write(&output.batch)?, Ordering::Relaxed);
-            }
-            SinkWriter::Lake(lake) => lake.write(&output.batch)?,
+            SinkWriter::Kafka(kafka) => sink.count_bytes(kafka.write(&output.batch).await?),
+            SinkWriter::Lake(lake) => lake.write(&output.batch).await?,
         }
-        sink.rows.fetch_add(output.batch.num_rows() as u64, Ordering::Relaxed);
+        sink.count_rows(output);
+        Ok(())
+    }
+
+    /// The same for threads that may block: the workers, who are to be slowed down by a sink that pushes back.
+    pub(crate) fn write_blocking(&self, source: usize, output: &Output) -> Result<(), SinkError> {
+        let sink = self.of_output(source, output.sink);
+        match &sink.writer {
+            SinkWriter::Kafka(kafka) => sink.count_bytes(kafka.write_blocking(&output.batch)?),
+            SinkWriter::Lake(lake) => lake.write_blocking(&output.batch)?,
+        }
+        sink.count_rows(output);
         Ok(())
     }
 }
