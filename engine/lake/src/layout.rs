@@ -25,6 +25,10 @@ const CHANGE_ENDING: &str = ".json";
 const LIST_ENDING: &str = ".all.json";
 const STAGED_ENDING: &str = ".staged";
 const PUBLISHED_ENDING: &str = ".parquet";
+/// Between the name of a file and what tells attempts to write it apart. No name in this file has it.
+pub(crate) const UNFINISHED_MARK: char = '#';
+/// What every reader of JSON can hold, and no table has so many changes.
+const MANIFEST_VERSION_MAX: u64 = i64::MAX as u64;
 /// What common file systems allow for one folder or file name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
@@ -87,7 +91,13 @@ pub(crate) fn manifest_version(name: &str) -> Option<(u64, bool)> {
         None => (name.strip_suffix(CHANGE_ENDING)?, false),
     };
     let is_ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_ours.then(|| digits.parse().ok())?.map(|version| (version, is_list))
+    let version = is_ours.then(|| digits.parse().ok())??;
+    (version <= MANIFEST_VERSION_MAX).then_some((version, is_list))
+}
+
+/// The name of a file without what storage adds to it for as long as it is being written.
+pub(crate) fn without_mark(name: &str) -> &str {
+    name.split_once(UNFINISHED_MARK).map_or(name, |(name, _)| name)
 }
 
 /// The name of a file that was merged of others, the last of which belongs to `checkpoint_id`.
@@ -307,6 +317,7 @@ mod tests {
             "12.json",
             "0000000000000000001x.json",
             "00000000000000000012.json#1",
+            "18446744073709551615.all.json",
             "readme.md",
         ] {
             assert_eq!(manifest_version(foreign), None, "{foreign}");

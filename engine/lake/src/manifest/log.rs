@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 
 use super::found;
 use super::{AllFiles, Change, Draft, FORMAT, ManifestFile, TableState};
@@ -114,7 +114,7 @@ impl TableLog {
         }
         let mut log = TableLog::default();
         if let Some(version) = lists.last().copied() {
-            let all: Option<AllFiles> = read(store, &layout::manifest_list_name(version))?;
+            let all: Option<AllFiles> = read(store, version, &layout::manifest_list_name(version))?;
             log.state = TableState::of(all.ok_or_else(|| gap(store, version))?);
         } else if let Some(first) = changes.first().copied().filter(|first| *first != 1) {
             return Err(gap(store, first - 1));
@@ -197,10 +197,13 @@ impl TableLog {
     }
 
     fn catch_up(&mut self, store: &LakeStore) -> Result<(), ManifestError> {
-        while let Some(change) = read::<Change>(store, &layout::manifest_change_name(self.state.version + 1))? {
-            self.state.apply(change);
+        loop {
+            let next = self.state.version + 1;
+            match read::<Change>(store, next, &layout::manifest_change_name(next))? {
+                Some(change) => self.state.apply(change),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Writes the list of all files, and deletes what only readers further behind than the list before it would need.
@@ -213,8 +216,8 @@ impl TableLog {
         };
         // Sorted, so oldest first: see `was_newest`.
         for name in store.names_in(&layout::manifest_folder())? {
-            match layout::manifest_version(&name) {
-                Some((version, _)) if version < oldest => store.delete(&layout::manifest_path(&name))?,
+            match layout::manifest_version(layout::without_mark(&name)) {
+                Some((version, _)) if version < oldest => store.delete_any(&layout::manifest_folder(), &name)?,
                 _ => {}
             }
         }
@@ -228,10 +231,15 @@ fn encode(document: &impl Serialize) -> Bytes {
     json.into()
 }
 
-fn read<T: DeserializeOwned>(store: &LakeStore, name: &str) -> Result<Option<T>, ManifestError> {
+/// Reads the document of a version; `None` if there is none.
+fn read<T: DeserializeOwned>(store: &LakeStore, version: u64, name: &str) -> Result<Option<T>, ManifestError> {
     #[derive(serde::Deserialize)]
     struct Format {
         format: u32,
+    }
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u64,
     }
     let path = layout::manifest_path(name);
     let Some(content) = store.read(&path)? else {
@@ -249,6 +257,11 @@ fn read<T: DeserializeOwned>(store: &LakeStore, name: &str) -> Result<Option<T>,
             location: store.location().to_owned(),
             format,
         });
+    }
+    let told: Version = serde_json::from_slice(&content).map_err(damaged)?;
+    if told.version != version {
+        let what = format!("it tells version {}", told.version);
+        return Err(damaged(serde_json::Error::custom(what)));
     }
     serde_json::from_slice(&content).map(Some).map_err(damaged)
 }

@@ -1,12 +1,14 @@
 //! A table in a folder of a file system.
 //!
-//! A file is written under a name with a `#`, which `layout` never gives, synced, and then moved to its own: whatever
+//! A file is written under a name with a mark, which `layout` never gives, synced, and then moved to its own: whatever
 //! has its own name is whole. Names are durable once their folder is synced.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path as DiskPath, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use object_store::path::Path;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
+use crate::layout::UNFINISHED_MARK;
 
 /// A folder that exists.
 #[derive(Debug)]
@@ -168,19 +171,20 @@ struct LocalFile {
 
 impl LocalFile {
     fn begin(path: PathBuf) -> Result<LocalFile, StoreError> {
-        /// Two files of one name at a time can only be in one process: names of staged files are drawn.
+        /// Drawn, since process ids are not enough: in containers that share a disk each may be number 1, and of two that
+        /// write one version of a manifest the second would write into the first one's file.
+        static LIFE: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
         static BEGUN: AtomicU64 = AtomicU64::new(0);
         let mut partial = path.clone().into_os_string();
         partial.push(format!(
-            "#{}-{}",
-            std::process::id(),
+            "{UNFINISHED_MARK}{:016x}-{}",
+            *LIFE,
             BEGUN.fetch_add(1, Ordering::Relaxed)
         ));
         let partial = PathBuf::from(partial);
         let folder = path.parent().expect("a path in the table has the table above it");
         create_folder(folder)?;
-        // Also over a file that an earlier process of the same id left: nobody else writes under this name.
-        let file = File::create(&partial).map_err(disk_error("create", &partial))?;
+        let file = File::create_new(&partial).map_err(disk_error("create", &partial))?;
         Ok(LocalFile { partial, path, file })
     }
 
@@ -313,5 +317,16 @@ mod tests {
         assert_eq!(folder.names_in(&Path::from("a")).unwrap(), ["b"]);
         folder.begin(&path).unwrap().abort().unwrap();
         assert_eq!(folder.names_in(&Path::from("a")).unwrap(), ["b"]);
+    }
+
+    /// In containers that share a disk every process may be number 1.
+    #[test]
+    fn what_a_process_is_writing_has_a_name_that_no_other_process_gives() {
+        let (_disk, folder) = folder();
+        let path = Path::from("b");
+        let _file = folder.begin(&path).unwrap();
+        let names = folder.names_in(&Path::default()).unwrap();
+        let (_, life) = names[0].split_once('#').unwrap();
+        assert_ne!(life.split('-').next().unwrap(), std::process::id().to_string());
     }
 }

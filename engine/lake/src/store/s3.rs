@@ -27,9 +27,7 @@ use self::request::Requester;
 use self::upload::S3File;
 use super::error::StoreError;
 use super::medium::{Medium, PartialFile};
-
-/// Between the name of a file and the id of an unfinished upload of it; `layout` gives no name that has it.
-const UPLOAD_MARK: char = '#';
+use crate::layout::UNFINISHED_MARK;
 
 /// A prefix of a bucket.
 #[derive(Debug)]
@@ -117,7 +115,7 @@ impl S3Prefix {
             .filter_map(|key| below(key))
             .collect();
         for (key, id) in self.bucket.uploads(folder)? {
-            names.extend(below(&key).map(|name| format!("{name}{UPLOAD_MARK}{id}")));
+            names.extend(below(&key).map(|name| format!("{name}{UNFINISHED_MARK}{id}")));
         }
         // An empty name is the folder's own marker, as consoles put it; what has a slash is further down.
         names.retain(|name| !name.is_empty() && !name.contains('/'));
@@ -190,7 +188,7 @@ impl Medium for S3Prefix {
 
     fn delete(&self, path: &Path) -> Result<(), StoreError> {
         let key = self.key(path);
-        let deleted = match key.rsplit_once(UPLOAD_MARK) {
+        let deleted = match key.rsplit_once(UNFINISHED_MARK) {
             Some((key, id)) => self.bucket.abort_upload(key, id),
             None => self.bucket.delete(&key),
         };

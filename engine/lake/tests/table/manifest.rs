@@ -56,7 +56,11 @@ fn every_checkpoint_with_files_is_a_change_that_any_json_reader_can_read() {
 fn the_manifest_of_a_long_life_stays_small_and_whole() {
     let table = Table::new();
     let mut writer = table.writer(merging());
-    for checkpoint in 1..=330 {
+    publish_one(&mut writer, 0);
+    // What a kill leaves of a change that was being written.
+    let unfinished = table.folder.path().join("_manifest/00000000000000000002.json#1-0");
+    fs::write(unfinished, "{").unwrap();
+    for checkpoint in 1..330 {
         publish_one(&mut writer, checkpoint);
         if checkpoint % 20 == 0 {
             merge_all(&mut writer).unwrap();
@@ -64,6 +68,7 @@ fn the_manifest_of_a_long_life_stays_small_and_whole() {
     }
     let names = names(&table);
     assert!(names.len() <= 202, "{} names", names.len());
+    assert!(names.iter().all(|name| name.ends_with(".json")), "{names:?}");
     let lists: Vec<_> = names.iter().filter(|name| name.ends_with(".all.json")).collect();
     assert_eq!(
         lists,
@@ -167,4 +172,29 @@ fn files_that_were_merged_or_deleted_after_their_publishing_are_not_missed() {
     fs::remove_dir_all(table.folder.path().join("_manifest")).unwrap();
     let missing = publish(&table.store, &staged[2]).unwrap_err();
     assert!(matches!(missing, PublishError::Conflict { .. }), "{missing}");
+}
+
+/// Whoever believed it would read the same change for ever.
+#[test]
+fn a_document_that_tells_another_version_than_its_name_is_damaged() {
+    let table = Table::new();
+    let mut writer = table.writer(by_date());
+    publish_one(&mut writer, 1);
+    let folder = table.folder.path().join("_manifest");
+    let first = folder.join("00000000000000000001.json");
+    let second = folder.join("00000000000000000002.json");
+    fs::copy(&first, &second).unwrap();
+    let error = Snapshot::read(&table.store).unwrap_err();
+    assert!(error.to_string().contains("002.json\" is damaged"), "{error}");
+    fs::remove_file(&second).unwrap();
+
+    let all = format!(r#"{{"format":1,"version":{},"published":[],"files":[]}}"#, u64::MAX);
+    let list = folder.join("00000000000000000001.all.json");
+    fs::write(&list, &all).unwrap();
+    let error = Snapshot::read(&table.store).unwrap_err();
+    assert!(error.to_string().contains("001.all.json\" is damaged"), "{error}");
+    fs::remove_file(&list).unwrap();
+    // No table has changed so often: somebody's note.
+    fs::write(folder.join(format!("{}.all.json", u64::MAX)), &all).unwrap();
+    assert_eq!(Snapshot::read(&table.store).unwrap().version, 1);
 }
