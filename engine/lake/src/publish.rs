@@ -46,7 +46,7 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// Moves staged files to where readers see them, each in one step, tells the manifest, and makes that durable.
+/// Moves staged files to where readers see them, each in one step, makes that durable, and tells the manifest.
 /// Idempotent: what is there already stays as it is, and so does what has been merged since. The checkpoint must have
 /// committed, and the next one must not commit before this succeeds.
 pub fn publish(store: &LakeStore, staged: &StagedFiles) -> Result<Published, PublishError> {
@@ -95,17 +95,14 @@ pub(crate) fn publish_logged(
                 store.rename(&from, &to)?;
                 paths.extend([from, to]);
                 published.files += 1;
-                published.rows += file.rows;
-                published.bytes += file.bytes;
+                // The description may come from anywhere.
+                published.rows = published.rows.saturating_add(file.rows);
+                published.bytes = published.bytes.saturating_add(file.bytes);
                 published.files_before -= 1;
             }
             RecoveryAction::Delete(name) => store.delete(&layout::staged_path(staged.writer_id(), &name))?,
         }
     }
-    log.append(store, |state| {
-        let is_news = !state.has_published(staged);
-        is_news.then(|| Draft::of_checkpoint(staged)).flatten()
-    })?;
     // Also after a publish that did nothing: a crash may have come between its renames and its sync. Not for a folder
     // that has been deleted since.
     for file in &facts.committed {
@@ -113,6 +110,12 @@ pub(crate) fn publish_logged(
             paths.push(layout::checked_path(&file.file.path));
         }
     }
+    // Before the manifest: if it told of files whose names a power cut takes back, a recovery would believe that they had
+    // been merged since.
     store.sync_folders(&paths)?;
+    log.append(store, |state| {
+        let is_news = !state.has_published(staged);
+        is_news.then(|| Draft::of_checkpoint(staged)).flatten()
+    })?;
     Ok(published)
 }

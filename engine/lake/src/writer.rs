@@ -164,8 +164,8 @@ impl LakeWriter {
             self.unpublished = None;
         }
         self.stats.files_published += published.files;
-        self.stats.rows_published += published.rows;
-        self.stats.bytes_published += published.bytes;
+        self.stats.rows_published = self.stats.rows_published.saturating_add(published.rows);
+        self.stats.bytes_published = self.stats.bytes_published.saturating_add(published.bytes);
         Ok(published)
     }
 

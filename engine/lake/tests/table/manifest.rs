@@ -1,8 +1,12 @@
 //! The table's own account of its files.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine_lake::{LakeWriter, ManifestError, PublishError, RecoverError, Snapshot, WriterId, publish, recover};
+use engine_lake::{
+    LakeWriter, ManifestError, PublishError, RecoverError, Snapshot, StepProbe, WriterId, publish, recover,
+};
 
 use crate::folder::{Table, by_date, merge_all, merging, numbered, schema, writer_id};
 
@@ -197,4 +201,34 @@ fn a_document_that_tells_another_version_than_its_name_is_damaged() {
     // No table has changed so often: somebody's note.
     fs::write(folder.join(format!("{}.all.json", u64::MAX)), &all).unwrap();
     assert_eq!(Snapshot::read(&table.store).unwrap().version, 1);
+}
+
+/// A manifest that a power cut leaves, and files that it takes back, would let a recovery believe that they had been merged.
+#[test]
+fn the_manifest_tells_of_files_only_once_their_names_are_durable() {
+    let table = Table::new();
+    let (renamed, told) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (unsynced, appended) = (renamed.clone(), told.clone());
+    let store = table.store.clone().with_probe(StepProbe::new(move |step, path| {
+        match step {
+            "publish" => {
+                unsynced.fetch_add(1, Ordering::Relaxed);
+            }
+            "sync" => unsynced.store(0, Ordering::Relaxed),
+            "create" if path.starts_with("_manifest") => {
+                assert_eq!(unsynced.load(Ordering::Relaxed), 0, "files that a power cut takes back");
+                appended.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        Ok(())
+    }));
+    let mut writer = LakeWriter::open(store.clone(), by_date(), schema(), writer_id()).unwrap();
+    publish_one(&mut writer, 1);
+    writer.write(&numbered(0..48)).unwrap();
+    let staged = writer.stage(2).unwrap();
+    drop(writer);
+    recover(&store, &writer_id(), Some(&staged)).unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 2);
+    assert_eq!(renamed.load(Ordering::Relaxed), 0);
 }
