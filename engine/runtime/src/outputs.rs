@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use engine_client::{Producer, ProducerError};
+use engine_client::{DeliveryError, Producer, ProducerError};
 use engine_stream::json::{JsonEncoder, TimestampFormat};
 
-use crate::config::pipeline::{KafkaOptions, KafkaSink as KafkaSinkConfig, SinkKind, Timestamps};
+use crate::checkpoint::state_topic::StateTopicError;
+use crate::config::pipeline::{KafkaOptions, KafkaSink as KafkaSinkConfig, Sink, SinkKind, Timestamps};
 use crate::context::RunContext;
 use crate::run_error::RunError;
-use crate::sink::dead_letter::DeadLetterSink;
+use crate::sink::dead_letter::{self, DeadLetterSink};
 use crate::sink::kafka::KafkaSink;
 use crate::sink_error::SinkError;
 use crate::transaction::Transaction;
@@ -79,6 +80,34 @@ impl Outputs {
             state_producer,
             transaction,
             producers,
+        })
+    }
+
+    /// What a failure of a session comes from. Whoever comes to a transaction that has failed is only told so, and that may be
+    /// anybody who writes: that records are refused as they always will be is known here.
+    pub(crate) fn cause_of(&self, context: &RunContext, error: RunError) -> RunError {
+        match error.is_transient() {
+            true => self.lasting_refusal(context).unwrap_or(error),
+            false => error,
+        }
+    }
+
+    fn lasting_refusal(&self, context: &RunContext) -> Option<RunError> {
+        let Producers::OneTransactional(producer) = &self.producers else {
+            return None;
+        };
+        let failure = producer.transaction_failure()?;
+        let DeliveryError::Refused { topic, .. } = &failure else {
+            return None;
+        };
+        let writes = |sink: &&Sink| matches!(&sink.kind, SinkKind::Kafka(kafka) if *kafka.topic == **topic);
+        let sink = context.pipeline.sinks.iter().find(writes);
+        let name = sink.map_or(dead_letter::NAME, |sink| sink.name.as_str());
+        let refusal = SinkError::from_lasting_refusal(name, &failure)?;
+        let is_state = **topic == *context.pipeline.state_topic();
+        Some(match is_state {
+            true => RunError::State(StateTopicError::damaged(topic, &failure)),
+            false => RunError::Sink(refusal),
         })
     }
 

@@ -46,6 +46,7 @@ use crate::control::Control;
 use crate::latency::windows::LatestOfWindow;
 use crate::outputs::Outputs;
 use crate::progress::RunPhase;
+use crate::run_error::RunError;
 use crate::sink::lake::LakePublishing;
 use crate::sink::set::SinkSet;
 use crate::worker::{Reply, TaskId, Workers};
@@ -83,6 +84,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// See [`Outputs::cause_of`].
+    pub(crate) fn cause_of(&self, error: RunError) -> RunError {
+        self.outputs.cause_of(&self.context, error)
+    }
+
     /// Ends the workers, the outputs and the fetchers, and leaves its counts to the totals. What no checkpoint covers is
     /// given up.
     pub(crate) async fn close(self, is_covered: bool) {

@@ -48,10 +48,33 @@ impl SinkError {
                 code == ErrorCode::INVALID_TXN_STATE || code.class() != ErrorClass::Fatal
             }),
         };
-        SinkError {
+        SinkError::from_lasting_refusal(sink, error).unwrap_or_else(|| SinkError {
             is_transient,
             ..SinkError::from_error(sink, error)
-        }
+        })
+    }
+
+    /// From records that the brokers refuse for what they are or where they go, so that they would do it every time; `None`
+    /// for every other failure.
+    pub(crate) fn from_lasting_refusal(sink: &str, error: &DeliveryError) -> Option<Self> {
+        let DeliveryError::Refused { code: Some(code), .. } = error else {
+            return None;
+        };
+        let advice = match *code {
+            ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
+                "; a larger `max.message.bytes` of the topic lets it through"
+            }
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => "; let this user write to the topic",
+            ErrorCode::INVALID_RECORD
+            | ErrorCode::INVALID_TIMESTAMP
+            | ErrorCode::INVALID_TOPIC_EXCEPTION
+            | ErrorCode::POLICY_VIOLATION => "",
+            _ => return None,
+        };
+        Some(SinkError::new(
+            sink,
+            format!("{}{advice}", crate::error_chain::describe(error)),
+        ))
     }
 
     /// From a table that could not be opened, written or published.

@@ -89,3 +89,29 @@ fn state_topic_is_deleted(guarantee: Guarantee) {
     let said = scene.run_to_the_end(true).failure(1);
     assert!(said.contains("start anew"), "{said}");
 }
+
+#[test]
+fn a_results_topic_that_takes_no_record_of_this_size_ends_the_run_soon_by_its_name_and_with_what_to_set() {
+    // Beside each other: under exactly once it is tried a second time.
+    std::thread::scope(|scope| {
+        for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+            scope.spawn(move || {
+                let mut scene = Scene::new().promising(guarantee);
+                scene.produce(0..3);
+                // The header of a batch has 61 bytes.
+                scene.client().create("results", 2, &[("max.message.bytes", "64")]);
+                let said = scene.run_to_the_end(true).failure(1);
+                let told = said.lines().last().unwrap_or_default();
+                for part in [
+                    "sink \"results\": results-",
+                    "MESSAGE_TOO_LARGE",
+                    "a larger `max.message.bytes`",
+                ] {
+                    assert!(told.contains(part), "{guarantee:?}: {part:?} is not in {said}");
+                }
+                scene.client().delete("results");
+                scene.drains_exactly();
+            });
+        }
+    });
+}

@@ -5,7 +5,7 @@
 //! Never here: requests (see `transaction_request`), what an answer means (see `engine_proto::producer`).
 
 use engine_proto::producer::{
-    ConsumerGroupMetadata, OffsetsToCommit, TransactionEnd, TransactionError, TransactionOffset,
+    ConsumerGroupMetadata, DeliveryError, OffsetsToCommit, TransactionEnd, TransactionError, TransactionOffset,
 };
 
 use super::{Producer, machine::Machine};
@@ -110,6 +110,13 @@ impl Producer {
         self.end_transaction(TransactionEnd::Abort).await?;
         self.shared.failure().take();
         Ok(())
+    }
+
+    /// The delivery that failed first in the newest transaction: why [`TransactionError::MustAbort`] says that it must be
+    /// aborted, with the broker's error code. `None` if all went well so far, or if it was the coordinator that refused.
+    #[must_use]
+    pub fn transaction_failure(&self) -> Option<DeliveryError> {
+        self.shared.machine().transaction_failure().cloned()
     }
 
     async fn end_transaction(&self, end: TransactionEnd) -> Result<(), TransactionError> {

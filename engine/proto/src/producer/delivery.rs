@@ -10,7 +10,7 @@ use std::{
 
 use engine_wire::{compression::CompressError, error_code::ErrorCode};
 
-use super::{ProducerMachine, transaction::state::Transaction};
+use super::ProducerMachine;
 use crate::accumulator::{BatchId, BatchState};
 
 /// The end of a batch, or of a half of one that was split.
@@ -191,7 +191,12 @@ impl<T: Clone> ProducerMachine<T> {
 
     /// Whether the closed producer has nothing left to do.
     pub fn is_done(&self) -> bool {
-        self.is_closed && self.is_idle() && !self.transaction.as_ref().is_some_and(Transaction::is_ending)
+        self.is_closed
+            && self.is_idle()
+            && !self
+                .transaction
+                .as_ref()
+                .is_some_and(|transaction| transaction.is_ending())
     }
 
     /// Ends every batch with an error; what is in flight may still be written.

@@ -148,10 +148,17 @@ impl<T: Clone> ProducerMachine<T> {
         self.transaction.as_ref().map(Transaction::protocol)
     }
 
+    /// The failed batch that is why the newest transaction cannot be committed; until the next one begins.
+    pub fn transaction_failure(&self) -> Option<&DeliveryError> {
+        self.transaction.as_ref()?.scope.failure.as_ref()
+    }
+
     /// A batch was given up: the transaction cannot be committed any more.
     pub(super) fn fail_transaction(&mut self, error: &DeliveryError, was_sent: bool) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.handle_batch_failed(&error.to_string().into(), was_sent);
+        if let Some(transaction) = &mut self.transaction
+            && transaction.handle_batch_failed(&error.to_string().into(), was_sent)
+        {
+            transaction.scope.failure = Some(error.clone());
         }
     }
 

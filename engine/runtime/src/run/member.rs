@@ -166,6 +166,7 @@ async fn own(
             ended = session.run(group, control) => ended,
             error = out_of_patience => Err(error),
         };
+        let ended = ended.map_err(|error| session.cause_of(error));
         let is_covered = matches!(&ended, Ok(end) if *end != SessionEnd::Lost);
         control.close_in_time(session.close(is_covered)).await;
         match ended? {

@@ -68,7 +68,8 @@ impl Session {
             }
         }
         let mut state_topic = context.state_topic(outputs.state_producer.clone());
-        let taken = take_over(group, &mut state_topic, outputs.transaction.as_ref()).await?;
+        let taken = take_over(group, &mut state_topic, outputs.transaction.as_ref()).await;
+        let taken = taken.map_err(|error| outputs.cause_of(&context, error))?;
         let Some(TakenOver { restored, owner_epoch }) = taken else {
             outputs.abandon(&context).await;
             return Ok(None);

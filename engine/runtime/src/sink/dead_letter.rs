@@ -10,7 +10,7 @@ use crate::sink_error::SinkError;
 use crate::source::reject::{DeadLetters, Reject};
 
 /// What errors call it.
-const NAME: &str = "dead_letter";
+pub(crate) const NAME: &str = "dead_letter";
 
 /// Writes malformed records to a topic. Key, value and headers are kept to the byte; the record's timestamp too, so
 /// that a replay sees the time of the event and not of the mishap.

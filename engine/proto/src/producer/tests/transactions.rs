@@ -6,6 +6,7 @@ use engine_wire::record_batch::RawBatch;
 use super::bench::{Bench, MS, epoch_of, metadata, options};
 use crate::backoff::BackoffPolicy;
 use crate::producer::append::AppendError;
+use crate::producer::delivery::DeliveryError;
 use crate::producer::outcome::RequestOutcome;
 use crate::producer::transaction::error::TransactionError;
 use crate::producer::transaction::request::{
@@ -241,6 +242,12 @@ fn a_gap_in_one_partition_aborts_the_transaction_and_raises_no_epoch_under_it() 
     let plan = bench.request().unwrap();
     bench.refuse(&plan, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_eq!(bench.machine.stats().sequence_restarts, 0);
+    let why = bench.machine.transaction_failure().cloned();
+    let expected = Some(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert!(
+        matches!(&why, Some(DeliveryError::Refused { code, .. }) if *code == expected),
+        "{why:?}"
+    );
     let refused = bench.append(1, 2).unwrap_err().to_string();
     assert!(
         refused.contains("must be aborted: orders-0") && refused.contains("OUT_OF_ORDER"),
@@ -254,6 +261,7 @@ fn a_gap_in_one_partition_aborts_the_transaction_and_raises_no_epoch_under_it() 
     bench.machine.end_transaction(TransactionEnd::Abort).unwrap();
     coordinate(&mut bench, 0, &mut epoch);
     bench.machine.begin_transaction().unwrap();
+    assert_eq!(bench.machine.transaction_failure(), None);
 }
 
 #[test]

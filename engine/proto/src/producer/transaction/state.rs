@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     backoff::{Backoff, BackoffPolicy},
+    producer::delivery::DeliveryError,
     sequence::ProducerIdentity,
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Scope {
     pub(super) has_gap: bool,
     /// The coordinator has ended it, or does not know it; a new epoch remains to be asked for.
     pub(super) is_ended: bool,
+    /// The failed batch that is why it cannot be committed.
+    pub(super) failure: Option<DeliveryError>,
 }
 
 /// Whether the coordinator knows that there is a transaction.
@@ -268,11 +271,14 @@ impl Transaction {
         self.scope.begun = Begun::Yes;
     }
 
-    pub(crate) fn handle_batch_failed(&mut self, reason: &Arc<str>, was_sent: bool) {
+    /// True if that is why the transaction cannot be committed.
+    pub(crate) fn handle_batch_failed(&mut self, reason: &Arc<str>, was_sent: bool) -> bool {
         self.scope.has_gap |= was_sent;
-        if matches!(self.state, State::InTransaction | State::Committing) {
+        let is_open = matches!(self.state, State::InTransaction | State::Committing);
+        if is_open {
             self.fail(Verdict::Abort, Arc::clone(reason));
         }
+        is_open
     }
 
     /// A broker says that another producer has our place.
