@@ -230,6 +230,26 @@ fn plaintext(value: &str) -> Result<(), String> {
     choice.map_err(|_| "only `PLAINTEXT` is there so far; TLS and SASL come in a later version".into())
 }
 
+/// A name, an IPv4 address, or an IPv6 address in brackets; which one there is, is seen when it is looked up.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|host| !host.is_empty() && !host.contains(['[', ']', '/'])),
+        None => !text.is_empty() && !text.contains([':', '/', '[', ']', '@']) && !text.contains(char::is_whitespace),
+    }
+}
+
+fn server_advice(server: &str) -> &'static str {
+    if server.contains("://") {
+        "; write it without what is before `://`"
+    } else if server.matches(':').count() > 1 && !server.contains(['[', '/']) {
+        "; an IPv6 address stands in brackets, such as `[::1]:9092`"
+    } else {
+        ""
+    }
+}
+
 fn servers(value: &str) -> Result<Vec<String>, String> {
     let servers: Vec<String> = value
         .split(',')
@@ -237,9 +257,9 @@ fn servers(value: &str) -> Result<Vec<String>, String> {
         .filter(|server| !server.is_empty())
         .collect();
     for server in &servers {
-        let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err(format!("`{server}` is not `host:port`"));
+        let parts = server.rsplit_once(':').filter(|(host, _)| is_host(host));
+        if !parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(format!("`{server}` is not `host:port`{}", server_advice(server)));
         }
     }
     if servers.is_empty() {

@@ -137,11 +137,37 @@ fn servers_need_a_port() {
         "localhost:99999",
         ",",
         "",
+        "http://localhost:9092",
+        "PLAINTEXT://localhost:9092",
+        "localhost:9092/path",
+        "user@localhost:9092",
+        "local host:9092",
+        "::1:9092",
+        "[]:9092",
+        "[::1:9092",
+        "::1]:9092",
     ] {
         assert!(
             ClientConfig::from_properties([("bootstrap.servers", servers)]).is_err(),
             "{servers:?}"
         );
+    }
+    for servers in [
+        "localhost:1",
+        "[::1]:9092",
+        "[fe80::1%eth0]:9092",
+        "kafka_1.example-2.net:65535",
+        "10.0.0.1:9092, b:1",
+    ] {
+        let config = ClientConfig::from_properties([("bootstrap.servers", servers)]);
+        assert!(config.is_ok(), "{servers:?}: {config:?}");
+    }
+    for (servers, advice) in [
+        ("http://a:9092", "without what is before `://`"),
+        ("::1:9092", "such as `[::1]:9092`"),
+    ] {
+        let told = mistakes(ClientConfig::from_properties([("bootstrap.servers", servers)]));
+        assert!(told[0].contains(advice), "{told:?}");
     }
     let told = mistakes(ClientConfig::from_properties([]));
     assert_eq!(told, ["`bootstrap.servers` is missing"]);

@@ -56,7 +56,8 @@ fn read_value(
         vec![Diagnostic::error(
             &span,
             format!("this is not a valid value: {message}"),
-        )]
+        )
+        .note("what begins with `[`, `{` or a quote is read as TOML; a text that begins so has to be quoted: key='\"[::1]:9092\"'")]
     };
     let document = match toml_edit::Document::parse(padded.as_str()) {
         Ok(document) => document,

@@ -81,7 +81,7 @@ impl Pipeline {
     /// The compacted topic that holds this pipeline's state: `engine-state-<name>`.
     #[must_use]
     pub fn state_topic(&self) -> String {
-        format!("engine-state-{}", self.name)
+        state_topic_of(&self.name)
     }
 
     /// The transactional id of whichever process owns the partitions: `engine-<name>`. It is the same for all, so that a
@@ -365,6 +365,11 @@ pub struct Server {
 
 /// A size in bytes that is never zero.
 pub type ByteSize = NonZeroU64;
+
+/// The topic that the state of a pipeline of this name is in.
+pub(crate) fn state_topic_of(name: &str) -> String {
+    format!("engine-state-{name}")
+}
 
 fn checked<T>(config: Result<T, Vec<PropertyError>>) -> T {
     config.unwrap_or_else(|errors| panic!("options were checked when the pipeline was resolved: {}", errors[0]))

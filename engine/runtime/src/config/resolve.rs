@@ -17,6 +17,7 @@ use super::source_text::{SourceText, Span};
 mod generator;
 mod graph;
 mod kafka;
+mod own_topics;
 mod s3;
 mod sink;
 mod source;
@@ -97,6 +98,7 @@ fn resolve_root(root: &Fields<'_>) -> Option<Pipeline> {
         .collect();
     let transaction =
         is_exactly_once.then(|| transaction::resolve(root, &checkpoint, &shared, &sinks, dead_letter.as_ref()));
+    own_topics::check(root, name.as_deref(), &sources, &sinks, dead_letter.as_ref());
     if !is_whole || sources.is_empty() || sinks.is_empty() {
         return None;
     }
@@ -143,7 +145,10 @@ fn topic(fields: &Fields<'_>, written: Written<'_>) -> String {
 }
 
 fn name(root: &Fields<'_>) -> Option<String> {
-    let written = root.required_text("name", "group.id, transactional.id and the state topic derive from it")?;
+    let written = root.required_text(
+        "name",
+        "what group.id, transactional.id and the state topic are named after",
+    )?;
     let name = written.as_str();
     let mistake = if name.len() > PIPELINE_NAME_BYTES_MAX {
         Some(format!(

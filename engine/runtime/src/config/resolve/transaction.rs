@@ -23,6 +23,8 @@ const TIMEOUT_INTERVALS: u32 = 3;
 /// What brokers take at most unless they are told otherwise (`transaction.max.timeout.ms`); the default leaves longer
 /// checkpoint intervals just enough.
 const TIMEOUT_MAX: Duration = Duration::from_secs(900);
+/// What the protocol's field can hold.
+const TIMEOUT_FIELD_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 const ISOLATION: &str = "isolation.level";
 
 /// Sources read what is committed, unless the file says otherwise: what an aborted transaction of somebody else left must
@@ -77,6 +79,16 @@ pub(super) fn resolve(
     if transaction.value(TIMEOUT).is_none() {
         let timeout = TIMEOUT_DEFAULT.max(checkpoint.interval.saturating_mul(TIMEOUT_INTERVALS));
         let timeout = timeout.min(TIMEOUT_MAX.max(checkpoint.interval.saturating_add(TIMEOUT_DEFAULT)));
+        if timeout > TIMEOUT_FIELD_MAX {
+            let span = root.fields("checkpoint").map(|fields| fields.span_of("interval"));
+            let message =
+                "the interval is too long for exactly once: a transaction lasts from one checkpoint to the next";
+            let diagnostic = Diagnostic::error(&span.unwrap_or_else(|| root.span.clone()), message);
+            root.problems.push(
+                diagnostic
+                    .note("brokers allow 15 minutes by default, `transaction.max.timeout.ms`, and 24 days at most"),
+            );
+        }
         transaction.set(TIMEOUT, &timeout.as_millis().to_string());
     }
     check(root, checkpoint, &transaction, &set_by);
