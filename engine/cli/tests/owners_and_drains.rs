@@ -5,9 +5,7 @@
 mod process;
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Child,
     time::{Duration, Instant},
 };
 
@@ -87,7 +85,7 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
     let run = ["run", pipeline.to_str().unwrap()];
     let mut owner = start(&mut command(&run));
-    banner(&mut owner);
+    owner.said("  restored  ");
     let mut idle = start(&mut command(&run));
     idle.said("standing by: another process owns the partitions");
     let mut standby = start(&mut command(&run));
@@ -101,10 +99,9 @@ fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to()
     assert!(ended.stdout.starts_with("views: stopped"), "{}", ended.stdout);
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 
-    owner.kill().unwrap();
-    owner.wait().unwrap();
+    drop(owner);
     produce(&broker, &[(1, 10_001), (2, 20_000)]);
-    banner(&mut standby);
+    standby.said("  restored  ");
     // The first windows may come twice: only the row of the window that was open tells that the standby goes on.
     let deadline = Instant::now() + PATIENCE;
     while !rows(&broker, "results").contains(&(10_000, 1, 2)) {
@@ -145,8 +142,7 @@ fn a_hot_standby_outlives_a_coordinator_that_fails_while_it_takes_over() {
     owner.said("This process owns the partitions now");
     let mut standby = start(&mut command(&run));
     standby.said("Standing by");
-    owner.kill().unwrap();
-    owner.wait().unwrap();
+    drop(owner);
     standby.said("Back to the last checkpoint");
     standby.said("This process owns the partitions now");
     signal(&standby, "TERM");
@@ -232,37 +228,10 @@ fn pipeline(folder: &Path, address: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Waits until a run says that it owns the partitions.
-fn banner(run: &mut Child) {
-    let mut stderr = BufReader::new(run.stderr.take().expect("piped"));
-    let (sender, said) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        while stderr.read_line(&mut line).is_ok_and(|read| read > 0) {
-            if line.contains("  restored  ") {
-                let _ = sender.send(());
-            }
-            line.clear();
-        }
-    });
-    said.recv_timeout(PATIENCE).expect("the banner of an owner");
-}
-
-/// Asks a run whose banner was read to stop; it must end well.
-fn stop(mut run: Started) {
+/// Asks a run to stop; it must end well.
+fn stop(run: Started) {
     signal(&run, "TERM");
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = run.try_wait().expect("our own child") {
-            break status;
-        }
-        if Instant::now() > deadline {
-            let _ = run.kill();
-            panic!("the run did not end");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(0));
+    wait(run, &["run"]).success();
 }
 
 /// (campaign, milliseconds after [`BASE_MS`])

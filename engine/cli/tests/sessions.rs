@@ -8,12 +8,7 @@ mod counts;
 #[path = "process/engine.rs"]
 mod process;
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use arrow::{
     array::AsArray,
@@ -51,12 +46,9 @@ fn every_session_is_there_once_however_often_the_process_is_killed() {
     for wave in 0..waves {
         send(servers, wave);
         let mut run = start(&mut command(&["run", pipeline, "--json", "--log", "json"]));
-        let mut said = BufReader::new(run.stderr.take().expect("piped")).lines();
-        let banner = said.find(|line| line.as_ref().is_ok_and(|line| line.contains(r#""event":"started""#)));
-        assert!(banner.is_some(), "the run did not start");
+        run.said(r#""event":"started""#);
         std::thread::sleep(Duration::from_millis(seed.wrapping_mul(53 + wave as u64 * 131) % 400));
-        run.kill().expect("our own child");
-        run.wait().expect("our own child");
+        drop(run);
     }
     let summary = engine(&["run", pipeline, "--json", "--until-end", "--drain"]).success();
     let summary: Value = serde_json::from_str(&summary).unwrap();

@@ -4,10 +4,8 @@
 #![allow(dead_code)] // Not every test file needs every part.
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::Command,
-    sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 
@@ -98,19 +96,9 @@ impl Job {
         Run(wait_at_most(TIMEOUT, child, &["run"]))
     }
 
-    /// `engine run` in the background, with what it says on standard error.
+    /// `engine run` in the background.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = start(&mut self.command(arguments));
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let (lines, said) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Running { child, said }
+        Running(start(&mut self.command(arguments)))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -149,68 +137,44 @@ impl Run {
 }
 
 /// A run that goes on; killed when dropped.
-pub(crate) struct Running {
-    child: Started,
-    said: Receiver<String>,
-}
+pub(crate) struct Running(Started);
 
 impl Running {
     /// Waits for the banner: what was restored, and where the server listens.
     #[track_caller]
     pub(crate) fn started(&mut self) -> Value {
-        let mut before = Vec::new();
-        loop {
-            let Ok(line) = self.said.recv_timeout(Duration::from_secs(60)) else {
-                panic!("the run did not start; it said: {before:#?}");
-            };
-            match serde_json::from_str::<Value>(&line) {
-                Ok(event) if event["event"] == "started" => return event["run"].clone(),
-                _ => before.push(line),
-            }
-        }
+        let banner = self.says(r#""event":"started""#);
+        let event: Value = serde_json::from_str(&banner).expect("an event in JSON");
+        event["run"].clone()
     }
 
     /// A run that has ended by itself is a failure.
     #[track_caller]
     pub(crate) fn assert_running(&mut self) {
-        if let Some(status) = self.child.try_wait().expect("our own child") {
-            panic!(
-                "the run ended by itself ({status}): {:#?}",
-                self.said.try_iter().collect::<Vec<_>>()
-            );
+        if let Some(status) = self.0.try_wait().expect("our own child") {
+            panic!("the run ended by itself ({status}): {}", self.0.so_far());
         }
     }
 
     /// Waits for a line with this in it.
     #[track_caller]
     pub(crate) fn says(&mut self, part: &str) -> String {
-        let mut before = Vec::new();
-        loop {
-            match self.said.recv_timeout(Duration::from_secs(60)) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(line) => before.push(line),
-                Err(error) => panic!("no `{part}` ({error}) in {before:#?}"),
-            }
-        }
+        let said = self.0.said(part);
+        said.lines().next_back().unwrap_or_default().to_owned()
     }
 
     /// Waits for its end: the exit code, and what it had yet to say.
     #[track_caller]
-    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        while let Ok(line) = self.said.recv_timeout(TIMEOUT) {
-            said += &(line + "\n");
-        }
-        // Its standard error is closed a moment before it is gone.
-        let status = self.child.wait().expect("our own child");
-        (status.code(), said)
+    pub(crate) fn ends(self) -> (Option<i32>, String) {
+        let ended = wait_at_most(TIMEOUT, self.0, &["run"]);
+        (ended.code, ended.stderr)
     }
 
     /// SIGTERM.
     #[track_caller]
     pub(crate) fn is_asked_to_stop(&mut self) {
         self.assert_running();
-        signal(&self.child, "TERM");
+        signal(&self.0, "TERM");
     }
 
     /// SIGTERM, and a good end.
@@ -225,7 +189,6 @@ impl Running {
     #[track_caller]
     pub(crate) fn kill(mut self) {
         self.assert_running();
-        self.child.kill().expect("our own child");
-        self.child.wait().expect("our own child");
+        drop(self);
     }
 }

@@ -8,7 +8,7 @@ use engine_broker::{Fault, FaultAction};
 use engine_wire::error_code::ErrorCode;
 
 use crate::process::{Started, start};
-use crate::scene::{Guarantee, Scene, is_commit, meet, says, wait_until};
+use crate::scene::{Guarantee, Scene, is_commit, meet, wait_until};
 
 const PRODUCE: i16 = 0;
 
@@ -83,7 +83,7 @@ fn too_few_replicas_for_longer_than_every_timeout_are_told_and_waited_for_exactl
     let are_too_few = too_few_replicas(&scene);
     are_too_few.store(true, Ordering::SeqCst);
     scene.produce(2..6);
-    let said = says(&mut engine, "Back to the last checkpoint");
+    let said = engine.said("Back to the last checkpoint");
     assert!(said.contains("NOT_ENOUGH_REPLICAS"), "{said}");
     are_too_few.store(false, Ordering::SeqCst);
     // It goes on by itself.

@@ -195,7 +195,7 @@ impl Scene {
     /// Starts it, and waits until it has restored what there was.
     pub(crate) fn start(&self, more: &[&str]) -> Started {
         let mut engine = start(&mut self.command(more));
-        says(&mut engine, "restored");
+        engine.said("restored");
         engine
     }
 
@@ -296,23 +296,6 @@ impl Drop for Scene {
             self.network.block_on(broker.shutdown());
         }
     }
-}
-
-/// Waits until a process says this, and gives all that it said before. One that does not say it in time is killed, which ends
-/// the waiting.
-#[track_caller]
-pub(crate) fn says(engine: &mut Started, part: &str) -> String {
-    let pid = engine.id().to_string();
-    let (done, is_done) = std::sync::mpsc::channel::<()>();
-    let watchdog = std::thread::spawn(move || {
-        if is_done.recv_timeout(PATIENCE).is_err() {
-            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status();
-        }
-    });
-    let said = engine.said(part);
-    let _ = done.send(());
-    let _ = watchdog.join();
-    said
 }
 
 /// Waits for something, as long as anything may take.

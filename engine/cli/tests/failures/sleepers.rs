@@ -9,7 +9,7 @@ use engine_broker::FaultAction;
 use engine_wire::messages::ApiKey;
 
 use crate::process::{Started, signal, start};
-use crate::scene::{Guarantee, Scene, says, wait_until};
+use crate::scene::{Guarantee, Scene, wait_until};
 
 /// Long enough to send a signal.
 const A_MOMENT: FaultAction = FaultAction::Delay(Duration::from_secs(2));
@@ -84,7 +84,7 @@ fn a_process_that_slept_while_it_took_over_leaves_everything_to_its_successor() 
     scene.wait_for_rows(6);
 
     signal(&sleeper, "CONT");
-    says(&mut sleeper, "The partitions went to another process");
+    sleeper.said("The partitions went to another process");
     // What the successor commits from now on is what the next start must find.
     scene.produce(3..6);
     scene.wait_for_rows(15);
@@ -118,7 +118,7 @@ fn a_manifest_that_is_written_after_its_files_were_given_up_does_not_count() {
     drop(successor);
 
     signal(&sleeper, "CONT");
-    says(&mut sleeper, "not this process's any more");
+    sleeper.said("not this process's any more");
     scene.produce(5..7);
     scene.wait_for_rows(18);
     scene.stop(sleeper);

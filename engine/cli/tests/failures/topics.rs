@@ -1,7 +1,7 @@
 //! Topics that somebody deletes: nobody makes them anew by asking for them.
 
 use crate::process::signal;
-use crate::scene::{Guarantee, Scene, says, wait_until};
+use crate::scene::{Guarantee, Scene, wait_until};
 
 #[test]
 fn a_results_topic_that_is_deleted_is_missed_by_name_and_used_again_when_it_is_back() {
@@ -11,7 +11,7 @@ fn a_results_topic_that_is_deleted_is_missed_by_name_and_used_again_when_it_is_b
     scene.wait_for_rows(6);
     scene.client().delete("results");
     scene.produce(3..6);
-    let said = says(&mut engine, "Back to the last checkpoint");
+    let said = engine.said("Back to the last checkpoint");
     assert!(said.contains("results"), "{said}");
     assert_eq!(scene.client().partitions("results"), 0, "nobody made it");
     scene.client().create("results", 2, &[]);
@@ -77,7 +77,7 @@ fn state_topic_is_deleted(guarantee: Guarantee) {
     scene.client().delete("engine-state-views");
     scene.produce(3..6);
     if guarantee == Guarantee::ExactlyOnce {
-        let said = says(&mut engine, "Back to the last checkpoint");
+        let said = engine.said("Back to the last checkpoint");
         assert!(said.contains("engine-state-views"), "{said}");
         signal(&engine, "TERM");
         scene.ended(engine);

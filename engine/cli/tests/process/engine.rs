@@ -7,13 +7,17 @@
 //! Included by the tests with `#[path]`, because a folder under `tests/` is no crate of its own.
 #![allow(dead_code)] // Not every test file needs every part.
 
+mod heard;
+
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use heard::Heard;
 
 const RELEASE_BINARY: &str = "ENGINE_RELEASE_BINARY";
 
@@ -98,35 +102,41 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A command under way. Killed when dropped: a test that fails leaves nothing behind.
-pub(crate) struct Started(Child);
+/// A command under way, whose standard error is read as it comes. Killed when dropped: a test that fails leaves nothing behind.
+pub(crate) struct Started {
+    child: Child,
+    /// `None` where standard error goes elsewhere.
+    heard: Option<Heard>,
+}
 
 impl Deref for Started {
     type Target = Child;
 
     fn deref(&self) -> &Child {
-        &self.0
+        &self.child
     }
 }
 
 impl DerefMut for Started {
     fn deref_mut(&mut self) -> &mut Child {
-        &mut self.0
+        &mut self.child
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
         // One that has ended and was waited for is not signalled again.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 /// Starts a command.
 #[track_caller]
 pub(crate) fn start(command: &mut Command) -> Started {
-    Started(command.spawn().expect("the binary of this package runs"))
+    let mut child = command.spawn().expect("the binary of this package runs");
+    let heard = child.stderr.take().map(Heard::listen);
+    Started { child, heard }
 }
 
 /// Waits for a started command, at most a minute.
@@ -139,55 +149,34 @@ pub(crate) fn wait(child: Started, arguments: &[&str]) -> Ended {
 #[track_caller]
 pub(crate) fn wait_at_most(timeout: Duration, mut child: Started, arguments: &[&str]) -> Ended {
     let stdout = collect(child.stdout.take().expect("piped"));
-    let stderr = collect(child.stderr.take().expect("piped"));
     let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().expect("our own child") {
             break status;
         }
         if Instant::now() > deadline {
-            drop(child);
-            panic!(
-                "engine {arguments:?} did not end; standard error: {}",
-                stderr.join().unwrap()
-            );
+            panic!("engine {arguments:?} did not end; standard error: {}", child.so_far());
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     Ended {
         stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
+        stderr: child.heard.take().map(Heard::rest).unwrap_or_default(),
         code: status.code(),
     }
 }
 
 impl Started {
-    /// Reads standard error up to a line that contains this, and gives all that was said until then. What follows
-    /// stays for [`wait`], so nothing may be buffered here.
+    /// Waits until a line on standard error contains this, and gives all that was said until then and was not given before.
+    /// What follows stays for the next time, or for [`wait`].
     #[track_caller]
     pub(crate) fn said(&mut self, part: &str) -> String {
-        // A process that never says it must not hold the test up for ever: killed, its pipe ends.
-        let (_heard, hearing) = std::sync::mpsc::channel::<()>();
-        let id = self.id();
-        std::thread::spawn(move || {
-            if hearing.recv_timeout(SAYING_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                let _ = Command::new("kill").args(["-s", "KILL", &id.to_string()]).status();
-            }
-        });
-        let stderr = self.stderr.as_mut().expect("piped");
-        let mut before = Vec::new();
-        let mut byte = [0];
-        loop {
-            let is_end = stderr.read(&mut byte).expect("a pipe") == 0;
-            if is_end || byte[0] == b'\n' {
-                let text = String::from_utf8_lossy(&before);
-                if text.lines().last().is_some_and(|line| line.contains(part)) {
-                    return text.into_owned();
-                }
-                assert!(!is_end, "no `{part}` in: {text}");
-            }
-            before.push(byte[0]);
-        }
+        self.heard.as_mut().expect("piped").until(part, SAYING_MAX)
+    }
+
+    /// What was said on standard error and was not given yet.
+    pub(crate) fn so_far(&self) -> String {
+        self.heard.as_ref().map(Heard::so_far).unwrap_or_default()
     }
 }
 
@@ -229,6 +218,7 @@ impl EmbeddedBroker {
         BufReader::new(child.stdout.take().expect("piped"))
             .read_line(&mut address)
             .expect("the address");
+        assert!(!address.is_empty(), "{arguments:?}: it does not listen");
         Self {
             child,
             address: address.trim().to_owned(),

@@ -3,31 +3,22 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
-    process::Child,
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
-/// Nothing that is waited for may take longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+use crate::process::Started;
 
-/// The server's address, from the banner of a run whose standard error is read to its end from now on.
+/// Nothing that is waited for may take longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The server's address, from the banner of a run.
 #[track_caller]
-pub(crate) fn server_of(run: &mut Child) -> String {
-    let mut stderr = BufReader::new(run.stderr.take().expect("piped"));
-    let (sender, said) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        while stderr.read_line(&mut line).is_ok_and(|read| read > 0) {
-            if let Some(rest) = line.strip_prefix("  server    http://") {
-                let _ = sender.send(rest.split('/').next().unwrap_or_default().to_owned());
-            }
-            line.clear();
-        }
-    });
-    said.recv_timeout(PATIENCE).expect("a banner with the server's address")
+pub(crate) fn server_of(run: &mut Started) -> String {
+    let banner = run.said("  server    http://");
+    let (_, address) = banner.rsplit_once("  server    http://").expect("it was said");
+    address.split('/').next().unwrap_or_default().to_owned()
 }
 
 /// Status and body of a GET; `None` while nobody listens.
