@@ -3,8 +3,9 @@
 //! Without kcat these tests pass with a loud note; with `ENGINE_REQUIRE_INTEROP=1` a missing kcat is a failure.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use engine_broker::{Broker, BrokerConfig};
@@ -12,7 +13,7 @@ use engine_broker::{Broker, BrokerConfig};
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 /// No kcat run takes longer than this, or it is killed and the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kcat_is_here() -> bool {
     let found = Command::new("kcat")
@@ -183,40 +184,66 @@ async fn two_members_share_the_partitions_and_miss_nothing() {
         "session.timeout.ms=6000",
         "t",
     ];
-    let (first, second) = (spawn(&broker, &read, ""), spawn(&broker, &read, ""));
-    // Late records go to both, as soon as both have partitions.
-    for index in 0..20 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let members = [(); 2].map(|()| Member::start(spawn(&broker, &read, "")));
+    let deadline = Instant::now() + PATIENCE;
+    // Records go to both as soon as both have partitions.
+    let mut rounds = 0;
+    let is_shared = |round: usize| members.iter().all(|member| member.has_read(&format!("late-{round}-")));
+    while !(0..rounds).any(is_shared) {
+        assert!(Instant::now() < deadline, "they never share the partitions");
         for partition in ["0", "1", "2", "3"] {
             kcat(
                 &broker,
                 &["-P", "-t", "t", "-p", partition],
-                &lines(&format!("late-{index}-{partition}"), 1),
+                &lines(&format!("late-{rounds}-{partition}"), 1),
             )
             .await;
         }
+        rounds += 1;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut read_by = Vec::new();
-    for child in [first, second] {
-        Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        let output = finish(child).await;
-        let read: BTreeSet<String> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        read_by.push(read);
+    let sent = 100 + 4 * rounds;
+    loop {
+        let all: BTreeSet<String> = members.iter().flat_map(Member::read).collect();
+        if all.len() == sent {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} of {sent} records", all.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let all: BTreeSet<_> = read_by.iter().flatten().collect();
-    assert_eq!(all.len(), 180);
-    for read in &read_by {
-        assert!(
-            read.iter().any(|line| line.starts_with("late-19-")),
-            "each member has partitions at the end"
-        );
-    }
+    drop(members);
     broker.shutdown().await;
+}
+
+/// A kcat that reads as a member of a group, and what it has printed so far; killed when dropped.
+struct Member {
+    child: Child,
+    read: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Member {
+    fn start(mut child: Child) -> Member {
+        let read = Arc::new(Mutex::new(BTreeSet::new()));
+        let (output, reads) = (child.stdout.take().expect("a pipe"), Arc::clone(&read));
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                reads.lock().expect("nobody panics with it").insert(line);
+            }
+        });
+        Member { child, read }
+    }
+
+    fn read(&self) -> BTreeSet<String> {
+        self.read.lock().expect("nobody panics with it").clone()
+    }
+
+    fn has_read(&self, prefix: &str) -> bool {
+        self.read().iter().any(|line| line.starts_with(prefix))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -5,10 +5,8 @@ mod http;
 #[path = "process/engine.rs"]
 mod process;
 
-use std::time::Instant;
-
-use http::{PATIENCE, scrape_until, server_of};
-use process::{EmbeddedBroker, command, signal, start};
+use http::{scrape_until, server_of};
+use process::{EmbeddedBroker, command, signal, start, wait};
 
 /// Records of all topics.
 const READ: &str = r#"engine_source_records_total{source="events"}"#;
@@ -85,11 +83,7 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
     }
 
     signal(&run, "TERM");
-    let deadline = Instant::now() + PATIENCE;
-    while run.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "the run did not end");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait(run, &["run"]).success();
     let results = broker.engine(&["consume", "results", "--from", "beginning", "--until-end"]);
     let results = results.success();
     assert_eq!(

@@ -21,10 +21,7 @@ struct Cable {
 }
 
 impl Cable {
-    /// Clients are told to connect to port `to.port()` of 127.0.0.1, and so are we.
-    fn lay(to: SocketAddr) -> Cable {
-        let listener =
-            TcpListener::bind(("127.0.0.1", to.port())).expect("the port is the broker's, at another address");
+    fn lay(listener: TcpListener, to: SocketAddr) -> Cable {
         let cut = Arc::new(AtomicBool::new(false));
         let is_cut = Arc::clone(&cut);
         std::thread::spawn(move || {
@@ -66,14 +63,17 @@ fn pass(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
 
 #[test]
 fn a_network_that_is_cut_for_longer_than_every_timeout_costs_nothing() {
+    // Clients are told to connect to the broker's port at another address. That one is taken first: only this test uses the
+    // other.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = listener.local_addr().unwrap();
     let mut scene = Scene::with_broker(BrokerConfig {
-        listen: ([127, 0, 0, 2], 0).into(),
+        listen: ([127, 0, 0, 2], here.port()).into(),
         advertised_host: Some("127.0.0.1".to_owned()),
         ..BrokerConfig::default()
     });
-    let address = scene.broker().address();
-    let cable = Cable::lay(address);
-    scene.write_pipeline(&format!("127.0.0.1:{}", address.port()));
+    let cable = Cable::lay(listener, scene.broker().address());
+    scene.write_pipeline(&here.to_string());
     scene.produce(0..3);
     let mut engine = scene.start(&[]);
     scene.wait_for_rows(6);

@@ -35,11 +35,11 @@ fn ends_soon(scene: &Scene, engine: Started, has_come: &AtomicBool) {
 fn a_signal_before_the_brokers_are_reached_ends_the_run() {
     let mut scene = Scene::new();
     scene.produce(0..3);
-    // Nobody answers here: it listens and accepts nothing.
+    // Nobody answers here: it listens, accepts and says nothing.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     scene.write_pipeline(&nobody.local_addr().unwrap().to_string());
     let engine = start(&mut scene.command(&[]));
-    std::thread::sleep(Duration::from_millis(700));
+    let _asked = nobody.accept().unwrap();
     scene.write_pipeline(&scene.servers.clone());
     ends_soon(&scene, engine, &AtomicBool::new(true));
 }
@@ -118,10 +118,11 @@ fn a_second_signal_in_mid_checkpoint_ends_it_at_once_and_nothing_is_lost() {
         "--set=kafka.default.api.timeout.ms=9000",
         "--set=kafka.delivery.timeout.ms=9500",
     ];
-    let engine = start(&mut scene.command(&patient));
+    let mut engine = start(&mut scene.command(&patient));
     wait_until("the commit", || has_come.load(Ordering::SeqCst));
     signal(&engine, "TERM");
-    std::thread::sleep(Duration::from_millis(200));
+    // Two that come before the first is seen are one.
+    engine.said("stopping: ");
     signal(&engine, "TERM");
     let asked = Instant::now();
     scene.ended(engine).failure(130);

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine_wire::compression::{Compression, Compressor, Decompressor};
@@ -49,6 +50,9 @@ pub(crate) enum Coordinates {
     Transactions,
 }
 
+/// A broker that does not answer within this time never will.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 /// One connection.
 pub(crate) struct RawClient {
     stream: TcpStream,
@@ -64,6 +68,7 @@ impl RawClient {
     pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(ANSWER_MAX)).expect("a socket");
         Some(RawClient {
             stream,
             correlation_id: 0,
