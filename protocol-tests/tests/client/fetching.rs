@@ -6,7 +6,7 @@ use engine_broker::FaultAction;
 use engine_client::{Consumer, ConsumerConfig, ConsumerError, Event, FetchError, StartAt};
 use engine_wire::error_code::ErrorCode;
 
-use crate::scene::{FETCH, Scene, numbers, run, sorted};
+use crate::scene::{FETCH, PATIENCE, Scene, numbers, run, sorted};
 
 #[tokio::test]
 async fn offsets_are_found_by_place_and_by_time() {
@@ -221,7 +221,7 @@ async fn a_reader_that_stalls_is_not_prefetched_for_beyond_its_bound() {
     assert!(consumer.stats().prefetched_bytes > 0, "something was prefetched");
     let mut records = 0;
     while records < 400 {
-        let event = tokio::time::timeout(Duration::from_secs(10), consumer.poll()).await;
+        let event = tokio::time::timeout(PATIENCE, consumer.poll()).await;
         if let Event::Fetched(fetched) = event.expect("in time").expect("no error") {
             records += fetched
                 .batches

@@ -6,7 +6,7 @@ use engine_broker::FaultAction;
 use engine_client::{Consumer, ConsumerConfig, StartAt, admin::NewTopic};
 
 use crate::cluster::Cluster;
-use crate::scene::{Member, SYNC_GROUP, Scene, numbers, run, sorted};
+use crate::scene::{Member, PATIENCE, SYNC_GROUP, Scene, numbers, run, sorted};
 
 /// Metadata is young enough to show what changed within half a second.
 fn config(scene: &Scene) -> ConsumerConfig {
@@ -60,7 +60,7 @@ async fn a_reader_without_a_group_sees_the_count_grow(scene: &Scene) {
     let before = reader.consumer.partition_count(&scene.topic).await.expect("is told");
     let before = before.expect("exists");
     grow(scene, before + 1).await;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while reader.consumer.partition_count(&scene.topic).await.expect("is told") != Some(before + 1) {
         assert!(Instant::now() < deadline, "the count does not grow");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -7,6 +7,8 @@ use engine_client::{
     Admin, DeliveryError, ProduceRecord, Producer, ProducerConfig, SendError, TrySendError, admin::NewTopic,
 };
 
+use crate::scene::PATIENCE;
+
 const PRODUCE: i16 = 0;
 const API_VERSIONS: i16 = 18;
 const INIT_PRODUCER_ID: i16 = 22;
@@ -105,7 +107,8 @@ async fn closing_in_time_tells_what_was_given_up() {
     let receipt = producer.send(record).await.unwrap();
     let started = Instant::now();
     let closed = producer.close(Duration::from_millis(300)).await;
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    // A request may take half a minute.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert!(matches!(closed, Err(DeliveryError::Aborted { .. })), "{closed:?}");
     let delivered = receipt.delivered().await;
     assert!(matches!(delivered, Err(DeliveryError::Aborted { .. })), "{delivered:?}");
@@ -147,7 +150,7 @@ async fn a_buffer_that_stays_full_is_an_error_that_says_for_how_long() {
     let config = ProducerConfig {
         buffer_bytes_max: 16 << 10,
         batch_bytes_max: 8 << 10,
-        block_max: Duration::from_millis(300),
+        block_max: Duration::from_millis(900),
         ..config(&broker)
     };
     let producer = Producer::connect(config).await.unwrap();
@@ -167,7 +170,7 @@ async fn a_buffer_that_stays_full_is_an_error_that_says_for_how_long() {
             break error;
         }
     };
-    assert_eq!(error.to_string(), "numbers: the buffer stayed full for 300 ms");
+    assert_eq!(error.to_string(), "numbers: the buffer stayed full for 900 ms");
     assert!(matches!(producer.try_send(record), Err(TrySendError::Full { .. })));
     broker.shutdown().await;
 }
@@ -193,7 +196,7 @@ async fn dropping_a_producer_does_not_block_and_still_sends() {
     let started = Instant::now();
     drop(producer);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    let delivered = tokio::time::timeout(Duration::from_secs(30), receipt.delivered()).await;
+    let delivered = tokio::time::timeout(PATIENCE, receipt.delivered()).await;
     assert_eq!(delivered.expect("in time").expect("delivered").offset, Some(0));
     broker.shutdown().await;
 }
@@ -202,10 +205,10 @@ async fn dropping_a_producer_does_not_block_and_still_sends() {
 async fn a_delivery_that_takes_too_long_fails_with_its_history() {
     let broker = broker().await;
     let mut config = ProducerConfig {
-        delivery_timeout: Duration::from_millis(800),
+        delivery_timeout: Duration::from_millis(2_400),
         ..config(&broker)
     };
-    config.client.request_timeout = Duration::from_millis(300);
+    config.client.request_timeout = Duration::from_millis(800);
     let producer = Producer::connect(config).await.unwrap();
     offsets(&producer, 1).await;
     broker.inject(Fault {
@@ -219,9 +222,9 @@ async fn a_delivery_that_takes_too_long_fails_with_its_history() {
         ..ProduceRecord::default()
     };
     let receipt = producer.send(record).await.unwrap();
-    let failed = tokio::time::timeout(Duration::from_secs(5), receipt.delivered()).await;
+    let failed = tokio::time::timeout(PATIENCE, receipt.delivered()).await;
     let failed = failed.expect("in time").expect_err("never acknowledged").to_string();
-    let told = failed.starts_with("numbers-0: not acknowledged within 800 ms, ") && failed.contains("attempts; last: ");
+    let told = failed.starts_with("numbers-0: not acknowledged within 2400 ms, ") && failed.contains("attempts; last: ");
     assert!(told, "{failed}");
     assert_eq!(producer.flush().await.expect_err("told once").to_string(), failed);
     broker.clear_faults();
@@ -262,7 +265,7 @@ async fn sending_without_waiting_asks_again_for_a_topic_that_was_missing() {
             }
         }
     };
-    let receipt = tokio::time::timeout(Duration::from_secs(5), sent).await;
+    let receipt = tokio::time::timeout(PATIENCE, sent).await;
     receipt.expect("soon").delivered().await.unwrap();
     broker.shutdown().await;
 }

@@ -24,9 +24,10 @@ async fn broker(data: &Path, node_id: i32, listen: SocketAddr) -> Broker {
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// An address where nobody listens now.
+/// An address where nobody listens now. Of the 127 network's others than the first, because there every test beside this one
+/// takes whatever port is free.
 fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(ANY_PORT).expect("a port");
+    let listener = std::net::TcpListener::bind(("127.0.0.7", 0)).expect("a port");
     listener.local_addr().expect("bound")
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cluster::Cluster,
-    scene::{FETCH, Member, Scene, run},
+    scene::{FETCH, Member, PATIENCE, Scene, run},
     transactional_producer::{read_committed, send, transactional_config},
 };
 
@@ -179,7 +179,7 @@ async fn read_all(scene: &Scene) -> Vec<u32> {
 /// Creates the topic again, as soon as the cluster lets go of the old one.
 async fn create(scene: &Scene) {
     let admin = scene.admin().await;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let topic = NewTopic {
             name: scene.topic.clone(),

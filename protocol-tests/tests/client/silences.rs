@@ -85,7 +85,7 @@ async fn a_request_that_is_never_answered_is_given_up_and_repeated() {
         })
         .await;
         let took = started.elapsed();
-        assert!(took < Duration::from_secs(12), "{api_key}: {took:?}");
+        assert!(took < Duration::from_secs(25), "{api_key}: {took:?}");
         assert_eq!((member.seen.clone(), member.lost), (numbers(0..10), 0), "{api_key}");
         assert!(member.errors.is_empty(), "{:?}", member.errors);
         for api_key in [HEARTBEAT, OFFSET_COMMIT] {
