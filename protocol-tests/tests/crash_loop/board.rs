@@ -33,6 +33,7 @@ pub(crate) struct Said {
     pub(crate) taken_over: Vec<Instant>,
     /// It was stopped for a while: what it says of the time before is old.
     pub(crate) was_frozen: bool,
+    pub(crate) has_spoken: bool,
     /// The last lines that matter, for messages.
     pub(crate) lines: VecDeque<String>,
 }
@@ -58,6 +59,7 @@ impl Board {
             role: Role::Starting,
             taken_over: Vec::new(),
             was_frozen: false,
+            has_spoken: false,
             lines: VecDeque::new(),
         };
         lock(&self.said).insert(life, said);
@@ -78,6 +80,7 @@ impl Board {
         };
         let mut all = lock(&self.said);
         let said = all.get_mut(&life).expect("every process is on the board");
+        said.has_spoken = true;
         if let Some(role) = role {
             said.role = role;
             if let Role::Owns { since } = role {
@@ -107,6 +110,11 @@ impl Board {
 
     pub(crate) fn role(&self, life: Life) -> Role {
         lock(&self.said)[&life].role
+    }
+
+    /// Whether it has said anything yet.
+    pub(crate) fn has_spoken(&self, life: Life) -> bool {
+        lock(&self.said)[&life].has_spoken
     }
 
     /// The last time it took over, after this instant.

@@ -129,8 +129,12 @@ impl Processes {
     /// Asks a process to end, as whoever deploys a new version does.
     pub(crate) fn ask_to_end(&mut self, place: usize) {
         let mut engine = self.engines.remove(place);
-        engine.signal("TERM");
         let deadline = Instant::now() + PATIENCE;
+        // One that was started a moment ago does not listen to signals yet: it would die of this one.
+        while !self.board.has_spoken(engine.life) && engine.ended().is_none() && Instant::now() < deadline {
+            self.board.wait(Instant::now() + Duration::from_millis(50));
+        }
+        engine.signal("TERM");
         let status = loop {
             if let Some(status) = engine.ended() {
                 break Some(status);

@@ -78,11 +78,16 @@ pub(crate) async fn produce(request: &ProduceRequest<'_>) -> Result<Vec<(i32, i6
 }
 
 pub(crate) async fn transact(request: &TransactRequest<'_>) -> Result<(), Error> {
-    transact_while(request, || true).await.map(drop)
+    transact_while(request, async || Ok(()), || true).await.map(drop)
 }
 
-/// Stops before a transaction when it should not go on; gives the number of those that were ended.
-pub(crate) async fn transact_while(request: &TransactRequest<'_>, goes_on: impl Fn() -> bool) -> Result<usize, Error> {
+/// Connects, waits until it shall begin, and stops before a transaction when it should not go on; gives the number of those
+/// that were ended.
+pub(crate) async fn transact_while(
+    request: &TransactRequest<'_>,
+    begins: impl AsyncFnOnce() -> Result<(), Error>,
+    goes_on: impl Fn() -> bool,
+) -> Result<usize, Error> {
     let producing = ProduceRequest {
         bootstrap: request.bootstrap,
         topic: request.topic,
@@ -93,6 +98,7 @@ pub(crate) async fn transact_while(request: &TransactRequest<'_>, goes_on: impl 
     };
     let producer = producer(&producing, Some(request.transactional_id)).await?;
     producer.init_transactions().await?;
+    begins().await?;
     let mut ended = 0;
     for transaction in request.transactions {
         if !goes_on() {

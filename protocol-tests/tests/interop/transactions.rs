@@ -116,10 +116,11 @@ pub(crate) async fn of_both_at_once(stage: &mut Stage) -> Result<(), Failure> {
         have_they_ended.store(true, Ordering::Relaxed);
         outcome
     };
-    let we_write = async {
-        ours::until_written(&bootstrap, &topic).await?;
-        ours::transact_while(&our_request, || !have_they_ended.load(Ordering::Relaxed)).await
-    };
+    let we_write = ours::transact_while(
+        &our_request,
+        || ours::until_written(&bootstrap, &topic),
+        || !have_they_ended.load(Ordering::Relaxed),
+    );
     let (we_ended, they_ended) = tokio::join!(we_write, they_write);
     let ours = &ours[..we_ended.map_err(|error| error.to_string())?];
     they_ended?;
