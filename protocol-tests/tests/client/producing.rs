@@ -224,7 +224,8 @@ async fn a_delivery_that_takes_too_long_fails_with_its_history() {
     let receipt = producer.send(record).await.unwrap();
     let failed = tokio::time::timeout(PATIENCE, receipt.delivered()).await;
     let failed = failed.expect("in time").expect_err("never acknowledged").to_string();
-    let told = failed.starts_with("numbers-0: not acknowledged within 2400 ms, ") && failed.contains("attempts; last: ");
+    let told =
+        failed.starts_with("numbers-0: not acknowledged within 2400 ms, ") && failed.contains("attempts; last: ");
     assert!(told, "{failed}");
     assert_eq!(producer.flush().await.expect_err("told once").to_string(), failed);
     broker.clear_faults();
