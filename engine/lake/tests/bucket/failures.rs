@@ -112,6 +112,21 @@ fn a_list_that_never_ends_is_given_up() {
     assert!(error.contains("goes on where it began"), "{error}");
 }
 
+/// What is missing from it could be a version of the manifest, or a file to delete.
+#[test]
+fn a_list_that_is_cut_off_without_a_way_on_is_no_list() {
+    let address = answering(|method| match method {
+        b"GET" => (
+            "200 OK",
+            "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        ),
+        _ => ("404 Not Found", ""),
+    });
+    let store = store_in("some-bucket", &options(ANYBODY, &address, Duration::from_secs(2)));
+    let error = told(&recover(&store, &writer_id(), None).unwrap_err());
+    assert!(error.contains("cut off"), "{error}");
+}
+
 #[test]
 fn a_store_that_refuses_a_large_file_unread_is_understood() {
     let store = store_in(

@@ -11,6 +11,8 @@ use super::xml::{self, escaped};
 const PAGES_MAX: usize = 10_000;
 /// What is wrong with a list whose next page would be the same one, for ever.
 const NO_PROGRESS: &str = "a page of a list that goes on where it began";
+/// What is wrong with a list that is not whole and does not say how it goes on.
+const CUT_OFF: &str = "a list that is cut off, without the token of its next page";
 /// What one request reads of an object.
 const PIECE_BYTES: u64 = 8 << 20;
 
@@ -120,9 +122,10 @@ impl Bucket {
                 query: &query,
                 ..Request::new("GET", "")
             };
-            let mut following = None;
+            let (mut following, mut truncated) = (None, false);
             for (path, text) in self.texts(&request)? {
                 match path.strip_prefix("ListBucketResult/").unwrap_or_default() {
+                    "IsTruncated" => truncated = text == "true",
                     "Contents/Key" => listed.keys.push(text),
                     "CommonPrefixes/Prefix" => listed.folders.push(text),
                     "NextContinuationToken" => following = Some(text),
@@ -130,6 +133,9 @@ impl Bucket {
                 }
             }
             let Some(token) = following else {
+                if truncated {
+                    return Err(self.requester.not_understood(&request, CUT_OFF));
+                }
                 return Ok(listed);
             };
             if next.as_ref() == Some(&token) {
