@@ -292,9 +292,14 @@ impl Compactor {
         }
     }
 
-    /// The files of a folder that this writer made and that no recovery will look for.
+    /// The files of a folder that this writer made and that no recovery will look for. None of a folder that is a link:
+    /// somebody has room elsewhere, and it is the link that would be exchanged.
     fn candidates(&self, folder: &str) -> Result<Vec<Candidate>, StoreError> {
-        let entries = self.disk.entries(&self.disk.table.join(folder))?.unwrap_or_default();
+        let target = self.disk.table.join(folder);
+        if !self.disk.is_folder(&target)? {
+            return Ok(Vec::new());
+        }
+        let entries = self.disk.entries(&target)?.unwrap_or_default();
         let may_go = |name: &str| {
             layout::own_file(name, &self.writer_id)
                 .is_some_and(|own| own.is_merged || Some(own.checkpoint_id) != self.published)

@@ -59,6 +59,15 @@ impl Disk {
         path.try_exists().map_err(|error| disk_error("look up", path, error))
     }
 
+    /// Whether there is a folder, and not a link to one.
+    pub(crate) fn is_folder(&self, path: &Path) -> Result<bool, StoreError> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(disk_error("look up", path, error)),
+        }
+    }
+
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         match fs::read(path) {
             Ok(content) => Ok(Some(content)),

@@ -58,6 +58,23 @@ fn folders_that_were_replaced_are_deleted_also_when_nobody_merges_any_more() {
     assert_eq!(table.values(), [0, 1, 2, 3]);
 }
 
+/// Its files may be on another disk, because there is room.
+#[test]
+fn a_partition_folder_that_is_a_link_to_elsewhere_stays_one() {
+    let table = Table::new();
+    let elsewhere = table.folder.above().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let folder = table.folder.path().join("dt=1970-01-01");
+    std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+    let mut writer = open(&table.store, merging());
+    for checkpoint in 0..4 {
+        publish(&mut writer, checkpoint);
+    }
+    assert_eq!(merge_all(&mut writer).unwrap(), []);
+    assert!(fs::symlink_metadata(&folder).unwrap().is_symlink());
+    assert_eq!(table.values(), [0, 1, 2, 3]);
+}
+
 /// Somebody's note, or what a file system or a desktop leaves in folders.
 #[test]
 fn a_stray_file_beside_the_workspaces_stops_nobody() {
