@@ -139,7 +139,7 @@ impl Partitioner {
                         .try_to_string()?,
                 )
             };
-            let folder = PartitionFolder::new(&level.name, value.as_deref());
+            let folder = PartitionFolder::new(&level.name, value.as_deref(), self.levels.len());
             is_shortened |= folder.is_shortened;
             if !path.is_empty() {
                 path.push('/');

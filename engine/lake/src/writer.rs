@@ -125,8 +125,9 @@ impl LakeWriter {
 
     /// Adds rows to the checkpoint that will be staged next. May wait for storage.
     ///
-    /// A partition value whose folder name would have more than 255 bytes is shortened to its beginning, `…` and a hash:
-    /// rows of one value stay together, but readers see the shortened value.
+    /// A partition value whose folder name would have more than 255 bytes (less where there are more than three partition
+    /// columns, since together they are a path) is shortened to its beginning, `…` and a hash: rows of one value stay
+    /// together, but readers see the shortened value.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
         if self.failed {
             return Err(WriteError::Failed);

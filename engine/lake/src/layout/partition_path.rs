@@ -7,6 +7,11 @@ use super::NAME_BYTES_MAX;
 
 /// What Hive, Spark, DuckDB and pyarrow read as null in a folder name.
 pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+/// What all folders of a path share, if there are so many that they would not have [`NAME_BYTES_MAX`] each: S3's keys have
+/// 1,024 bytes, with the table's prefix and the file's name. Three folders have all that they can use.
+const FOLDERS_BYTES_MAX: usize = 3 * NAME_BYTES_MAX;
+/// What is left to a value, however many folders there are and however long its column's name is.
+const VALUE_BYTES_MIN: usize = 64;
 /// Stands before the hash of a value that was too long: readers decode it to U+2026.
 const SHORTENED: &str = "…";
 
@@ -23,24 +28,26 @@ impl PartitionFolder {
     /// A null and an empty string both become [`NULL_PARTITION`], as in Hive: no reader agrees on what `column=` means.
     ///
     /// A value whose name no file system takes is shortened rather than refused: one such event would stop the pipeline
-    /// for good. Readers see the shortened value, since the column is not in the files.
-    pub(crate) fn new(column: &str, value: Option<&str>) -> PartitionFolder {
+    /// for good. Readers see the shortened value, since the column is not in the files. `levels` are the folders of a path.
+    pub(crate) fn new(column: &str, value: Option<&str>, levels: usize) -> PartitionFolder {
         let mut name = String::with_capacity(column.len() + 1 + value.map_or(0, str::len).min(NAME_BYTES_MAX));
         encode_into(&mut name, column, usize::MAX);
         name.push('=');
         let column_bytes = name.len();
+        let share = (FOLDERS_BYTES_MAX / levels.max(1)).max(column_bytes + VALUE_BYTES_MIN);
+        let bytes_max = share.min(NAME_BYTES_MAX);
         let is_whole = match value {
             None | Some("") => encode_into(&mut name, NULL_PARTITION, usize::MAX),
             Some(NULL_PARTITION) => {
                 name.push_str("%5F");
                 encode_into(&mut name, &NULL_PARTITION[1..], usize::MAX)
             }
-            Some(value) => encode_into(&mut name, value, NAME_BYTES_MAX),
+            Some(value) => encode_into(&mut name, value, bytes_max),
         };
         if !is_whole {
             let value = value.unwrap_or_default();
             name.truncate(column_bytes);
-            encode_into(&mut name, value, NAME_BYTES_MAX - SHORTENED.len() - 16);
+            encode_into(&mut name, value, bytes_max - SHORTENED.len() - 16);
             write!(name, "{SHORTENED}{:016x}", fnv1a(value.as_bytes())).expect("writing to a String succeeds");
         }
         PartitionFolder {
@@ -130,7 +137,7 @@ mod tests {
             (None, "c=__HIVE_DEFAULT_PARTITION__"),
             (Some("__HIVE_DEFAULT_PARTITION__"), "c=%5F_HIVE_DEFAULT_PARTITION__"),
         ] {
-            let made = PartitionFolder::new("c", value);
+            let made = PartitionFolder::new("c", value, 1);
             assert_eq!((made.name.as_str(), made.is_shortened), (folder, false));
             let read = partition_values(&format!("{folder}/x.parquet")).remove("c");
             let expected = value.filter(|value| !value.is_empty()).map(str::to_owned);
@@ -141,20 +148,33 @@ mod tests {
     #[test]
     fn a_value_too_long_for_a_folder_keeps_its_beginning_and_gets_a_hash() {
         let fits = "x".repeat(NAME_BYTES_MAX - 2);
-        assert_eq!(PartitionFolder::new("c", Some(&fits)).name, format!("c={fits}"));
+        assert_eq!(PartitionFolder::new("c", Some(&fits), 3).name, format!("c={fits}"));
         for (unit, count) in [("x", 254), ("/", 100), ("京", 85), (" 京", 1_000_000)] {
             let long = unit.repeat(count);
-            let made = PartitionFolder::new("c", Some(&long));
+            let made = PartitionFolder::new("c", Some(&long), 3);
             assert!(made.is_shortened);
             assert!((230..=NAME_BYTES_MAX).contains(&made.name.len()), "{}", made.name);
-            let other = PartitionFolder::new("c", Some(&format!("{long}x")));
+            let other = PartitionFolder::new("c", Some(&format!("{long}x")), 3);
             assert_ne!(made.name, other.name);
             let read = partition_values(&format!("{}/x.parquet", made.name));
             let (beginning, hash) = read["c"].as_ref().unwrap().split_once(SHORTENED).unwrap();
             assert!(long.starts_with(beginning) && hash.len() == 16, "{read:?}");
         }
         // A folder that is in a table already must be found again by every later release.
-        let known = PartitionFolder::new("c", Some(&"x".repeat(300))).name;
+        let known = PartitionFolder::new("c", Some(&"x".repeat(300)), 3).name;
         assert!(known.ends_with("x…e78ddf9f1ba85555"), "{known}");
+    }
+
+    #[test]
+    fn many_folders_share_what_a_path_may_have_and_short_values_stay_whole_in_any_number() {
+        for (levels, bytes_max) in [(1, 255), (3, 255), (4, 191), (8, 95), (100, 66)] {
+            let made = PartitionFolder::new("c", Some(&"x".repeat(1_000)), levels);
+            assert_eq!((made.name.len(), made.is_shortened), (bytes_max, true));
+            let made = PartitionFolder::new("c", Some(&"x".repeat(bytes_max - 2)), levels);
+            assert_eq!((made.name.len(), made.is_shortened), (bytes_max, false));
+        }
+        let column = "c".repeat(63);
+        let made = PartitionFolder::new(&column, Some("2026-01-02"), 100);
+        assert_eq!(made.name, format!("{column}=2026-01-02"));
     }
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
-use engine_lake::{Compression, LakeConfig, LakeStore, LakeWriter, OpenError, StageError, WriteError};
+use engine_lake::{Compression, LakeConfig, LakeStore, LakeWriter, OpenError, PartitionBy, StageError, WriteError};
 
 use crate::folder::{Row, Table, batch, by_date, numbered, schema, writer_id};
 
@@ -124,5 +124,34 @@ fn limits_of_zero_and_unknown_storage_are_refused() {
     for location in ["s3a://bucket/table", "hdfs://host/table", "", "file://relative"] {
         let error = LakeStore::open(location).unwrap_err().to_string();
         assert!(error.contains("is neither a local folder"), "{error}");
+    }
+}
+
+/// A path that no storage takes would be found out after the checkpoint has committed, and at every start from then on.
+#[test]
+fn values_that_are_too_long_in_every_one_of_many_partition_columns_still_make_a_path() {
+    for levels in [3, 4, 8, 20] {
+        let table = Table::new();
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["/".repeat(300), "x".repeat(300)]));
+        let mut columns: Vec<_> = (0..levels)
+            .map(|level| (format!("column{level}"), long.clone()))
+            .collect();
+        columns.push(("value".to_owned(), Arc::new(Int64Array::from(vec![1, 2]))));
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let config = LakeConfig {
+            partition_by: (0..levels)
+                .map(|level| PartitionBy::column(format!("column{level}")))
+                .collect(),
+            ..LakeConfig::default()
+        };
+        let mut writer = LakeWriter::open(table.store.clone(), config, rows.schema(), writer_id()).unwrap();
+        writer.write(&rows).unwrap();
+        let staged = writer.stage(1).unwrap();
+        writer.publish(&staged).unwrap();
+        for file in staged.files() {
+            // S3's keys have 1,024 bytes.
+            assert!(file.path().len() < 900 || levels > 8, "{}", file.path().len());
+        }
+        assert_eq!(table.values(), [1, 2], "{levels} levels");
     }
 }
