@@ -6,4 +6,5 @@
 pub(crate) mod dead_letter;
 pub(crate) mod kafka;
 pub(crate) mod lake;
+pub(crate) mod record_key;
 pub(crate) mod set;

@@ -68,6 +68,9 @@ pub struct Pipeline {
 /// The columns of a dead letter, in tests.
 const DEAD_LETTER_COLUMNS: &[&str] = &["source", "topic", "partition", "offset", "key", "value", "error"];
 
+/// The key of a record, in tests.
+pub(crate) const RECORD_KEY: &str = "_key";
+
 /// Longest pipeline name: it leaves room in Kafka's 249-byte topic names for the suffixes we add.
 pub const PIPELINE_NAME_BYTES_MAX: usize = 200;
 
@@ -134,7 +137,7 @@ impl Pipeline {
         Arc::clone(schema)
     }
 
-    /// The columns that can be expected of something.
+    /// The columns that can be expected of something: of a Kafka sink also [`RECORD_KEY`], unless it has a column of that name.
     ///
     /// # Panics
     /// If `of` comes from another pipeline and is out of range here.
@@ -152,7 +155,12 @@ impl Pipeline {
                 Arc::clone(&node.expect("every stream of a pipeline has columns").columns)
             }
         };
-        schema.fields().iter().map(|field| field.name().clone()).collect()
+        let mut columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let is_record = matches!(of, Expected::Sink(index) if matches!(self.sinks[index].kind, SinkKind::Kafka(_)));
+        if is_record && !columns.iter().any(|column| column == RECORD_KEY) {
+            columns.push(RECORD_KEY.to_owned());
+        }
+        columns
     }
 
     /// Puts the address of the embedded broker in the place of `bootstrap.servers = "embedded"`.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Number, Value};
 
 use super::report::{Difference, Missing};
-use crate::config::pipeline::ExpectedRow;
+use crate::config::pipeline::{ExpectedRow, RECORD_KEY};
 
 /// A row that came out.
 #[derive(Debug)]
@@ -28,6 +28,12 @@ impl FoundRow {
             texts: rfc3339.map(parsed),
             text: String::from_utf8_lossy(text).into_owned(),
         }
+    }
+
+    /// The key of the record, unless the row has a column of that name.
+    pub(super) fn set_key(&mut self, key: &[u8]) {
+        let key = || Value::String(String::from_utf8_lossy(key).into_owned());
+        self.values.entry(RECORD_KEY).or_insert_with(key);
     }
 
     /// The columns that an expectation names, with timestamps as it has them.

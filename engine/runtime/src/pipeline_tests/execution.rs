@@ -22,6 +22,7 @@ use crate::config::pipeline::{Expected, InputRow, Pipeline, SinkKind, Timestamps
 use crate::context::task_source::task_source;
 use crate::error_chain::describe;
 use crate::pipeline_tests::comparison::FoundRow;
+use crate::sink::record_key::RecordKeys;
 use crate::sink_error::SinkError;
 use crate::source::reject::{DeadLetters, Reject};
 use crate::source::task::{PartitionTask, TaskSource};
@@ -53,11 +54,12 @@ pub(super) fn execute(pipeline: &Pipeline, test: &ReadTest) -> Result<Vec<Vec<Fo
             decompressor: Decompressor::new(DecodeLimits::default()),
             clock: Clock::new(),
         };
-        let mut take = |outputs: Vec<Output>| outputs.iter().for_each(|output| found.take(*index, output));
+        let mut take = |outputs: Vec<Output>| outputs.iter().try_for_each(|output| found.take(*index, output));
         for row in rows {
-            take(source.read(row).map_err(|reason| format!("{}: {reason}", row.place))?);
+            let outputs = source.read(row).map_err(|reason| format!("{}: {reason}", row.place))?;
+            take(outputs)?;
         }
-        take(source.end(test.is_drained)?);
+        take(source.end(test.is_drained)?)?;
     }
     for (expectation, rows) in test.expectations.iter().zip(&mut found.rows) {
         if expectation.of == Expected::DeadLetter {
@@ -276,6 +278,8 @@ struct Encoders {
     text: JsonEncoder,
     /// With timestamps as text, where either may be expected.
     rfc3339: Option<JsonEncoder>,
+    /// The column that a Kafka sink makes the records' keys of.
+    key_column: Option<usize>,
 }
 
 impl Found {
@@ -303,46 +307,61 @@ impl Found {
         })
     }
 
-    fn take(&mut self, source: usize, output: &Output) {
+    fn take(&mut self, source: usize, output: &Output) -> Result<(), String> {
         if let Some((index, encoders)) = &self.routes[source][output.sink] {
-            self.rows[*index].extend((0..output.batch.num_rows()).map(|row| encoders.row(&output.batch, row)));
+            for row in 0..output.batch.num_rows() {
+                self.rows[*index].push(encoders.row(&output.batch, row)?);
+            }
         }
+        Ok(())
     }
 }
 
 impl Encoders {
     fn new(pipeline: &Pipeline, of: Expected, schema: &SchemaRef) -> Result<Encoders, String> {
-        let written = match of {
+        let sink = match of {
             Expected::Sink(index) => match &pipeline.sinks[index].kind {
-                SinkKind::Kafka(kafka) => Some(kafka.timestamps),
+                SinkKind::Kafka(kafka) => Some(kafka),
                 SinkKind::Parquet(_) => None,
             },
             _ => None,
         };
+        let key = sink.and_then(|sink| sink.key.as_ref()).map(|key| schema.index_of(key));
+        let key_column = key.transpose().map_err(|error| describe(&error))?;
         let encoder = |format| JsonEncoder::new(schema, format).map_err(|error| describe(&error));
-        Ok(match written {
+        Ok(match sink.map(|sink| sink.timestamps) {
             Some(Timestamps::Milliseconds) => Encoders {
                 text: encoder(TimestampFormat::Milliseconds)?,
                 rfc3339: None,
+                key_column,
             },
             Some(Timestamps::Rfc3339) => Encoders {
                 text: encoder(TimestampFormat::Rfc3339)?,
                 rfc3339: None,
+                key_column,
             },
             None => Encoders {
                 text: encoder(TimestampFormat::Milliseconds)?,
                 rfc3339: Some(encoder(TimestampFormat::Rfc3339)?),
+                key_column,
             },
         })
     }
 
-    fn row(&self, batch: &RecordBatch, row: usize) -> FoundRow {
+    fn row(&self, batch: &RecordBatch, row: usize) -> Result<FoundRow, String> {
         let written = |encoder: &JsonEncoder| {
             let mut text = Vec::new();
             encoder.rows(batch).write(row, &mut text);
             Bytes::from(text)
         };
-        FoundRow::new(&written(&self.text), self.rfc3339.as_ref().map(written).as_deref())
+        let mut found = FoundRow::new(&written(&self.text), self.rfc3339.as_ref().map(written).as_deref());
+        if let Some(column) = self.key_column {
+            let mut key = Vec::new();
+            if RecordKeys::new(batch, column)?.write(row, &mut key)? {
+                found.set_key(&key);
+            }
+        }
+        Ok(found)
     }
 }
 

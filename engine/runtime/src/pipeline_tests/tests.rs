@@ -5,6 +5,8 @@ use std::path::Path;
 use super::*;
 use crate::config::{Surroundings, parse};
 
+mod record_keys;
+
 const PIPELINE: &str = r#"
 name = "clicks"
 [kafka]

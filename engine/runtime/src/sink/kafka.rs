@@ -1,14 +1,13 @@
 //! A Kafka sink: rows become JSON records, appended to the producer's batches by whichever thread has them.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arrow::array::{Array, AsArray as _, RecordBatch};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::array::RecordBatch;
 use engine_client::{Producer, TopicRecord};
 use engine_stream::json::JsonEncoder;
 use tokio::runtime::Handle;
 
+use crate::sink::record_key::RecordKeys;
 use crate::sink_error::SinkError;
 
 /// Rows encoded before they go to the producer: bounds the scratch memory, whatever the size of a micro-batch.
@@ -38,7 +37,6 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Scratch {
     bytes: Vec<u8>,
-    key_text: String,
     /// (end of the key, end of the value); a null key has none.
     ends: Vec<(Option<usize>, usize)>,
 }
@@ -125,31 +123,16 @@ impl Scratch {
     fn encode(&mut self, sink: &Shared, batch: &RecordBatch) -> Result<(), String> {
         self.bytes.clear();
         self.ends.clear();
-        let options = FormatOptions::new();
-        let key = match sink.key_column {
-            Some(column) => {
-                let column = batch.column(column);
-                let formatter = ArrayFormatter::try_new(column, &options);
-                Some((column, formatter.map_err(|error| error.to_string())?))
-            }
+        let keys = match sink.key_column {
+            Some(column) => Some(RecordKeys::new(batch, column)?),
             None => None,
         };
         let rows = sink.encoder.rows(batch);
         for row in 0..batch.num_rows() {
             let mut key_end = None;
-            if let Some((column, formatter)) = &key
-                && column.is_valid(row)
+            if let Some(keys) = &keys
+                && keys.write(row, &mut self.bytes)?
             {
-                match column.as_binary_opt::<i32>() {
-                    // A record's own key, `_key`, goes on as it came.
-                    Some(bytes) => self.bytes.extend_from_slice(bytes.value(row)),
-                    None => {
-                        self.key_text.clear();
-                        write!(self.key_text, "{}", formatter.value(row))
-                            .map_err(|_| "the key cannot be written as text")?;
-                        self.bytes.extend_from_slice(self.key_text.as_bytes());
-                    }
-                }
                 key_end = Some(self.bytes.len());
             }
             rows.write(row, &mut self.bytes);
