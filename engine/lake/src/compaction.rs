@@ -189,8 +189,13 @@ impl Compactor {
         if self.is_merging || self.published.is_none() {
             return Ok(None);
         }
-        if self.is_unsettled {
-            self.settle(now, store, log)?;
+        if self.is_unsettled
+            && let Err(error) = self.settle(now, store, log)
+        {
+            // Whatever is due has to wait, and the caller asks again when something is due.
+            let later = now + self.config.interval;
+            self.due.values_mut().for_each(|at| *at = (*at).max(later));
+            return Err(error.into());
         }
         while let Some(folder) = self
             .due

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use engine_lake::{CompactionOff, LakeConfig, LakeStore, LakeWriter, StepProbe, recover};
@@ -88,6 +88,41 @@ fn a_stray_file_beside_the_workspaces_stops_nobody() {
         publish(&mut writer, checkpoint);
     }
     assert_eq!(table.workspaces(), [".DS_Store"]);
+}
+
+#[test]
+fn a_merge_that_cannot_be_completed_is_not_tried_again_at_once() {
+    let table = Table::new();
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = fails.clone();
+    let store = table.store.clone().with_probe(StepProbe::new(move |step, path| {
+        let is_manifest = step == "create" && path.starts_with("_manifest");
+        if is_manifest && failing.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }));
+    let mut config = merging();
+    config.compaction.as_mut().unwrap().interval = Duration::from_secs(300);
+    let mut writer = open(&store, config);
+    for checkpoint in 0..4 {
+        // Two folders.
+        writer.write(&numbered(23..25)).unwrap();
+        let staged = writer.stage(checkpoint).unwrap();
+        writer.publish(&staged).unwrap();
+    }
+    fails.store(true, Ordering::Relaxed);
+    let now = writer.compaction_due().unwrap() + Duration::from_secs(1);
+    let merge = writer.begin_compaction(now).unwrap().unwrap();
+    let merged = merge.run(&AtomicBool::new(false));
+    assert!(writer.finish_compaction(merged, now).is_err());
+    assert!(writer.begin_compaction(now).is_err());
+    let next = writer.compaction_due().unwrap();
+    assert!(next >= now + Duration::from_secs(300), "{:?}", next - now);
+    // Each row is there once, in whatever files.
+    assert_eq!(table.values().len(), 8);
+    fails.store(false, Ordering::Relaxed);
+    assert!(writer.begin_compaction(next).unwrap().is_some());
 }
 
 /// A merge whose step `fails_at` fails, once. Whether there was such a step.
