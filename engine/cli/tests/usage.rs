@@ -19,6 +19,29 @@ fn help_goes_to_standard_output_and_names_every_command() {
 }
 
 #[test]
+fn help_says_what_a_command_does_with_what_it_is_given_and_how_it_ends() {
+    let help = engine(&["--help"]).success();
+    assert!(
+        help.contains("Exit codes: 0 done, 1 failed while running, 2 wrong usage or file, 130 interrupted."),
+        "{help}"
+    );
+    for (command, part) in [
+        ("run", "a second signal"),
+        ("validate", "Every mistake"),
+        ("explain", "the state and its bound"),
+        ("test", "Exit code 1 if a test fails"),
+        ("latency", "a record's timestamp less a column"),
+        ("produce", "With --json each line is an object"),
+        ("consume", "timestamp_type"),
+        ("broker", "production is Apache Kafka"),
+    ] {
+        let help = engine(&[command, "--help"]).success();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(part), "{command}:\n{help}");
+    }
+}
+
+#[test]
 fn every_command_documents_its_flags_and_the_ones_of_all() {
     for (command, flags) in [
         (

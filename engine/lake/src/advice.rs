@@ -34,6 +34,9 @@ fn of_kind(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::ReadOnlyFilesystem => {
             Some("mount the disk of the lake so that it can be written, and start again")
         }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            Some("a file is in the place of a folder of the lake: move it away, or change `path`")
+        }
         _ => None,
     }
 }
@@ -53,6 +56,7 @@ mod tests {
             (io::ErrorKind::StorageFull, "free space"),
             (io::ErrorKind::PermissionDenied, "let this user write"),
             (io::ErrorKind::ReadOnlyFilesystem, "mount"),
+            (io::ErrorKind::AlreadyExists, "a file is in the place of a folder"),
         ] {
             let advice = advice(&error(kind)).unwrap();
             assert!(advice.starts_with(word), "{advice}");

@@ -84,7 +84,7 @@ pub enum RunError {
     #[error("{0}")]
     Server(String),
     /// Threads cannot be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread: {0}; fewer workers need fewer threads")]
     Threads(std::io::Error),
     /// The coordinator's thread ended without an answer.
     #[error("the coordinator's thread ended without an answer")]

@@ -55,7 +55,7 @@ pub enum ServerError {
         address: SocketAddr,
     },
     /// Any other reason.
-    #[error("the HTTP server cannot listen on {address}: {cause}")]
+    #[error("the HTTP server cannot listen on {address}: {cause}{}", advice(cause.kind()))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -63,6 +63,16 @@ pub enum ServerError {
         #[source]
         cause: io::Error,
     },
+}
+
+fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrNotAvailable => {
+            "; this machine does not have the address: change `listen` in [server], 0.0.0.0 is every one that it has"
+        }
+        ErrorKind::PermissionDenied => "; this user may not: change the port of `listen` in [server]",
+        _ => "",
+    }
 }
 
 /// A running server. Dropping it stops it without waiting.
@@ -257,6 +267,21 @@ mod tests {
         Server::start("127.0.0.1:0".parse().unwrap(), Arc::new(Starting))
             .await
             .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_comes_with_what_to_change() {
+        let taken = server().await;
+        let observed = || Arc::new(Starting);
+        let told = Server::start(taken.address(), observed())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("another process is using this address"), "{told}");
+        // TEST-NET-1 (RFC 5737) is nobody's.
+        let foreign = "192.0.2.1:0".parse().unwrap();
+        let told = Server::start(foreign, observed()).await.unwrap_err().to_string();
+        assert!(told.contains("this machine does not have the address"), "{told}");
     }
 
     async fn answer(address: SocketAddr, request: &[u8]) -> String {

@@ -24,13 +24,23 @@ pub enum FrameError {
         size: i32,
     },
     /// Above the limit; often a TLS or HTTP endpoint that was taken for Kafka.
-    #[error("frame of {size} bytes announced, the limit is {frame_bytes_max}")]
+    #[error("frame of {size} bytes announced, the limit is {frame_bytes_max}{}", taken_for_kafka(*size))]
     TooLarge {
         /// What the prefix says.
         size: i32,
         /// The decoder's limit.
         frame_bytes_max: usize,
     },
+}
+
+/// What the four bytes are when they are no size.
+fn taken_for_kafka(size: i32) -> &'static str {
+    match size.to_be_bytes() {
+        [b'H', b'T', b'T', b'P'] => "; the peer speaks HTTP, not Kafka",
+        // A record of an alert, or of a handshake.
+        [0x15 | 0x16, 3, ..] => "; the peer speaks TLS",
+        _ => "",
+    }
 }
 
 impl FrameDecoder {
@@ -149,6 +159,18 @@ mod tests {
                 buffer.resize(buffer.len() + room.min(FRAME_PREFIX_BYTES + size - buffer.len()), 7);
             }
             assert!(copied <= copied_max, "{copied} bytes of {size}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_no_broker_is_told_by_its_first_bytes() {
+        for (first, told) in [
+            (&b"HTTP/1.1 400 Bad Request"[..], "the peer speaks HTTP, not Kafka"),
+            (b"\x15\x03\x03\x00\x02\x02\x0a and something", "the peer speaks TLS"),
+        ] {
+            let mut buffer = BytesMut::from(&first[..]);
+            let error = FrameDecoder::new(1 << 20).decode(&mut buffer).unwrap_err().to_string();
+            assert!(error.ends_with(told), "{error}");
         }
     }
 

@@ -10,8 +10,7 @@ use engine_broker::{Broker, BrokerConfig, Fault};
 
 use crate::{global_options::GlobalOptions, logging::notice, output, signal::StopSignal};
 
-/// Runs the embedded broker: one node, in memory or on disk, for first runs, development and tests.
-/// Production is Apache Kafka. Prints its address on standard output when it accepts connections.
+/// What `engine broker` takes.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArguments {
     /// Address to listen on; port 0 takes a free one

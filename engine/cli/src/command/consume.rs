@@ -22,8 +22,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an idle consumer waits before it looks at its positions again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
-/// Prints the records of a topic: their values, one per line, or with --json one object per record
-/// with topic, partition, offset, timestamp, timestamp_type, key, value and headers.
+/// What `engine consume` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArguments {
     /// The topic

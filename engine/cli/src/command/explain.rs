@@ -6,7 +6,7 @@ use engine_runtime::explain::explain;
 use super::validate::PipelineFile;
 use crate::{global_options::GlobalOptions, output};
 
-/// Prints the plan of a pipeline: its graph with columns and types, state and its bound, ids, file layout.
+/// What `engine explain` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
     #[command(flatten)]

@@ -19,8 +19,7 @@ use crate::{
 /// How long an idle reader waits before it looks at its positions again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
-/// Reads a results topic to its end and prints latency = record timestamp − a column, in milliseconds: per window and
-/// overall, average, p50, p90, p99, p99.9 and maximum.
+/// What `engine latency` takes.
 #[derive(Debug, Args)]
 pub(crate) struct LatencyArguments {
     /// The results topic: JSON objects, timestamps in milliseconds since 1970 or RFC 3339 text

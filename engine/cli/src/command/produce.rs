@@ -22,8 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest line; a longer one is an error.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
-/// Writes each line of standard input as one record. With `--json` each line is an object as `engine consume
-/// --json` prints it: key, value, headers, and if present partition and timestamp.
+/// What `engine produce` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ProduceArguments {
     /// The topic

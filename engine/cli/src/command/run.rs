@@ -16,8 +16,7 @@ use tokio::sync::watch;
 use super::validate::PipelineFile;
 use crate::{global_options::GlobalOptions, logging, output, signal::StopSignal};
 
-/// Runs a pipeline until SIGTERM or Ctrl-C: it finishes the checkpoint, leaves the group and prints the summary. A
-/// second signal forces the end.
+/// What `engine run` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
     #[command(flatten)]

@@ -6,10 +6,7 @@ use engine_runtime::pipeline_tests;
 use super::validate::PipelineFile;
 use crate::{global_options::GlobalOptions, output};
 
-/// Runs the tests of a pipeline file, its `[[tests]]`, without a broker.
-///
-/// The rows of each test go through the pipeline's own decoder, operators and windows, and what comes out of its transforms
-/// and sinks is compared with what is expected there. Fails if a test does; a file without tests passes.
+/// What `engine test` takes.
 #[derive(Debug, Args)]
 pub(crate) struct TestArguments {
     #[command(flatten)]

@@ -10,7 +10,7 @@ use engine_runtime::{
 
 use crate::{failure::FileMistakes, global_options::GlobalOptions, logging::notice, output};
 
-/// Checks a pipeline file and reports every mistake at once, each with its line and what was expected.
+/// What `engine validate` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArguments {
     #[command(flatten)]

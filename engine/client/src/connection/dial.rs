@@ -80,7 +80,10 @@ pub(crate) async fn dial(
     let timed_out = || DialError {
         error: connect_failed(io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("not open within {} ms", options.setup_timeout.as_millis()),
+            format!(
+                "no connection, or no answer on it, within {} ms",
+                options.setup_timeout.as_millis()
+            ),
         )),
         reset_by_greeting: false,
     };

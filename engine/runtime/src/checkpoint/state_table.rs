@@ -45,7 +45,10 @@ pub struct RestoredState {
 #[derive(Debug, thiserror::Error)]
 pub enum StateTableError {
     /// Not a key that this engine writes.
-    #[error("the state topic has a record with the foreign key {key:?} at offset {offset}")]
+    #[error(
+        "the state topic has a record with the foreign key {key:?} at offset {offset}: something else has written there, or a newer \
+         engine; keep others out and give the pipeline another `name`, or run the newer engine"
+    )]
     ForeignKey {
         /// The key as text.
         key: String,

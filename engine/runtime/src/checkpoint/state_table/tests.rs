@@ -344,9 +344,13 @@ fn a_foreign_record_is_an_error() {
     let error = StateTable::default()
         .apply(7, Some(b"order-1"), Some(b"x"))
         .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the state topic has a record with the foreign key \"order-1\" at offset 7"
-    );
+    let told = error.to_string();
+    for part in [
+        "the foreign key \"order-1\" at offset 7",
+        "another `name`",
+        "run the newer engine",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
     assert!(StateTable::default().apply(0, None, None).is_err());
 }
