@@ -89,9 +89,11 @@ impl S3Prefix {
     }
 
     fn try_rename(&self, from: &str, to: &str) -> Result<(), S3Error> {
-        self.bucket.copy(from, to)?;
+        // What is not there has no size, and the store will say so.
+        let staged = self.bucket.size_of(from)?;
+        self.bucket.copy(from, to, staged.unwrap_or_default())?;
         // The only other copy is about to go.
-        let (staged, published) = (self.bucket.size_of(from)?, self.bucket.size_of(to)?);
+        let published = self.bucket.size_of(to)?;
         if published.is_none() || published != staged {
             return Err(S3Error::Answer {
                 method: "PUT",

@@ -96,11 +96,12 @@ impl Bucket {
         })
     }
 
-    /// Copies an object of at most 5 GiB inside the store. It appears in one step.
-    pub(crate) fn copy(&self, from: &str, to: &str) -> Result<(), S3Error> {
+    /// Copies an object of this size, at most 5 GiB, inside the store. It appears in one step.
+    pub(crate) fn copy(&self, from: &str, to: &str, size: u64) -> Result<(), S3Error> {
         let source = format!("/{}/{}", self.name, percent_encoded(from, true));
         let request = Request {
             headers: &[("x-amz-copy-source", &source)],
+            moved_bytes: size,
             ..Request::new("PUT", to)
         };
         self.requester.send(&request).map(drop)
@@ -241,6 +242,7 @@ impl Bucket {
             query: &[("uploadId", id)],
             headers: &[("content-type", "application/xml")],
             body: body.as_bytes(),
+            moved_bytes: size,
             ..Request::new("POST", key)
         };
         match self.requester.send(&request) {

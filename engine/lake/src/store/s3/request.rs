@@ -16,8 +16,11 @@ use super::signature::{AccessKey, Unsigned, percent_encoded, query_text};
 use super::tls::{self, TlsError};
 use super::xml;
 
-/// How long one attempt may take; what it moves is a part at most.
+/// How long one attempt may take; what it sends or fetches is a part at most.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a store moves inside itself in a second, at the least. An attempt that is given up does not go on everywhere: a copy
+/// that takes longer than its attempt would never be made.
+const MOVED_BYTES_PER_SECOND: u64 = 10_000_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -39,6 +42,8 @@ pub(crate) struct Request<'a> {
     /// Names in lower case.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: &'a [u8],
+    /// What the store has to move inside itself before it answers.
+    pub(crate) moved_bytes: u64,
 }
 
 /// What came back with a status from 200 to 299.
@@ -68,7 +73,12 @@ impl<'a> Request<'a> {
             query: &[],
             headers: &[],
             body: &[],
+            moved_bytes: 0,
         }
+    }
+
+    fn attempt_timeout(&self) -> Duration {
+        ATTEMPT_TIMEOUT + Duration::from_secs(self.moved_bytes / MOVED_BYTES_PER_SECOND)
     }
 }
 
@@ -83,7 +93,6 @@ impl Requester {
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("engine/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(ATTEMPT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT));
         if scheme == "https" {
             config = config
@@ -181,9 +190,16 @@ impl Requester {
         if request.body.len() >= ASKED_FIRST_BYTES {
             builder = builder.header(http::header::EXPECT, "100-continue");
         }
+        let timeout = Some(request.attempt_timeout());
         let mut response = match request.method {
-            "PUT" | "POST" => self.agent.run(builder.body(request.body)?)?,
-            _ => self.agent.run(builder.body(())?)?,
+            "PUT" | "POST" => {
+                let built = self.agent.configure_request(builder.body(request.body)?);
+                self.agent.run(built.timeout_global(timeout).build())?
+            }
+            _ => {
+                let built = self.agent.configure_request(builder.body(())?);
+                self.agent.run(built.timeout_global(timeout).build())?
+            }
         };
         let body = response
             .body_mut()
@@ -263,4 +279,20 @@ fn error_of(body: &[u8]) -> Option<(String, String)> {
 fn jittered(pause: Duration) -> Duration {
     let drawn = RandomState::new().hash_one(pause) % 1_000;
     pause / 2 + pause / 2 * u32::try_from(drawn).unwrap_or(0) / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_inside_the_store_has_as_long_and_everything_else_has_not() {
+        for (moved_bytes, seconds) in [(0, 20), (8 << 20, 20), (128 << 20, 33), (4_000_000_000, 420)] {
+            let request = Request {
+                moved_bytes,
+                ..Request::new("PUT", "k")
+            };
+            assert_eq!(request.attempt_timeout(), Duration::from_secs(seconds), "{moved_bytes}");
+        }
+    }
 }
