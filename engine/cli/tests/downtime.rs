@@ -1,5 +1,7 @@
 //! What an engine leaves open when it is killed, and stays dead for longer than its transaction may last.
 
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
@@ -8,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, command, signal, start};
 
 /// Nothing that is waited for may take longer.
@@ -17,30 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NUMBERS: std::ops::Range<i64> = 0..100;
 /// Somebody else's record, behind those of the open transaction.
 const FOREIGN: i64 = -1;
-
-/// From one topic to another. The first checkpoint is taken at the start, the second one long after everything has passed.
-const PIPELINE: &str = r#"
-name = "NAME"
-[kafka]
-bootstrap.servers = "ADDRESS"
-transaction.timeout.ms = 13000
-[trigger]
-interval = "50ms"
-[checkpoint]
-interval = "12s"
-[sources.events]
-type = "kafka"
-topics = ["FROM"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 6000, heartbeat.interval.ms = 300 }
-[sources.events.schema]
-number = "int64"
-[sinks.out]
-type = "kafka"
-input = "events"
-topic = "TO"
-format = "json"
-"#;
 
 /// Pitfall 12 of the stream engine: downtime beyond `transaction.timeout.ms` loses data silently.
 /// Pitfall 14 of the stream engine: an abandoned transaction blocks who reads committed records.
@@ -99,11 +78,19 @@ fn kill_with_an_open_transaction() -> bool {
     true
 }
 
+/// From one topic to another. The first checkpoint is taken at the start, the second one long after everything has passed.
 fn pipeline(folder: &Path, address: &str, name: &str, [from, to]: [&str; 2]) -> PathBuf {
-    let path = folder.join(format!("{name}.toml"));
-    let text = PIPELINE.replace("NAME", name).replace("ADDRESS", address);
-    std::fs::write(&path, text.replace("FROM", from).replace("TO", to)).unwrap();
-    path
+    PipelineText::new(name, address)
+        .every("50ms", "12s")
+        .with("kafka", "transaction.timeout.ms = 13000")
+        .reading("events", from)
+        .with(
+            "sources.events.kafka",
+            "session.timeout.ms = 6000\nheartbeat.interval.ms = 300",
+        )
+        .with("sources.events.schema", "number = \"int64\"")
+        .into_topic(to, Some("events"))
+        .write(folder, &format!("{name}.toml"))
 }
 
 fn numbers(broker: &EmbeddedBroker, topic: &str, isolation: &str) -> Vec<i64> {

@@ -2,42 +2,17 @@
 
 #[path = "process/http.rs"]
 mod http;
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
 use http::{scrape_until, server_of};
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, command, signal, start, wait};
 
 /// Records of all topics.
 const READ: &str = r#"engine_source_records_total{source="events"}"#;
-
-const PIPELINE: &str = r#"
-name = "growing"
-[kafka]
-bootstrap.servers = "ADDRESS"
-metadata.max.age.ms = 200
-[trigger]
-interval = "20ms"
-[checkpoint]
-interval = "100ms"
-[server]
-listen = "127.0.0.1:0"
-[sources.events]
-type = "kafka"
-topic_pattern = "ads-.*"
-format = "json"
-kafka = { auto.offset.reset = "earliest" }
-[sources.events.schema]
-id = "int64"
-[transforms.odd]
-type = "filter"
-input = "events"
-where = "id % 2 = 1"
-[sinks.results]
-type = "kafka"
-input = "odd"
-topic = "results"
-"#;
 
 #[test]
 fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs() {
@@ -55,8 +30,22 @@ fn new_topics_of_a_pattern_and_new_partitions_are_read_while_the_pipeline_runs()
     };
     create("ads-eu");
     produce("ads-eu", 0..10);
-    let path = folder.path().join("pipeline.toml");
-    std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
+    let path = PipelineText::new("growing", &broker.address)
+        .every("20ms", "100ms")
+        .with("kafka", "metadata.max.age.ms = 200")
+        .with("server", "listen = \"127.0.0.1:0\"")
+        .with(
+            "sources.events",
+            "type = \"kafka\"\nformat = \"json\"\ntopic_pattern = \"ads-.*\"",
+        )
+        .with("sources.events.kafka", "auto.offset.reset = \"earliest\"")
+        .with("sources.events.schema", "id = \"int64\"")
+        .with(
+            "transforms.odd",
+            "type = \"filter\"\ninput = \"events\"\nwhere = \"id % 2 = 1\"",
+        )
+        .into_topic("results", Some("odd"))
+        .write(folder.path(), "pipeline.toml");
     let mut run = start(&mut command(&["run", path.to_str().unwrap()]));
     let server = server_of(&mut run);
     scrape_until(&server, READ, 10.0);

@@ -2,6 +2,8 @@
 
 #[path = "process/http.rs"]
 mod http;
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
@@ -11,56 +13,32 @@ use std::{
 };
 
 use http::{PATIENCE, get, scrape, scrape_until, server_of};
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, command, signal, start};
+use tempfile::TempDir;
 
-const PIPELINE: &str = r#"
-name = "measured"
-[kafka]
-bootstrap.servers = "ADDRESS"
-[trigger]
-interval = "20ms"
-[checkpoint]
-# The group's offsets are committed by a request of their own.
-guarantee = "at_least_once"
-interval = "100ms"
-[server]
-listen = "127.0.0.1:0"
-[dead_letter]
-topic = "dead"
-[sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-on_error = "dead_letter"
-kafka = { auto.offset.reset = "earliest" }
-[sources.events.schema]
-campaign = "int64"
-time = "timestamp(ms)"
-[sources.events.watermark]
-column = "time"
-[transforms.per_campaign]
-type = "window"
-input = "events"
-kind = "tumbling"
-size = "10s"
-group_by = ["campaign"]
-[transforms.per_campaign.aggregates]
-views = "count(*)"
-[sinks.results]
-type = "kafka"
-input = "per_campaign"
-topic = "results"
-[sinks.lake]
-type = "parquet"
-input = "per_campaign"
-path = "LAKE"
-"#;
+/// It reads views and does nothing with them.
+fn reading(name: &str, address: &str) -> PipelineText {
+    PipelineText::new(name, address)
+        .every("20ms", "100ms")
+        // The group's offsets are committed by a request of their own.
+        .with("checkpoint", "guarantee = \"at_least_once\"")
+        .with("server", "listen = \"127.0.0.1:0\"")
+        .with("dead_letter", "topic = \"dead\"")
+        .reading_views()
+        .with("sources.events", "on_error = \"dead_letter\"")
+}
 
-fn pipeline(folder: &Path, address: &str) -> String {
-    let path = folder.join("pipeline.toml");
-    let lake = folder.join("lake").display().to_string();
-    std::fs::write(&path, PIPELINE.replace("ADDRESS", address).replace("LAKE", &lake)).unwrap();
-    path.display().to_string()
+fn written(text: &PipelineText, folder: &TempDir) -> String {
+    text.write(folder.path(), "pipeline.toml").display().to_string()
+}
+
+/// It counts them, into a topic and a lake.
+fn counting(folder: &Path, address: &str) -> PipelineText {
+    reading("measured", address)
+        .counting_views()
+        .into_topic("results", Some("per_campaign"))
+        .into_lake("lake", "per_campaign", &folder.join("lake"))
 }
 
 #[test]
@@ -69,7 +47,10 @@ fn every_metric_is_there_and_moves_with_what_it_counts() {
     broker
         .engine(&["topics", "create", "events", "--partitions", "1"])
         .success();
-    let mut run = start(&mut command(&["run", &pipeline(folder.path(), &broker.address)]));
+    let mut run = start(&mut command(&[
+        "run",
+        &written(&counting(folder.path(), &broker.address), &folder),
+    ]));
     let server = server_of(&mut run);
     let before = scrape_until(&server, "engine_checkpoint_completed_total", 1.0);
     assert_eq!(before[r#"engine_source_records_total{source="events"}"#], 0.0);
@@ -174,9 +155,7 @@ fn the_state_of_each_transform_is_told_apart_also_of_one_without_windows() {
     broker
         .engine(&["topics", "create", "events", "--partitions", "1"])
         .success();
-    let dedup = |input: &str| {
-        format!("[transforms.unique]\ntype = \"dedup\"\ninput = \"{input}\"\nkeys = [\"campaign\"]\nhorizon = \"1h\"\n")
-    };
+    let dedup = "type = \"dedup\"\ninput = \"events\"\nkeys = [\"campaign\"]\nhorizon = \"1h\"";
     let rows: String = (0..3)
         .map(|campaign| {
             format!(
@@ -188,31 +167,22 @@ fn the_state_of_each_transform_is_told_apart_also_of_one_without_windows() {
     broker
         .engine_with_input(&["produce", "events"], rows.as_bytes())
         .success();
-    let with_window = pipeline(folder.path(), &broker.address);
-    let text = std::fs::read_to_string(&with_window).unwrap();
-    std::fs::write(&with_window, format!("{text}{}", dedup("events"))).unwrap();
     let of = |what: &str, transform: &str| format!("engine_state_{what}{{transform=\"{transform}\"}}");
 
-    let mut run = start(&mut command(&[
-        "run",
-        &with_window,
-        "--set",
-        "transforms.per_campaign.input=unique",
-        "--set",
-        "transforms.per_campaign.group_by=[]",
-    ]));
+    let with_window = counting(folder.path(), &broker.address)
+        .with("transforms.unique", dedup)
+        .with("transforms.per_campaign", "input = \"unique\"\ngroup_by = []");
+    let mut run = start(&mut command(&["run", &written(&with_window, &folder)]));
     let server = server_of(&mut run);
     let scraped = scrape_until(&server, &of("rows", "unique"), 3.0);
     assert_eq!(scraped[&of("rows", "per_campaign")], 1.0, "{scraped:#?}");
     assert!(scraped[&of("bytes", "unique")] > 0.0, "{scraped:#?}");
 
-    let (head, sinks) = text.split_once("[transforms.per_campaign]").unwrap();
-    let (_, sinks) = sinks.split_once("[sinks.results]").unwrap();
-    let only_dedup = folder.path().join("only_dedup.toml");
-    let sinks = sinks.replace("per_campaign", "unique").replace("/lake", "/unique");
-    std::fs::write(&only_dedup, format!("{head}{}[sinks.results]{sinks}", dedup("events"))).unwrap();
-    let path = only_dedup.display().to_string();
-    let mut run = start(&mut command(&["run", &path, "--set", "name=only-dedup"]));
+    let only_dedup = reading("only-dedup", &broker.address)
+        .with("transforms.unique", dedup)
+        .into_topic("results", Some("unique"))
+        .into_lake("lake", "unique", &folder.path().join("unique"));
+    let mut run = start(&mut command(&["run", &written(&only_dedup, &folder)]));
     let server = server_of(&mut run);
     let scraped = scrape_until(&server, &of("rows", "unique"), 3.0);
     assert!(scraped[&of("bytes", "unique")] > 0.0, "{scraped:#?}");
@@ -221,7 +191,7 @@ fn the_state_of_each_transform_is_told_apart_also_of_one_without_windows() {
 #[test]
 fn the_server_answers_while_the_cluster_does_not_and_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
-    let path = pipeline(folder.path(), "127.0.0.1:1");
+    let path = written(&counting(folder.path(), "127.0.0.1:1"), &folder);
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

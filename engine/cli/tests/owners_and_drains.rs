@@ -1,6 +1,8 @@
 //! Who owns the partitions, and what is emitted when: a hot standby takes over, a signal ends a process that waits, a
 //! drain is for good, late rows and several sources go where they should.
 
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
@@ -9,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, Started, command, engine, signal, start, wait};
 use serde_json::Value;
 
@@ -18,71 +21,14 @@ const BASE_MS: u64 = 1_700_000_000_000;
 /// Nothing that is waited for may take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What every source says: one topic, and a group that notices at once that a member is dead.
-const READING: &str = r#"type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 300 }"#;
-
-/// Views per campaign in windows of 10 s.
-const WINDOWS: &str = r#"
-name = "views"
-[kafka]
-bootstrap.servers = "ADDRESS"
-[trigger]
-interval = "50ms"
-[checkpoint]
-interval = "200ms"
-[sources.events]
-READING
-[sources.events.schema]
-campaign = "int64"
-time = "timestamp(ms)"
-[sources.events.watermark]
-column = "time"
-delay = "0s"
-[transforms.per_campaign]
-type = "window"
-input = "events"
-kind = "tumbling"
-size = "10s"
-group_by = ["campaign"]
-late_output = "late"
-[transforms.per_campaign.aggregates]
-views = "count(*)"
-[sinks.results]
-type = "kafka"
-input = "per_campaign"
-topic = "results"
-format = "json"
-[sinks.late]
-type = "kafka"
-topic = "late"
-format = "json"
-"#;
-
-/// A second source on the same topic, without a watermark: a filter straight to a sink.
-const SECOND_SOURCE: &str = r#"
-[sources.again]
-READING
-[sources.again.schema]
-campaign = "int64"
-[transforms.of_campaign_2]
-type = "filter"
-input = "again"
-where = "campaign = 2"
-[sinks.second]
-type = "kafka"
-input = "of_campaign_2"
-topic = "second"
-format = "json"
-"#;
+/// A group that notices at once that a member is dead.
+const SHORT_SESSION: &str = "session.timeout.ms = 1500\nheartbeat.interval.ms = 300";
 
 /// Pitfall 5 of the stream engine: the standby goes on with the watermark and the open windows.
 #[test]
 fn a_hot_standby_takes_over_from_a_killed_owner_and_ends_at_once_when_asked_to() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
+    let pipeline = pipeline(folder.path(), &broker.address);
     let run = ["run", pipeline.to_str().unwrap()];
     let mut owner = start(&mut command(&run));
     owner.said("  restored  ");
@@ -130,7 +76,7 @@ fn a_hot_standby_outlives_a_coordinator_that_fails_while_it_takes_over() {
     broker
         .engine(&["topics", "create", "events", "--partitions", "2"])
         .success();
-    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
+    let pipeline = pipeline(folder.path(), &broker.address);
     let run = [
         "run",
         pipeline.to_str().unwrap(),
@@ -152,7 +98,7 @@ fn a_hot_standby_outlives_a_coordinator_that_fails_while_it_takes_over() {
 #[test]
 fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
     let folder = tempfile::tempdir().unwrap();
-    let path = pipeline(folder.path(), "127.0.0.1:1", WINDOWS);
+    let path = pipeline(folder.path(), "127.0.0.1:1");
     let run = ["run", path.to_str().unwrap()];
     let mut child = start(&mut command(&run));
     child.said("127.0.0.1:1");
@@ -166,7 +112,7 @@ fn a_signal_ends_a_run_that_cannot_reach_its_cluster() {
 #[test]
 fn a_drain_is_for_good_also_for_windows_that_another_run_opened() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker.address, WINDOWS);
+    let pipeline = pipeline(folder.path(), &broker.address);
     let bounded = ["run", pipeline.to_str().unwrap(), "--until-end"];
     let drained = [&bounded[..], &["--drain"]].concat();
 
@@ -200,7 +146,17 @@ fn a_drain_is_for_good_also_for_windows_that_another_run_opened() {
 #[test]
 fn two_sources_read_one_topic_each_at_its_own_pace() {
     let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
-    let pipeline = pipeline(folder.path(), &broker.address, &format!("{WINDOWS}{SECOND_SOURCE}"));
+    let pipeline = windows(&broker.address)
+        // On the same topic, without a watermark: a filter straight to a sink.
+        .reading("again", "events")
+        .with("sources.again.kafka", SHORT_SESSION)
+        .with("sources.again.schema", "campaign = \"int64\"")
+        .with(
+            "transforms.of_campaign_2",
+            "type = \"filter\"\ninput = \"again\"\nwhere = \"campaign = 2\"",
+        )
+        .into_topic("second", Some("of_campaign_2"))
+        .write(folder.path(), "pipeline.toml");
     let drained = ["run", pipeline.to_str().unwrap(), "--until-end", "--drain"];
     produce(&broker, &[(1, 1), (2, 2), (2, 3)]);
     engine(&drained).success();
@@ -221,11 +177,20 @@ fn broker() -> EmbeddedBroker {
     broker
 }
 
-fn pipeline(folder: &Path, address: &str, text: &str) -> PathBuf {
-    let path = folder.join("pipeline.toml");
-    let text = text.replace("ADDRESS", address).replace("READING", READING);
-    std::fs::write(&path, text).unwrap();
-    path
+/// Views per campaign in windows of 10 s, and the late ones.
+fn windows(address: &str) -> PipelineText {
+    PipelineText::new("views", address)
+        .every("50ms", "200ms")
+        .counting_views()
+        .without_delay()
+        .with("sources.events.kafka", SHORT_SESSION)
+        .with("transforms.per_campaign", "late_output = \"late\"")
+        .into_topic("results", Some("per_campaign"))
+        .into_topic("late", None)
+}
+
+fn pipeline(folder: &Path, address: &str) -> PathBuf {
+    windows(address).write(folder, "pipeline.toml")
 }
 
 /// Asks a run to stop; it must end well.

@@ -5,6 +5,8 @@
 
 #[path = "ad_campaigns/counts.rs"]
 mod counts;
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
@@ -16,6 +18,7 @@ use arrow::{
 };
 use counts::visible_files;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, command, engine, engine_with_input, start};
 use serde_json::{Value, json};
 
@@ -37,8 +40,8 @@ fn every_session_is_there_once_however_often_the_process_is_killed() {
     let broker = EmbeddedBroker::start(&[]);
     let servers = broker.address.as_str();
     let folder = tempfile::tempdir().unwrap();
-    let (pipeline, lake) = (folder.path().join("visits.toml"), folder.path().join("lake"));
-    std::fs::write(&pipeline, text(servers, &lake)).unwrap();
+    let lake = folder.path().join("lake");
+    let pipeline = text(servers, &lake).write(folder.path(), "visits.toml");
     let pipeline = pipeline.to_str().unwrap();
     let partitions = PARTITIONS.to_string();
     engine(&["topics", "create", "clicks", "--partitions", &partitions, "-b", servers]).success();
@@ -64,11 +67,10 @@ fn the_latencies_of_a_run_count_each_session_once_also_where_it_is_spread_over_p
     let broker = EmbeddedBroker::start(&[]);
     let servers = broker.address.as_str();
     let folder = tempfile::tempdir().unwrap();
-    let pipeline = folder.path().join("visits.toml");
-    let results = "[sinks.results]\ntype = \"kafka\"\ninput = \"visits\"\ntopic = \"visits\"\n";
-    let text = text(servers, &folder.path().join("lake")) + results;
-    std::fs::write(&pipeline, text).unwrap();
-    for topic in ["clicks", "visits"] {
+    let pipeline = text(servers, &folder.path().join("lake"))
+        .into_topic("results", Some("visits"))
+        .write(folder.path(), "visits.toml");
+    for topic in ["clicks", "results"] {
         let partitions = PARTITIONS.to_string();
         engine(&["topics", "create", topic, "--partitions", &partitions, "-b", servers]).success();
     }
@@ -81,48 +83,23 @@ fn the_latencies_of_a_run_count_each_session_once_also_where_it_is_spread_over_p
     assert!(latency["max_seconds"].as_f64() > Some(86_400.0), "{summary}");
 }
 
-fn text(servers: &str, lake: &Path) -> String {
-    format!(
-        r#"
-name = "visits"
-
-[kafka]
-bootstrap.servers = "{servers}"
-
-[trigger]
-interval = "20ms"
-max_records = 50
-
-[checkpoint]
-interval = "60ms"
-
-[sources.clicks]
-type = "kafka"
-topics = ["clicks"]
-format = "json"
-kafka = {{ auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 300 }}
-[sources.clicks.schema]
-user = "int64"
-time = "timestamp(ms)"
-[sources.clicks.watermark]
-column = "time"
-
-[transforms.visits]
-type = "window"
-input = "clicks"
-kind = "session"
-gap = "1s"
-group_by = ["user"]
-[transforms.visits.aggregates]
-events = "count(*)"
-
-[sinks.lake]
-type = "parquet"
-input = "visits"
-path = "{}"
-"#,
-        lake.display()
-    )
+fn text(servers: &str, lake: &Path) -> PipelineText {
+    PipelineText::new("visits", servers)
+        .every("20ms", "60ms")
+        .with("trigger", "max_records = 50")
+        .reading("clicks", "clicks")
+        .with(
+            "sources.clicks.kafka",
+            "session.timeout.ms = 1500\nheartbeat.interval.ms = 300",
+        )
+        .with("sources.clicks.schema", "user = \"int64\"\ntime = \"timestamp(ms)\"")
+        .with("sources.clicks.watermark", "column = \"time\"")
+        .with(
+            "transforms.visits",
+            "type = \"window\"\ninput = \"clicks\"\nkind = \"session\"\ngap = \"1s\"\ngroup_by = [\"user\"]",
+        )
+        .with("transforms.visits.aggregates", "events = \"count(*)\"")
+        .into_lake("lake", "visits", lake)
 }
 
 /// An event's user and partition: without any order, and a user is in all partitions.

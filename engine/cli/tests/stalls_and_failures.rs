@@ -2,6 +2,8 @@
 
 #[path = "process/http.rs"]
 mod http;
+#[path = "pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "process/engine.rs"]
 mod process;
 
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine_broker::{Broker, BrokerConfig, Fault, FaultAction};
 use http::{PATIENCE, get, scrape, server_of};
+use pipeline_text::PipelineText;
 use process::{EmbeddedBroker, command, engine, start, wait};
 
 /// Kafka's number of the Produce API.
@@ -16,39 +19,29 @@ const PRODUCE: i16 = 0;
 const EVENTS: u64 = 60_000;
 
 /// Every event to a topic. What the process may hold is small beside the 15 MB of the events.
-const PIPELINE: &str = r#"
-name = "stalled"
-[kafka]
-bootstrap.servers = "ADDRESS"
-# A sink may stand still for longer than a transaction usually lasts.
-transaction.timeout.ms = 600000
-[trigger]
-interval = "20ms"
-max_records = 2_000
-[checkpoint]
-interval = "200ms"
-[server]
-listen = "127.0.0.1:0"
-[sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", fetch.prefetch.bytes = 1_000_000, max.partition.fetch.bytes = 200_000 }
-[sources.events.schema]
-user_id = "string"
-page_id = "string"
-ad_id = "string"
-ip_address = "string"
-[transforms.all]
-type = "filter"
-input = "events"
-where = "ad_id is not null"
-[sinks.results]
-type = "kafka"
-input = "all"
-topic = "results"
-kafka = { buffer.memory = 1_000_000, batch.size = 100_000 }
-"#;
+fn pipeline(address: &str) -> PipelineText {
+    PipelineText::new("stalled", address)
+        .every("20ms", "200ms")
+        .with("trigger", "max_records = 2_000")
+        // A sink may stand still for longer than a transaction usually lasts.
+        .with("kafka", "transaction.timeout.ms = 600000")
+        .with("server", "listen = \"127.0.0.1:0\"")
+        .reading("events", "events")
+        .with(
+            "sources.events.kafka",
+            "fetch.prefetch.bytes = 1_000_000\nmax.partition.fetch.bytes = 200_000",
+        )
+        .with(
+            "sources.events.schema",
+            "user_id = \"string\"\npage_id = \"string\"\nad_id = \"string\"\nip_address = \"string\"",
+        )
+        .with(
+            "transforms.all",
+            "type = \"filter\"\ninput = \"events\"\nwhere = \"ad_id is not null\"",
+        )
+        .into_topic("results", Some("all"))
+        .with("sinks.results.kafka", "buffer.memory = 1_000_000\nbatch.size = 100_000")
+}
 
 #[test]
 fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
@@ -74,8 +67,7 @@ fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
     engine(&[&["generate", "ads"], &flags[..]].concat()).success();
 
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pipeline.toml");
-    std::fs::write(&path, PIPELINE.replace("ADDRESS", &address)).unwrap();
+    let path = pipeline(&address).write(folder.path(), "pipeline.toml");
     let run = ["run", path.to_str().unwrap(), "--until-end"];
     // After the first records nobody takes any: the producer keeps its own and tries on.
     broker.inject(Fault {
@@ -123,19 +115,13 @@ fn a_sink_that_stands_still_keeps_memory_bounded_and_loses_nothing() {
 #[test]
 fn a_generator_that_fails_ends_the_run_at_once() {
     let (broker, folder) = (EmbeddedBroker::start(&[]), tempfile::tempdir().unwrap());
-    let path = folder.path().join("pipeline.toml");
-    let generators = r#"
-[generators.good]
-kind = "ads"
-topic = "events"
-rate = 10
-[generators.bad]
-kind = "fixed"
-topic = "events"
-message_size = "3MB"
-"#;
-    let text = format!("{}{generators}", PIPELINE.replace("ADDRESS", &broker.address));
-    std::fs::write(&path, text).unwrap();
+    let path = pipeline(&broker.address)
+        .with("generators.good", "kind = \"ads\"\ntopic = \"events\"\nrate = 10")
+        .with(
+            "generators.bad",
+            "kind = \"fixed\"\ntopic = \"events\"\nmessage_size = \"3MB\"",
+        )
+        .write(folder.path(), "pipeline.toml");
     let started = Instant::now();
     let stderr = engine(&["run", path.to_str().unwrap()]).failure(1);
     assert!(stderr.contains("generator \"bad\""), "{stderr}");
@@ -148,8 +134,7 @@ fn records_that_are_gone_before_they_were_read_are_an_error_and_not_a_fresh_star
         EmbeddedBroker::start(&["--partitions", "1"]),
         tempfile::tempdir().unwrap(),
     );
-    let path = folder.path().join("pipeline.toml");
-    std::fs::write(&path, PIPELINE.replace("ADDRESS", &broker.address)).unwrap();
+    let path = pipeline(&broker.address).write(folder.path(), "pipeline.toml");
     let produce = || {
         let line = b"{\"ad_id\":\"1\"}\n";
         broker

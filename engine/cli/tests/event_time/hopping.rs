@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::scene::{BASE_MS, HEAD, Pipeline, broker, by_time, integer, keyed, lake, produce, values};
+use crate::scene::{BASE_MS, Pipeline, broker, by_time, head, integer, keyed, lake, produce, values};
 
 /// Windows that overlap, by this name, with their late rows to that one.
 const WINDOWS: &str = r#"
@@ -50,7 +50,7 @@ fn hopping_windows_and_their_late_rows_are_whole_over_restarts_and_drains_in_top
     // The same windows to a topic and to a lake, their late rows to a topic and to a lake.
     let to_topic = format!("{}{TO_TOPIC}", windows("to_topic", "late_topic"));
     let to_lake = format!("{}{TO_LAKE}", windows("to_lake", "late_lake"));
-    let run = Pipeline::write(folder.path(), &broker.address, &format!("{HEAD}{to_topic}{to_lake}"));
+    let run = Pipeline::write(folder.path(), &head(&broker), &format!("{to_topic}{to_lake}"));
     // Three runs: the first ends with open windows, the second goes on with them, the third drains them.
     let first = [(1, 0), (1, 9_999), (2, 10_000), (1, -1)];
     // The watermark is at 10 s: -1 has no open window left, 9_999 has four of its five.
@@ -115,13 +115,11 @@ fn hopping_windows_and_their_late_rows_are_whole_over_restarts_and_drains_in_top
 #[test]
 fn a_tombstone_is_a_malformed_record_and_the_rows_around_it_count() {
     let (broker, folder) = (broker(1), tempfile::tempdir().unwrap());
-    let head = HEAD.replace("format = \"json\"", "format = \"json\"\non_error = \"dead_letter\"");
+    let head = head(&broker)
+        .with("sources.events", "on_error = \"dead_letter\"")
+        .with("dead_letter", "topic = \"dead\"");
     let counts = windows("to_topic", "late_topic");
-    let run = Pipeline::write(
-        folder.path(),
-        &broker.address,
-        &format!("{head}{counts}{TO_TOPIC}[dead_letter]\ntopic = \"dead\"\n"),
-    );
+    let run = Pipeline::write(folder.path(), &head, &format!("{counts}{TO_TOPIC}"));
     let value = json!({"campaign": 1, "time": BASE_MS}).to_string();
     let records = [
         json!({"key": "a", "value": value}),

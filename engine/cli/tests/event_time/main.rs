@@ -2,6 +2,8 @@
 //! operators into topics and lakes, over restarts and drains.
 
 mod hopping;
+#[path = "../pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "../process/engine.rs"]
 mod process;
 mod scene;

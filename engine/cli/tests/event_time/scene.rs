@@ -6,42 +6,28 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
+use crate::pipeline_text::PipelineText;
 use crate::process::{EmbeddedBroker, engine};
 
 /// A whole multiple of every size and slide here.
 pub(crate) const BASE_MS: i64 = 1_700_000_000_000;
 
 /// What every pipeline here begins with.
-pub(crate) const HEAD: &str = r#"
-name = "event-time"
-[kafka]
-bootstrap.servers = "ADDRESS"
-[trigger]
-interval = "20ms"
-[checkpoint]
-interval = "100ms"
-[sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest" }
-[sources.events.schema]
-campaign = "int64"
-time = "timestamp(ms)"
-[sources.events.watermark]
-column = "time"
-"#;
+pub(crate) fn head(broker: &EmbeddedBroker) -> PipelineText {
+    PipelineText::new("event-time", &broker.address)
+        .every("20ms", "100ms")
+        .reading_views()
+}
 
 /// A pipeline file in a folder of its own.
 pub(crate) struct Pipeline(PathBuf);
 
 impl Pipeline {
-    pub(crate) fn write(folder: &Path, address: &str, text: &str) -> Self {
+    /// What it begins with, and the tables that a test is about; FOLDER in them is the folder.
+    pub(crate) fn write(folder: &Path, head: &PipelineText, tables: &str) -> Self {
         let path = folder.join("pipeline.toml");
-        let text = text
-            .replace("ADDRESS", address)
-            .replace("FOLDER", folder.to_str().unwrap());
-        std::fs::write(&path, text).unwrap();
+        let tables = tables.replace("FOLDER", folder.to_str().unwrap());
+        std::fs::write(&path, format!("{head}{tables}")).unwrap();
         Pipeline(path)
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{BASE_MS, HEAD, Pipeline, broker, integer, keyed, lake};
+use crate::scene::{BASE_MS, Pipeline, broker, head, integer, keyed, lake};
 
 const META: &str = r#"
 [transforms.first_partition]
@@ -43,7 +43,7 @@ path = "FOLDER/keys"
 #[test]
 fn the_sources_own_columns_reach_topics_and_lakes_with_null_keys_and_headers() {
     let (broker, folder) = (broker(2), tempfile::tempdir().unwrap());
-    let run = Pipeline::write(folder.path(), &broker.address, &format!("{HEAD}{META}"));
+    let run = Pipeline::write(folder.path(), &head(&broker), META);
     let value = |campaign: i64| json!({"campaign": campaign, "time": BASE_MS}).to_string();
     let records = [
         json!({"partition": 0, "timestamp": BASE_MS + 1, "value": value(0), "key": "left out"}),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::scene::{BASE_MS, HEAD, Pipeline, broker, integer, keyed};
+use crate::scene::{BASE_MS, Pipeline, broker, head, integer, keyed};
 
 const UPDATES: &str = r#"
 [transforms.counts]
@@ -30,7 +30,7 @@ key = "id"
 #[test]
 fn updates_come_before_windows_close_and_count_what_all_partitions_have() {
     let (broker, folder) = (broker(2), tempfile::tempdir().unwrap());
-    let run = Pipeline::write(folder.path(), &broker.address, &format!("{HEAD}{UPDATES}"));
+    let run = Pipeline::write(folder.path(), &head(&broker), UPDATES);
     let in_partitions = |events: &[(i64, i64, i64)]| {
         let record = |(partition, campaign, after): &(i64, i64, i64)| {
             let value = json!({"campaign": campaign, "time": BASE_MS + after}).to_string();

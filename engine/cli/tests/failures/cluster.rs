@@ -33,15 +33,10 @@ impl OnThree {
     fn start(test: &str) -> Option<OnThree> {
         let cluster = Cluster::start_for_long(test, VERSION, NODES.len(), &[])?;
         let servers = cluster.bootstrap_servers.clone();
-        let scene = Scene::on(Runtime::new().expect("a runtime"), None, servers.clone());
-        let text = std::fs::read_to_string(scene.pipeline()).expect("our own file");
-        let text = text
-            .replace("replication_factor = 1", "replication_factor = 3\npartitions = 1")
-            .replace("request.timeout.ms = 1000", "request.timeout.ms = 3000")
-            .replace("default.api.timeout.ms = 3000", "default.api.timeout.ms = 9000")
-            .replace("delivery.timeout.ms = 3000", "delivery.timeout.ms = 9000")
-            .replace("max.block.ms = 3000", "max.block.ms = 9000");
-        std::fs::write(scene.pipeline(), text).expect("our own file");
+        let scene = Scene::on(Runtime::new().expect("a runtime"), None, servers.clone())
+            .with("kafka", "replication_factor = 3\npartitions = 1")
+            .with("kafka", "request.timeout.ms = 3000\ndefault.api.timeout.ms = 9000")
+            .with("kafka", "delivery.timeout.ms = 9000\nmax.block.ms = 9000");
         let topic = ["topics", "create", "events", "--partitions", "1"];
         engine(&[&topic[..], &["--replication-factor", "3", "-b", &servers]].concat()).success();
         Some(OnThree {

@@ -6,8 +6,8 @@ mod changes;
 mod cluster;
 mod lake;
 mod network;
-#[path = "../views/pipeline.rs"]
-mod pipeline;
+#[path = "../pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "../process/engine.rs"]
 mod process;
 #[path = "../views/raw_client.rs"]

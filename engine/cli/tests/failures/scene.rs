@@ -14,7 +14,7 @@ use engine_wire::messages::ApiKey;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::pipeline::COUNTING;
+use crate::pipeline_text::PipelineText;
 use crate::process::{Ended, Started, command, signal, start, wait_at_most};
 use crate::raw_client::{Isolation, RawClient};
 use crate::rows::{Counts, lake, results};
@@ -28,11 +28,8 @@ const CAMPAIGNS: i64 = 3;
 /// Whatever happens, a process has ended by itself or goes on after this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Before what it counts: every timeout is short, so that a failure can outlast it.
-const HEAD: &str = r#"
-name = "views"
-[kafka]
-bootstrap.servers = "ADDRESS"
+/// Every timeout is short, so that a failure can outlast it.
+const SHORT_TIMEOUTS: &str = "
 request.timeout.ms = 1000
 default.api.timeout.ms = 3000
 delivery.timeout.ms = 3000
@@ -42,17 +39,14 @@ retry.backoff.max.ms = 200
 reconnect.backoff.ms = 20
 reconnect.backoff.max.ms = 200
 replication_factor = 1
-[trigger]
-interval = "20ms"
-[checkpoint]
-interval = "100ms"
-guarantee = "GUARANTEE"
-[sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 6000, heartbeat.interval.ms = 200, rebalance.timeout.ms = 3000, fetch.max.wait.ms = 50 }
-"#;
+";
+
+const OF_THE_GROUP: &str = "
+session.timeout.ms = 6000
+heartbeat.interval.ms = 200
+rebalance.timeout.ms = 3000
+fetch.max.wait.ms = 50
+";
 
 pub(crate) struct Scene {
     pub(crate) network: Runtime,
@@ -60,6 +54,7 @@ pub(crate) struct Scene {
     pub(crate) broker: Option<Broker>,
     pub(crate) servers: String,
     pub(crate) folder: TempDir,
+    text: PipelineText,
     guarantee: Guarantee,
     expected: Counts,
 }
@@ -90,38 +85,49 @@ impl Scene {
 
     pub(crate) fn on(network: Runtime, broker: Option<Broker>, servers: String) -> Scene {
         let folder = tempfile::tempdir().expect("a folder");
+        let text = PipelineText::new("views", &servers)
+            .with("kafka", SHORT_TIMEOUTS)
+            .every("20ms", "100ms")
+            .counting_views()
+            .without_delay()
+            .with("sources.events.kafka", OF_THE_GROUP)
+            .into_topic("results", Some("per_campaign"))
+            .with("sinks.results", "key = \"campaign\"")
+            .into_lake("lake", "per_campaign", &folder.path().join("lake"));
         let scene = Scene {
             network,
             broker,
             servers,
             folder,
+            text,
             guarantee: Guarantee::ExactlyOnce,
             expected: Counts::new(),
         };
-        scene.write_pipeline(&scene.servers.clone());
-        scene
+        scene.promising(Guarantee::ExactlyOnce)
     }
 
     /// The same with another promise.
     pub(crate) fn promising(mut self, guarantee: Guarantee) -> Scene {
         self.guarantee = guarantee;
-        self.write_pipeline(&self.servers.clone());
+        let named = match guarantee {
+            Guarantee::ExactlyOnce => "exactly_once",
+            Guarantee::AtLeastOnce => "at_least_once",
+        };
+        self.with("checkpoint", &format!("guarantee = \"{named}\""))
+    }
+
+    /// The same with these lines in a table of the pipeline's file.
+    pub(crate) fn with(mut self, table: &str, lines: &str) -> Scene {
+        self.text = self.text.clone().with(table, lines);
+        self.write_pipeline(&self.servers);
         self
     }
 
     /// Writes the pipeline's file, for brokers at this address.
     pub(crate) fn write_pipeline(&self, servers: &str) {
-        let text = format!("{HEAD}{COUNTING}")
-            .replace("ADDRESS", servers)
-            .replace(
-                "GUARANTEE",
-                match self.guarantee {
-                    Guarantee::ExactlyOnce => "exactly_once",
-                    Guarantee::AtLeastOnce => "at_least_once",
-                },
-            )
-            .replace("LAKE", &self.lake().display().to_string());
-        std::fs::write(self.pipeline(), text).expect("a file");
+        let text = self.text.clone();
+        text.with("kafka", &format!("bootstrap.servers = \"{servers}\""))
+            .write(self.folder.path(), "pipeline.toml");
     }
 
     pub(crate) fn pipeline(&self) -> PathBuf {

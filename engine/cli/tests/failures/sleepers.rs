@@ -61,13 +61,10 @@ impl Moments {
 
 /// Requests outlast the sleep: what the process was about to do is what it does when it wakes up.
 fn patient_scene() -> Scene {
-    let scene = Scene::new().promising(Guarantee::AtLeastOnce);
-    let text = std::fs::read_to_string(scene.pipeline()).expect("our own file");
-    let text = text
-        .replace("timeout.ms = 1000\n", "timeout.ms = 30000\n")
-        .replace("timeout.ms = 3000\n", "timeout.ms = 60000\n");
-    std::fs::write(scene.pipeline(), text).expect("our own file");
-    scene
+    Scene::new().promising(Guarantee::AtLeastOnce).with(
+        "kafka",
+        "request.timeout.ms = 30000\ndefault.api.timeout.ms = 60000\ndelivery.timeout.ms = 60000",
+    )
 }
 
 /// Pitfall 23 of the stream engine: it slept between being assigned the partitions and claiming its epoch.

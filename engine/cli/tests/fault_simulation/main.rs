@@ -11,8 +11,8 @@
 
 mod cases;
 mod input;
-#[path = "../views/pipeline.rs"]
-mod pipeline;
+#[path = "../pipeline_files/text.rs"]
+mod pipeline_text;
 #[path = "../process/engine.rs"]
 mod process;
 #[path = "../views/raw_client.rs"]

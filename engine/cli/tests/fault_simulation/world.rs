@@ -13,7 +13,7 @@ use engine_broker::{Broker, BrokerConfig, FaultAction, ObservedRequest};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use crate::pipeline::COUNTING;
+use crate::pipeline_text::PipelineText;
 use crate::process::{Started, command, start};
 use crate::raw_client::RawClient;
 use crate::step::{Step, Topics};
@@ -39,11 +39,8 @@ pub(crate) struct Promise {
     pub(crate) transaction_version: i16,
 }
 
-/// Before what it counts: every fetch brings one batch, every step is taken soon, and no timeout is long.
-const HEAD: &str = r#"
-name = "views"
-[kafka]
-bootstrap.servers = "ADDRESS"
+/// No timeout is long.
+const SHORT_TIMEOUTS: &str = "
 request.timeout.ms = 1200
 default.api.timeout.ms = 8000
 delivery.timeout.ms = 6000
@@ -52,23 +49,17 @@ retry.backoff.max.ms = 200
 reconnect.backoff.ms = 20
 reconnect.backoff.max.ms = 100
 linger.ms = 0
-[trigger]
-interval = "10ms"
-[checkpoint]
-interval = "1ms"
-guarantee = "GUARANTEE"
-[sources.events]
-type = "kafka"
-topics = ["events"]
-format = "json"
-on_error = "dead_letter"
-kafka = { auto.offset.reset = "earliest", session.timeout.ms = 1500, heartbeat.interval.ms = 150, rebalance.timeout.ms = 2000, fetch.max.wait.ms = 50, max.partition.fetch.bytes = 100, fetch.max.bytes = 100 }
-"#;
+";
 
-const DEAD_LETTERS: &str = r#"
-[dead_letter]
-topic = "dead"
-"#;
+/// Every fetch brings one batch.
+const OF_THE_SOURCE: &str = "
+session.timeout.ms = 1500
+heartbeat.interval.ms = 150
+rebalance.timeout.ms = 2000
+fetch.max.wait.ms = 50
+max.partition.fetch.bytes = 100
+fetch.max.bytes = 100
+";
 
 /// How one life of the engine ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,11 +135,19 @@ impl World {
             true => "exactly_once",
             false => "at_least_once",
         };
-        let text = format!("{HEAD}{COUNTING}{DEAD_LETTERS}")
-            .replace("ADDRESS", &address.to_string())
-            .replace("GUARANTEE", guarantee)
-            .replace("LAKE", &lake.display().to_string());
-        std::fs::write(folder.path().join("pipeline.toml"), text).expect("a file");
+        PipelineText::new(NAME, &address.to_string())
+            .with("kafka", SHORT_TIMEOUTS)
+            .every("10ms", "1ms")
+            .with("checkpoint", &format!("guarantee = \"{guarantee}\""))
+            .counting_views()
+            .without_delay()
+            .with("sources.events", "on_error = \"dead_letter\"")
+            .with("sources.events.kafka", OF_THE_SOURCE)
+            .with("dead_letter", "topic = \"dead\"")
+            .into_topic("results", Some("per_campaign"))
+            .with("sinks.results", "key = \"campaign\"")
+            .into_lake("lake", "per_campaign", &lake)
+            .write(folder.path(), "pipeline.toml");
         let seen = Arc::new(Mutex::new(Seen {
             planned: planned.to_vec(),
             lake,
