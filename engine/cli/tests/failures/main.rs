@@ -4,6 +4,7 @@
 mod brokers;
 mod changes;
 mod cluster;
+mod guarantees;
 mod lake;
 mod network;
 #[path = "../pipeline_files/text.rs"]

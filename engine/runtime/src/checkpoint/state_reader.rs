@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine_client::{Consumer, Event, StartAt, TopicPartition};
 use engine_wire::compression::{DecodeLimits, Decompressor};
+use tracing::warn;
 
 use super::OwnerEpoch;
 use super::state_table::StateTable;
@@ -13,6 +14,8 @@ use super::state_topic::{StateTopic, StateTopicError};
 
 /// How long reading may stand still before it is given up.
 const READ_STALL_MAX: Duration = Duration::from_secs(60);
+/// How long that may take before it is told of.
+const UNTOLD_MAX: Duration = Duration::from_secs(1);
 /// A transaction that a former owner left open hides our own records for a moment.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -84,16 +87,27 @@ impl StateReader {
 
     /// Reads on, at least to the confirmed claim of this epoch, which is in the topic.
     pub(crate) async fn read_to_claim(&mut self, owner_epoch: OwnerEpoch) -> Result<(), StateTopicError> {
-        let deadline = Instant::now() + READ_STALL_MAX;
+        let started = Instant::now();
+        let mut is_told = false;
         loop {
             self.read_to_end().await?;
             if self.table.confirmed() >= owner_epoch {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
+            if started.elapsed() >= READ_STALL_MAX {
                 let seconds = READ_STALL_MAX.as_secs();
-                let what = format!("our claim {owner_epoch} cannot be read back for {seconds} s");
+                let what = format!(
+                    "our claim {owner_epoch} cannot be read back for {seconds} s: a transaction is open before it, of a run under \
+                     exactly_once that was killed; it ends after that run's transaction.timeout.ms"
+                );
                 return Err(StateTopicError::failed_with(&self.topic, what));
+            }
+            if started.elapsed() >= UNTOLD_MAX && !std::mem::replace(&mut is_told, true) {
+                warn!(
+                    topic = self.topic,
+                    "A run under exactly_once that was killed has left a transaction open; it is waited for until the brokers abort it, \
+                     after that run's transaction.timeout.ms."
+                );
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
