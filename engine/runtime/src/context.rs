@@ -70,12 +70,12 @@ pub(crate) struct RunContext {
 impl RunContext {
     /// Connects, creates the topics of our own, and makes everything ready; nothing is read yet.
     /// `workers` are one per core unless somebody asks for another number.
-    pub(crate) async fn prepare(pipeline: Pipeline, workers: Option<NonZeroUsize>) -> Result<RunContext, RunError> {
+    pub(crate) async fn prepare(pipeline: &Pipeline, workers: Option<NonZeroUsize>) -> Result<RunContext, RunError> {
         let graph = pipeline.plan.clone();
         let admin = Admin::connect(pipeline.kafka.options.client_config())
             .await
             .map_err(RunError::connect)?;
-        let source_topics = topics::ensure(&pipeline, &admin).await?;
+        let source_topics = topics::ensure(pipeline, &admin).await?;
         // Only for people: a cluster that refuses to tell can be read all the same.
         let features = admin.supported_features().await.unwrap_or_default();
         let broker_version = broker_version::broker_version(&features);
@@ -83,12 +83,12 @@ impl RunContext {
         let routes = graph
             .sources
             .iter()
-            .map(|plan| plan.sinks.iter().map(|(name, _)| sink_index(&pipeline, name)));
+            .map(|plan| plan.sinks.iter().map(|(name, _)| sink_index(pipeline, name)));
         let routes: Vec<Vec<usize>> = routes.map(Iterator::collect).collect();
 
         let mut lake_tables = HashMap::new();
         for (name, schema) in graph.sources.iter().flat_map(|plan| &plan.sinks) {
-            if let SinkKind::Parquet(parquet) = &pipeline.sinks[sink_index(&pipeline, name)].kind {
+            if let SinkKind::Parquet(parquet) = &pipeline.sinks[sink_index(pipeline, name)].kind {
                 lake_tables.insert(name.clone(), lake_table(parquet, schema));
             }
         }
@@ -113,7 +113,7 @@ impl RunContext {
             totals: Mutex::new(Totals::new(pipeline.sources.len(), pipeline.sinks.len())),
             workers: workers.map_or(cores, NonZeroUsize::get),
             next_task: AtomicU64::new(0),
-            pipeline,
+            pipeline: pipeline.clone(),
             network,
             source_topics: Mutex::new(source_topics),
             broker_version,
@@ -232,8 +232,8 @@ impl RunContext {
         self.totals().checkpoint_failures += 1;
     }
 
-    /// Whether the partitions were ever ours, or we stood by while they were another's: what fails before is told at once, as
-    /// it may be the first start of a pipeline with a wrong address.
+    /// Whether the partitions were ever ours, or we stood by while they were another's: what fails before may be a mistake of the
+    /// first start of a pipeline.
     pub(crate) fn has_belonged(&self) -> bool {
         self.has_belonged.load(Ordering::Relaxed)
     }

@@ -28,6 +28,7 @@ pub mod metrics;
 mod outputs;
 pub mod pipeline_tests;
 pub mod progress;
+mod refusal;
 mod run;
 mod run_error;
 mod seconds;

@@ -8,6 +8,7 @@ mod observe;
 mod setbacks;
 mod summary;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 
 use self::member::coordinate;
 use self::observe::RunObserver;
+use self::setbacks::Setbacks;
 use self::summary::summary;
 use crate::config::pipeline::Pipeline;
 use crate::context::RunContext;
@@ -67,7 +69,7 @@ async fn run_observed(
     let context = tokio::select! {
         biased;
         () = stopped(stop.clone()) => return Ok(RunSummary::before_the_start(name, started.elapsed())),
-        context = RunContext::prepare(pipeline, options.workers) => Arc::new(context?),
+        context = prepare(&pipeline, options.workers) => Arc::new(context?),
     };
     let _ = observer.context.set(Arc::clone(&context));
     let load = match context.pipeline.generators.is_empty() {
@@ -96,6 +98,25 @@ async fn run_observed(
     let outcome = ended.await.map_err(|_| RunError::CoordinatorGone)??;
     drop(load);
     Ok(summary(&context, outcome, started.elapsed()))
+}
+
+/// Connects and makes everything ready, as often as it takes within the patience of a run: what is started beside its brokers
+/// may be there before them.
+async fn prepare(pipeline: &Pipeline, workers: Option<NonZeroUsize>) -> Result<RunContext, RunError> {
+    let mut setbacks = Setbacks::default();
+    loop {
+        let error = match RunContext::prepare(pipeline, workers).await {
+            Ok(context) => return Ok(context),
+            Err(error) => error,
+        };
+        let pause = match error.may_pass_at_the_start() {
+            true => setbacks.handle_failure(Instant::now(), 0),
+            false => None,
+        };
+        let Some(pause) = pause else { return Err(error) };
+        setbacks::tell_of_a_late_start(&error, pause);
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Looks for new topics that a pattern matches, as often as `metadata.max.age.ms` says, for ever.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::checkpoint::recovery::RecoveryError;
 use crate::checkpoint::state_topic::StateTopicError;
 use crate::error_chain::describe;
+use crate::refusal::Refusal;
 use crate::sink_error::SinkError;
 use crate::source::task_error::TaskError;
 use crate::worker::WorkerError;
@@ -21,22 +22,25 @@ pub enum RunError {
     Options(String),
     /// The cluster cannot be reached.
     #[error("cannot connect: {0}")]
-    Connect(String),
+    Connect(Refusal),
     /// A topic is missing or cannot be created.
     #[error("{0}")]
     Topic(String),
     /// The group refuses us.
     #[error("consumer group: {0}")]
     Group(String),
+    /// The group's coordinator does not say whether we belong to it.
+    #[error("consumer group: {0}")]
+    Membership(Refusal),
     /// Records cannot be fetched.
     #[error("cannot read: {0}")]
     Fetch(String),
     /// The brokers do not tell where partitions begin and end.
     #[error("cannot look offsets up: {0}")]
-    Offsets(String),
+    Offsets(Refusal),
     /// Offsets cannot be read or committed.
     #[error("committed offsets: {0}")]
-    Commit(String),
+    Commit(Refusal),
     /// A transaction was not committed, or nobody knows.
     #[error("transaction: {0}")]
     Transaction(String),
@@ -92,8 +96,8 @@ pub enum RunError {
 }
 
 impl RunError {
-    pub(crate) fn connect(error: impl Error) -> Self {
-        RunError::Connect(describe(&error))
+    pub(crate) fn connect(error: impl Error + 'static) -> Self {
+        RunError::Connect(Refusal::of(&error))
     }
 
     pub(crate) fn group(error: impl Error) -> Self {
@@ -104,12 +108,12 @@ impl RunError {
         RunError::Fetch(describe(&error))
     }
 
-    pub(crate) fn offsets(error: impl Error) -> Self {
-        RunError::Offsets(describe(&error))
+    pub(crate) fn offsets(error: impl Error + 'static) -> Self {
+        RunError::Offsets(Refusal::of(&error))
     }
 
-    pub(crate) fn commit(error: impl Error) -> Self {
-        RunError::Commit(describe(&error))
+    pub(crate) fn commit(error: impl Error + 'static) -> Self {
+        RunError::Commit(Refusal::of(&error))
     }
 
     pub(crate) fn process(error: impl Error) -> Self {
@@ -120,10 +124,29 @@ impl RunError {
     /// them this time. Everything else would only happen again.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            RunError::Connect(_) | RunError::Offsets(_) | RunError::Commit(_) | RunError::Transaction(_) => true,
+            RunError::Connect(_)
+            | RunError::Offsets(_)
+            | RunError::Commit(_)
+            | RunError::Membership(_)
+            | RunError::Transaction(_) => true,
             RunError::State(error) => error.is_transient,
             RunError::Sink(error) => error.is_transient,
             _ => false,
+        }
+    }
+
+    /// Whether a process that never had the partitions, nor stood by for them, should try again: its brokers or its bucket may
+    /// still be on their way up. What may be a mistake in the settings is told at once instead.
+    pub(crate) fn may_pass_at_the_start(&self) -> bool {
+        match self {
+            RunError::Connect(refusal)
+            | RunError::Offsets(refusal)
+            | RunError::Commit(refusal)
+            | RunError::Membership(refusal) => !refusal.is_final,
+            RunError::State(error) => error.is_transient && !error.is_refused,
+            // Waited for several times already; a small cluster may never be able to.
+            RunError::Transaction(_) => false,
+            error => error.is_transient(),
         }
     }
 }

@@ -95,10 +95,12 @@ fn too_few_replicas_for_longer_than_every_timeout_are_told_and_waited_for_exactl
 #[test]
 fn too_few_replicas_for_longer_than_the_delivery_timeout_end_a_run_at_least_once_with_their_name() {
     let mut scene = Scene::new().promising(Guarantee::AtLeastOnce);
-    scene.produce(0..4);
     let are_too_few = too_few_replicas(&scene);
+    // At the start it would be waited for.
+    let engine = scene.start(&[]);
     are_too_few.store(true, Ordering::SeqCst);
-    let said = scene.run_to_the_end(true).failure(1);
+    scene.produce(0..4);
+    let said = scene.ended(engine).failure(1);
     assert!(said.contains("NOT_ENOUGH_REPLICAS"), "{said}");
     assert_eq!(scene.rows().len(), 0);
     are_too_few.store(false, Ordering::SeqCst);

@@ -32,7 +32,7 @@ fn killed_in_mid_transaction(timeout_ms: u32) -> Scene {
 
 #[test]
 fn a_run_at_least_once_waits_for_the_transaction_that_was_left_open_and_goes_on() {
-    let mut scene = killed_in_mid_transaction(12_000).promising(Guarantee::AtLeastOnce);
+    let mut scene = killed_in_mid_transaction(25_000).promising(Guarantee::AtLeastOnce);
     let started = Instant::now();
     let ended = scene.run_to_the_end(false);
     assert!(

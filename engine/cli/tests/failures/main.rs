@@ -20,4 +20,5 @@ mod rows;
 mod scene;
 mod signals;
 mod sleepers;
+mod starts;
 mod topics;

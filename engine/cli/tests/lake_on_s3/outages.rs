@@ -150,3 +150,26 @@ fn a_signal_while_the_bucket_is_away_ends_the_run_in_time_and_nothing_is_lost() 
     drop(crate::process::wait(generator, &["generate"]).success());
     scene.drains_exactly(3_000);
 }
+
+#[test]
+fn a_bucket_that_is_away_at_the_start_is_waited_for_and_one_that_refuses_is_not() {
+    let Some(scene) = Scene::new("late") else { return };
+    scene.job.generate(&["--rate", "max", "--count", "3000"]);
+    scene.gated.set(Gate::Answers(403, "AccessDenied"));
+    let (code, said) = scene.job.start(&["--until-end"]).ends();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("AccessDenied") && !said.contains("Cannot begin yet"),
+        "{said}"
+    );
+    for gate in [Gate::Closed, Gate::Answers(503, "SlowDown")] {
+        scene.gated.set(gate);
+        let mut run = scene.job.start(&["--until-end"]);
+        let said = run.says("Cannot begin yet");
+        assert!(said.contains("sink \\\"lake\\\""), "{said}");
+        scene.gated.set(Gate::Open);
+        let (code, said) = run.ends();
+        assert_eq!(code, Some(0), "{said}");
+    }
+    scene.drains_exactly(3_000);
+}

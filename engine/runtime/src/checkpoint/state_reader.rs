@@ -32,7 +32,7 @@ pub(crate) struct StateReader {
 impl StateReader {
     pub(crate) async fn open(state_topic: &StateTopic) -> Result<StateReader, StateTopicError> {
         let topic = state_topic.name().to_owned();
-        let failed = |error: &dyn std::error::Error| StateTopicError::failed(&topic, error);
+        let failed = |error: &(dyn std::error::Error + 'static)| StateTopicError::failed(&topic, error);
         let mut consumer = Consumer::connect(state_topic.consumer_config().clone())
             .await
             .map_err(|error| failed(&error))?;
@@ -70,7 +70,7 @@ impl StateReader {
             let Event::Fetched(fetched) = event.map_err(|error| self.failed(&error))? else {
                 continue;
             };
-            let damaged = |error: &dyn std::error::Error| StateTopicError::damaged(&self.topic, error);
+            let damaged = |error: &(dyn std::error::Error + 'static)| StateTopicError::damaged(&self.topic, error);
             for batch in &fetched.batches {
                 batch.verify_crc().map_err(|error| damaged(&error))?;
                 let records = batch.records(&mut self.decompressor);
@@ -123,7 +123,7 @@ impl StateReader {
         self.table
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> StateTopicError {
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> StateTopicError {
         StateTopicError::failed(&self.topic, error)
     }
 }

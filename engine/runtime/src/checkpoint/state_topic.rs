@@ -3,6 +3,8 @@
 //! One partition, `cleanup.policy=compact`, created by us. What its records mean is in `state_key`, `state_table` and
 //! `manifest`; `state_reader` reads them.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use engine_client::{ConsumerConfig, IsolationLevel, ProduceRecord, Producer};
 
@@ -11,6 +13,7 @@ use super::claim::Claim;
 use super::manifest::Manifest;
 use super::state_key::{ChunkKey, StateKey};
 use crate::error_chain::describe;
+use crate::refusal::is_final;
 
 /// The state topic of one pipeline.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct StateTopicError {
     pub what: String,
     /// Whether it may go well another time; damage does not.
     pub(crate) is_transient: bool,
+    /// Whether the brokers refuse it for good, as where a right is missing.
+    pub(crate) is_refused: bool,
 }
 
 impl StateTopic {
@@ -137,15 +142,18 @@ impl StateTopic {
             .map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> StateTopicError {
+    fn failed(&self, error: &(dyn Error + 'static)) -> StateTopicError {
         StateTopicError::failed(&self.topic, error)
     }
 }
 
 impl StateTopicError {
     /// It may go well another time.
-    pub(super) fn failed(topic: &str, error: &dyn std::error::Error) -> StateTopicError {
-        StateTopicError::failed_with(topic, describe(error))
+    pub(super) fn failed(topic: &str, error: &(dyn Error + 'static)) -> StateTopicError {
+        StateTopicError {
+            is_refused: is_final(error),
+            ..StateTopicError::failed_with(topic, describe(error))
+        }
     }
 
     pub(super) fn failed_with(topic: &str, what: String) -> StateTopicError {
@@ -153,11 +161,12 @@ impl StateTopicError {
             topic: topic.to_owned(),
             what,
             is_transient: true,
+            is_refused: false,
         }
     }
 
     /// It will not.
-    pub(crate) fn damaged(topic: &str, error: &dyn std::error::Error) -> StateTopicError {
+    pub(crate) fn damaged(topic: &str, error: &(dyn Error + 'static)) -> StateTopicError {
         StateTopicError {
             is_transient: false,
             ..StateTopicError::failed(topic, error)

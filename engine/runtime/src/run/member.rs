@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use engine_client::{Consumer, Event};
 use tracing::{info, warn};
 
-use super::setbacks::{GIVE_UP_AFTER, Setbacks};
+use super::setbacks::{GIVE_UP_AFTER, Setbacks, tell_of_a_late_start};
 use crate::config::pipeline::Guarantee;
 use crate::context::RunContext;
 use crate::control::Control;
@@ -25,9 +25,26 @@ enum MemberEnd {
     Lost,
 }
 
+/// Why a membership failed.
+struct Failure {
+    error: RunError,
+    /// Whether anything was processed since the last checkpoint.
+    has_processed: bool,
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure {
+            error,
+            has_processed: false,
+        }
+    }
+}
+
 /// Belongs to the group until the run is over.
 ///
-/// Under exactly once a failure that may be of the moment costs what was done since the last checkpoint and no more: the
+/// A failure that may be of the moment costs nothing while nothing was processed, as while the partitions are taken over.
+/// Later, under exactly once, it costs what was done since the last checkpoint and no more: the
 /// transaction is aborted, so doing it again doubles nothing. Under at least once the process ends, as every
 /// repetition shows in the results; whoever supervises it decides.
 pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -> Result<RunOutcome, RunError> {
@@ -35,7 +52,7 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
     loop {
         let ended = be_member(&context, &mut control, &mut setbacks).await;
         let checkpoints = context.totals().checkpoints;
-        let error = match ended {
+        let Failure { error, has_processed } = match ended {
             Ok(MemberEnd::Run(outcome)) => return Ok(outcome),
             Ok(MemberEnd::Lost) => {
                 let pause = setbacks.handle_loss(Instant::now(), checkpoints);
@@ -53,17 +70,23 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
                 }
                 continue;
             }
-            Err(error) => error,
+            Err(failure) => failure,
         };
-        let may_go_on = context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce && context.has_belonged();
+        let is_exactly_once = context.pipeline.checkpoint.guarantee == Guarantee::ExactlyOnce;
+        let is_taken_back = is_exactly_once && context.has_belonged();
+        let may_pass = match context.has_belonged() {
+            true => error.is_transient() && (is_exactly_once || !has_processed),
+            false => error.may_pass_at_the_start(),
+        };
         let pause = match &error {
-            _ if !may_go_on => None,
-            error if error.is_transient() => setbacks.handle_failure(Instant::now(), checkpoints),
-            RunError::Sink(_) if setbacks.handle_refusal(Instant::now(), checkpoints) => Some(Duration::ZERO),
+            _ if may_pass => setbacks.handle_failure(Instant::now(), checkpoints),
+            RunError::Sink(_) if is_taken_back && !error.is_transient() => setbacks
+                .handle_refusal(Instant::now(), checkpoints)
+                .then_some(Duration::ZERO),
             _ => None,
         };
         let Some(pause) = pause else {
-            if may_go_on && error.is_transient() {
+            if may_pass {
                 warn!(
                     minutes = GIVE_UP_AFTER.as_secs() / 60,
                     "No checkpoint succeeded for too long; giving up."
@@ -72,11 +95,15 @@ pub(super) async fn coordinate(context: Arc<RunContext>, mut control: Control) -
             return Err(error);
         };
         context.handle_setback(setbacks.count());
-        warn!(
-            %error,
-            pause_ms = pause.as_millis(),
-            "Back to the last checkpoint; what came after it is aborted and done again, in smaller micro-batches at first."
-        );
+        if is_taken_back {
+            warn!(
+                %error,
+                pause_ms = pause.as_millis(),
+                "Back to the last checkpoint; what came after it is aborted and done again, in smaller micro-batches at first."
+            );
+        } else {
+            tell_of_a_late_start(&error, pause);
+        }
         if let Some(outcome) = wait(pause, &control).await? {
             return Ok(outcome);
         }
@@ -96,10 +123,10 @@ async fn be_member(
     context: &Arc<RunContext>,
     control: &mut Control,
     setbacks: &mut Setbacks,
-) -> Result<MemberEnd, RunError> {
+) -> Result<MemberEnd, Failure> {
     let mut group = tokio::select! {
         biased;
-        interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+        interrupted = control.interrupted() => return stopped(interrupted),
         group = Consumer::connect(context.member_config()) => group.map_err(RunError::connect)?,
     };
     control.subscribe_anew(&mut group, context)?;
@@ -114,16 +141,21 @@ async fn be_member(
     ended
 }
 
+fn stopped(interrupted: Result<(), RunError>) -> Result<MemberEnd, Failure> {
+    interrupted?;
+    Ok(MemberEnd::Run(RunOutcome::Stopped))
+}
+
 async fn own(
     context: &Arc<RunContext>,
     group: &mut Consumer,
     control: &mut Control,
     setbacks: &mut Setbacks,
-) -> Result<MemberEnd, RunError> {
+) -> Result<MemberEnd, Failure> {
     loop {
         let event = tokio::select! {
             biased;
-            interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+            interrupted = control.interrupted() => return stopped(interrupted),
             event = group.poll() => event.map_err(RunError::group)?,
         };
         let assigned = match event {
@@ -154,7 +186,7 @@ async fn own(
         }
         let begun = tokio::select! {
             biased;
-            interrupted = control.interrupted() => return interrupted.map(|()| MemberEnd::Run(RunOutcome::Stopped)),
+            interrupted = control.interrupted() => return stopped(interrupted),
             begun = Session::begin(Arc::clone(context), group, &assigned, control) => begun?,
         };
         let Some(mut session) = begun else {
@@ -169,6 +201,10 @@ async fn own(
         let ended = ended.map_err(|error| session.cause_of(error));
         let is_covered = matches!(&ended, Ok(end) if *end != SessionEnd::Lost);
         control.close_in_time(session.close(is_covered)).await;
+        let ended = ended.map_err(|error| Failure {
+            error,
+            has_processed: true,
+        });
         match ended? {
             SessionEnd::Finished if control.drain => return Ok(MemberEnd::Run(RunOutcome::Drained)),
             SessionEnd::Finished => return Ok(MemberEnd::Run(RunOutcome::EndReached)),

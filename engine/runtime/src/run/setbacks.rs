@@ -1,6 +1,10 @@
-//! Whether a run that failed goes on from the last checkpoint, and after what pause. Pure.
+//! Whether a run that failed goes on from the last checkpoint, and after what pause. Pure, but for a word in the log.
 
 use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use crate::run_error::RunError;
 
 /// How long a run may fail without a checkpoint in between. It is longer than any of the clients' own timeouts by default, so
 /// that brokers that come back are seen to do so; and what failed longer ago is another matter: a pipeline with nothing
@@ -9,6 +13,16 @@ pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 /// The pause after the first failure; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Tells of a failure before anything was read or written.
+pub(super) fn tell_of_a_late_start(error: &RunError, pause: Duration) {
+    warn!(
+        %error,
+        pause_ms = pause.as_millis(),
+        minutes_max = GIVE_UP_AFTER.as_secs() / 60,
+        "Cannot begin yet; it is tried again."
+    );
+}
 
 /// Failures since the run was last seen to work: since a checkpoint, a time of standing by, or a long time without any.
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ use crate::checkpoint::state_table::RestoredState;
 use crate::checkpoint::state_topic::{StateTopic, StateTopicError};
 use crate::context::wall_clock_ns;
 use crate::error_chain::describe;
+use crate::refusal::Refusal;
 use crate::run_error::RunError;
 use crate::transaction::Transaction;
 
@@ -51,6 +52,9 @@ pub(super) async fn take_over(
                 Err(error @ (ConfirmationError::Lost { .. } | ConfirmationError::RebalanceInProgress)) => {
                     warn!(%error, "The partitions went to another process while this one took them over.");
                     return Ok(None);
+                }
+                Err(error @ (ConfirmationError::TimedOut { .. } | ConfirmationError::Request(_))) => {
+                    return Err(RunError::Membership(Refusal::of(&error)));
                 }
                 Err(error) => return Err(RunError::Group(describe(&error))),
             }
