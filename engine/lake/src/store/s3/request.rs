@@ -16,10 +16,11 @@ use super::signature::{AccessKey, Unsigned, percent_encoded, query_text};
 use super::tls::{self, TlsError};
 use super::xml;
 
-/// How long one attempt may take; what it sends or fetches is a part at most.
+/// How long one attempt may take that moves a part at most.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a store moves inside itself in a second, at the least. An attempt that is given up does not go on everywhere: a copy
-/// that takes longer than its attempt would never be made.
+/// What moves in a second, at the least: on its way to the store (a list of all files of a table has no parts), or inside
+/// it. An attempt that is given up does not go on everywhere: a copy that takes longer than its attempt would never be
+/// made.
 const MOVED_BYTES_PER_SECOND: u64 = 10_000_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -78,7 +79,8 @@ impl<'a> Request<'a> {
     }
 
     fn attempt_timeout(&self) -> Duration {
-        ATTEMPT_TIMEOUT + Duration::from_secs(self.moved_bytes / MOVED_BYTES_PER_SECOND)
+        let moved_bytes = self.moved_bytes.max(self.body.len() as u64);
+        ATTEMPT_TIMEOUT + Duration::from_secs(moved_bytes / MOVED_BYTES_PER_SECOND)
     }
 }
 
@@ -286,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_long_inside_the_store_has_as_long_and_everything_else_has_not() {
+    fn what_is_large_has_as_long_as_its_size_takes_and_everything_else_has_not() {
         for (moved_bytes, seconds) in [(0, 20), (8 << 20, 20), (128 << 20, 33), (4_000_000_000, 420)] {
             let request = Request {
                 moved_bytes,
@@ -294,5 +296,10 @@ mod tests {
             };
             assert_eq!(request.attempt_timeout(), Duration::from_secs(seconds), "{moved_bytes}");
         }
+        let list = Request {
+            body: &vec![b' '; 50_000_000],
+            ..Request::new("PUT", "k")
+        };
+        assert_eq!(list.attempt_timeout(), Duration::from_secs(25));
     }
 }
