@@ -130,8 +130,8 @@ fn wanted(pipeline: &Pipeline, existing: &BTreeMap<String, TopicDescription>) ->
             }
             let Some(layout) = pipeline.kafka.create_topics else {
                 return Err(RunError::Topic(format!(
-                    "source \"{}\" reads topic {name}, which does not exist; create it, or set create_topics = true \
-                     with partitions and replication_factor in [kafka]",
+                    "source \"{}\" reads topic {name}, which does not exist or may not be seen (`Describe`); create it, set \
+                     create_topics = true with partitions and replication_factor in [kafka], or grant the right",
                     source.name
                 )));
             };
