@@ -278,6 +278,37 @@ mod tests {
         ));
     }
 
+    /// An error, or a list whose names are all those of this writer: never a panic, which would abort the process.
+    #[test]
+    fn every_byte_may_be_any_other_with_a_right_checksum() {
+        let text = staged_files().encode();
+        let (_, json) = text.split_once('\n').unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for position in 0..json.len() {
+            for forged in [0, 0x7f, b'"', b'/', b'.', b'9', b'-', json.as_bytes()[position] ^ 1] {
+                let mut json = json.as_bytes().to_vec();
+                json[position] = forged;
+                let Ok(json) = String::from_utf8(json) else { continue };
+                let Ok(staged) = StagedFiles::decode(sealed(&json).as_bytes()) else {
+                    refused += 1;
+                    continue;
+                };
+                read += 1;
+                assert_eq!(StagedFiles::decode(staged.encode().as_bytes()).unwrap(), staged);
+                for file in staged.files() {
+                    assert!(layout::is_published_path(
+                        file.path(),
+                        staged.writer_id(),
+                        staged.checkpoint_id()
+                    ));
+                }
+                staged.rows();
+                staged.bytes();
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
+
     #[test]
     fn another_version_says_so() {
         let text = staged_files().encode().replacen(" 1 ", " 2 ", 1);

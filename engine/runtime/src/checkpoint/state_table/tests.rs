@@ -1,5 +1,7 @@
 //! Torn, stale, damaged and former contents of a state topic.
 
+mod forged;
+
 use engine_wire::compression::Compressor;
 
 use super::*;
