@@ -4,6 +4,7 @@ pub(crate) mod aggregate;
 pub(crate) mod error;
 mod evaluate;
 pub(crate) mod functions;
+pub(crate) mod impossible_state;
 pub(crate) mod nearest;
 pub(crate) mod resolve;
 pub(crate) mod scalar;

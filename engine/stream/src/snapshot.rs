@@ -5,7 +5,8 @@
 //! body: number of parts u32, then for each: name length u32 · name · IPC length u64 · Arrow IPC stream
 //! ```
 //! All integers are little-endian. The checksum is checked before anything in the body is believed. It keeps accidents out,
-//! not malice, so the body is read as what a stranger may have written: every length and place in it is checked ([`ipc`]).
+//! not malice, so the body is read as what a stranger may have written: every length and place in it is checked (see `ipc`).
+//! Whether its rows are a state is for an operator's `restore` to say.
 
 pub(crate) mod ipc;
 #[cfg(test)]

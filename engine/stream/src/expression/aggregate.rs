@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use datafusion_common::DataFusionError;
+use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, GroupsAccumulator};
@@ -109,6 +109,12 @@ impl AggregateExpression {
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || {
             aggregate.create_accumulator()
         })))
+    }
+
+    /// The partial state of no rows.
+    pub(crate) fn empty_state(&self) -> Result<Vec<ScalarValue>, EvaluateError> {
+        let state = self.aggregate.create_accumulator().and_then(|mut empty| empty.state());
+        state.map_err(|error| self.error(&error))
     }
 
     /// The arguments' values and the rows that count, for one micro-batch.

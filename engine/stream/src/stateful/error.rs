@@ -51,6 +51,14 @@ pub enum OperatorError {
         /// From the start of one window to the next, in nanoseconds.
         slide: i64,
     },
+    /// State of this window that it cannot have written.
+    #[error("this state has, for `{aggregate}`, {what}: somebody else wrote it")]
+    ImpossibleState {
+        /// The aggregate.
+        aggregate: String,
+        /// What it holds that the aggregate never gives.
+        what: String,
+    },
     /// A snapshot whose own description cannot be read.
     #[error("this state says of itself \"{key}\" = \"{found}\", which is no number of nanoseconds")]
     UnreadableState {

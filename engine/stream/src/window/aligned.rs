@@ -15,6 +15,7 @@ use datafusion_expr::GroupsAccumulator;
 use super::limits::WINDOWS_PER_ROW_MAX;
 use super::output_mode::OutputMode;
 use crate::expression::aggregate::AggregateExpression;
+use crate::expression::impossible_state;
 use crate::schema::{type_name, utc};
 use crate::stateful::error::OperatorError;
 use crate::stateful::group_index::GroupKeys;
@@ -149,6 +150,21 @@ impl AlignedWindow {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks what no row tells of itself: that these are states which the aggregates may have given.
+    pub(crate) fn check_values(&self, state: &RecordBatch) -> Result<(), OperatorError> {
+        let mut first = 1 + self.keys.fields().len();
+        for (_, aggregate) in &self.aggregates {
+            let columns = first..first + aggregate.state_fields().len();
+            first = columns.end;
+            let checked = impossible_state::check(aggregate, &state.columns()[columns]);
+            checked.map_err(|error| OperatorError::ImpossibleState {
+                aggregate: aggregate.sql().to_owned(),
+                what: error.to_string(),
+            })?;
+        }
+        Ok(())
     }
 
     /// What makes the state of one window worthless to another: length and aggregates, for people and for comparison.

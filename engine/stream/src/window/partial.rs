@@ -119,6 +119,7 @@ impl StatefulOperator for PartialWindows {
 
     fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
+        self.window.check_values(state)?;
         let (metadata, definition) = (state.schema_ref().metadata(), self.window.definition());
         let closed_before = |watermark, lateness| self.window.closed_before_with(watermark, lateness);
         self.taken.restore(metadata, definition, closed_up_to, closed_before)?;

@@ -21,6 +21,7 @@ use datafusion_expr::GroupsAccumulator;
 
 use super::aligned::{WINDOW_END, WINDOW_START, describe, final_schema};
 use crate::expression::aggregate::AggregateExpression;
+use crate::expression::impossible_state;
 use crate::schema::utc;
 use crate::stateful::error::OperatorError;
 use crate::stateful::group_index::GroupKeys;
@@ -152,6 +153,18 @@ impl SessionWindow {
             Some((start, end)) => Err(foreign(format!("a session from {start} to {end} ns"))),
             None => Ok(()),
         }
+    }
+
+    /// Checks what no row tells of itself: that these are states which the aggregates may have given.
+    pub(crate) fn check_values(&self, state: &RecordBatch) -> Result<(), OperatorError> {
+        for (aggregate, columns) in self.state_columns() {
+            let checked = impossible_state::check(aggregate, &state.columns()[columns]);
+            checked.map_err(|error| OperatorError::ImpossibleState {
+                aggregate: aggregate.sql().to_owned(),
+                what: error.to_string(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Of which window a state is: two with the same definition may be merged, whatever their lateness.

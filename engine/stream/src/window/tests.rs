@@ -1,5 +1,6 @@
 mod aggregates;
 mod event_time;
+mod forged;
 mod groups;
 mod hopping;
 mod model;

@@ -116,6 +116,7 @@ impl StatefulOperator for PartialSessions {
 
     fn restore(&mut self, state: &RecordBatch, closed_up_to: Option<i64>) -> Result<(), OperatorError> {
         self.window.check_state(state)?;
+        self.window.check_values(state)?;
         let (metadata, definition) = (state.schema_ref().metadata(), self.window.definition());
         let closed_ends = |watermark: i64, lateness| watermark.saturating_sub(lateness);
         self.taken.restore(metadata, definition, closed_up_to, closed_ends)?;
