@@ -231,7 +231,10 @@ impl LakeWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        for partition in self.partitioner.split(batch)? {
+        let mut partitions = self.partitioner.split(batch)?;
+        // Where there are more than may be open, those in turn would each close the file that the next one needs.
+        partitions.sort_by_key(|partition| !self.open.contains_key(&partition.folder));
+        for partition in partitions {
             if partition.is_shortened {
                 self.handle_shortened(&partition.folder, partition.rows.num_rows());
             }

@@ -59,6 +59,26 @@ fn open_files_are_bounded_and_the_oldest_is_closed() {
 }
 
 #[test]
+fn rows_go_to_the_files_that_are_open_before_any_is_closed_for_another() {
+    let table = Table::new();
+    let mut writer = table.writer(LakeConfig {
+        open_files_max: 3,
+        ..by_date()
+    });
+    // Four days in every batch. Whoever takes them in their order has always just closed the file of the next.
+    for hour in 0..10 {
+        let rows: Vec<Row> = (0..4)
+            .map(|day| (Some((day * 24 + hour) * 3_600_000), None, day * 10 + hour))
+            .collect();
+        writer.write(&batch(&rows)).unwrap();
+    }
+    assert_eq!(writer.stats().files_closed_early, 10, "one for each batch");
+    let staged = writer.stage(1).unwrap();
+    writer.publish(&staged).unwrap();
+    assert_eq!(table.values(), (0..40).collect::<Vec<_>>());
+}
+
+#[test]
 fn memory_is_bounded_over_all_open_files() {
     let table = Table::new();
     let mut writer = table.writer(LakeConfig {
