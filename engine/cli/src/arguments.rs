@@ -63,8 +63,8 @@ pub(crate) enum Command {
     Groups(groups::GroupsCommand),
     /// Write lines (or JSON objects) from standard input to a topic
     ///
-    /// Each line is one record. With --json each line is an object as `engine consume --json` prints it: key, value, headers,
-    /// and if present partition and timestamp.
+    /// Each line is one record. With --json each line is an object as `engine consume --json` prints it: value (null is a
+    /// tombstone), and if present key, headers, partition and timestamp.
     Produce(produce::ProduceArguments),
     /// Read records from a topic
     ///

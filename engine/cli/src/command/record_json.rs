@@ -5,7 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use engine_client::{Header, Record, TopicPartition};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 /// A record that was read.
 #[derive(Debug, Serialize)]
@@ -57,15 +57,25 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// A record to write. What `consume` says beyond it (topic, offset, timestamp type) is ignored.
+/// A record to write. What `consume` says beyond it (topic, offset, timestamp type) is ignored. Anything else is a mistake, and
+/// `value` must be there: an object that is itself a value would be a tombstone otherwise.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RecordToProduce {
     pub(super) partition: Option<i32>,
     pub(super) timestamp: Option<i64>,
     key: Option<WrittenBytes>,
+    // A function of its own, as a field without one may be missing.
+    #[serde(deserialize_with = "Option::deserialize")]
     value: Option<WrittenBytes>,
     #[serde(default)]
     headers: Vec<(WrittenBytes, Option<WrittenBytes>)>,
+    #[serde(rename = "topic")]
+    _topic: Option<IgnoredAny>,
+    #[serde(rename = "offset")]
+    _offset: Option<IgnoredAny>,
+    #[serde(rename = "timestamp_type")]
+    _timestamp_type: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,7 +110,9 @@ impl WrittenBytes {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
     /// It is no such object.
-    #[error("it is no record in JSON")]
+    #[error(
+        "it is no record in JSON, such as {{\"key\": \"k\", \"value\": \"v\"}} (without --json a line is a value as it stands)"
+    )]
     Json(#[from] serde_json::Error),
     /// Brokers know -1 as "no time", and other negative times not at all.
     #[error("timestamp {0} lies before 1970; leave it out for the time of sending")]
@@ -179,6 +191,11 @@ mod tests {
             br#"["a"]"#,
             br#"{"timestamp":-1,"value":"v"}"#,
             br#"{"partition":-1,"value":"v"}"#,
+            // Values that are objects, and would be tombstones.
+            br#"{"user":"u","price":5}"#,
+            br#"{"key":"k","valeu":"v"}"#,
+            br#"{"key":"k"}"#,
+            b"{}",
         ] {
             assert!(
                 RecordToProduce::parse(line).is_err(),
