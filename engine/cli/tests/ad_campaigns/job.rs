@@ -83,6 +83,11 @@ impl Job {
         start(&mut command(&[&fixed, arguments].concat()))
     }
 
+    /// Events into the job's source at this rate, for as long as what happens beside it takes.
+    pub(crate) fn start_load(&self, rate: u64) -> Load {
+        Load(self.start_generating(&["--rate", &rate.to_string(), "--count", "100000000"]))
+    }
+
     /// `engine run --until-end --drain`: the summary.
     #[track_caller]
     pub(crate) fn drain(&self) -> Value {
@@ -123,6 +128,21 @@ impl Job {
         ])
         .success();
         let _ = std::fs::remove_dir_all(&self.lake);
+    }
+}
+
+/// A load that goes on; killed when dropped.
+pub(crate) struct Load(Started);
+
+impl Load {
+    /// Ends it: how many events it has sent.
+    #[track_caller]
+    pub(crate) fn ends(self) -> u64 {
+        signal(&self.0, "INT");
+        let ended = wait_at_most(TIMEOUT, self.0, &["generate"]);
+        assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+        let report: Value = serde_json::from_str(&ended.stdout).expect("a report in JSON");
+        report["events"].as_u64().expect("a number")
     }
 }
 

@@ -84,7 +84,7 @@ impl Scene {
 #[test]
 fn a_bucket_that_is_away_or_asks_for_mercy_costs_what_came_after_the_last_checkpoint_and_nothing_else() {
     let Some(scene) = Scene::new("outage") else { return };
-    let generator = scene.job.start_generating(&["--rate", "500", "--count", "6000"]);
+    let load = scene.job.start_load(500);
     let mut run = scene.job.start(&[]);
     run.started();
     for gate in [Gate::Closed, Gate::Answers(503, "SlowDown")] {
@@ -105,14 +105,13 @@ fn a_bucket_that_is_away_or_asks_for_mercy_costs_what_came_after_the_last_checkp
     }
     scene.publishes_more_than(scene.published(), &mut run);
     run.stops();
-    drop(crate::process::wait(generator, &["generate"]).success());
-    scene.drains_exactly(6_000);
+    scene.drains_exactly(load.ends());
 }
 
 #[test]
 fn a_bucket_that_refuses_ends_the_run_with_its_answer_and_is_complete_when_it_lets_us_in_again() {
     let Some(scene) = Scene::new("refused") else { return };
-    let generator = scene.job.start_generating(&["--rate", "500", "--count", "3000"]);
+    let load = scene.job.start_load(500);
     let mut run = scene.job.start(&[]);
     run.started();
     scene.publishes_more_than(0, &mut run);
@@ -124,8 +123,7 @@ fn a_bucket_that_refuses_ends_the_run_with_its_answer_and_is_complete_when_it_le
     }
     assert!(!said.contains(scene.server.keys().1), "{said}");
     scene.gated.set(Gate::Open);
-    drop(crate::process::wait(generator, &["generate"]).success());
-    scene.drains_exactly(3_000);
+    scene.drains_exactly(load.ends());
 }
 
 #[test]
@@ -133,7 +131,7 @@ fn a_signal_while_the_bucket_is_away_ends_the_run_in_time_and_nothing_is_lost() 
     let Some(mut scene) = Scene::new("stopped") else { return };
     // The lake waits for longer than anybody who has asked to stop.
     scene.job = scene.job.set("sinks.lake.s3.retry_timeout=300s");
-    let generator = scene.job.start_generating(&["--rate", "500", "--count", "3000"]);
+    let load = scene.job.start_load(500);
     let mut run = scene.job.start(&[]);
     run.started();
     scene.publishes_more_than(0, &mut run);
@@ -147,8 +145,7 @@ fn a_signal_while_the_bucket_is_away_ends_the_run_in_time_and_nothing_is_lost() 
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the last checkpoint did not succeed"), "{said}");
     scene.gated.set(Gate::Open);
-    drop(crate::process::wait(generator, &["generate"]).success());
-    scene.drains_exactly(3_000);
+    scene.drains_exactly(load.ends());
 }
 
 #[test]
