@@ -10,7 +10,7 @@
 
 pub(crate) mod ipc;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use arrow::array::RecordBatch;
 

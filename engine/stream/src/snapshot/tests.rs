@@ -1,6 +1,6 @@
 //! Snapshots come back, and nothing else is taken for one.
 
-mod forged;
+pub(crate) mod forged;
 
 use super::*;
 use arrow::array::{Int64Array, StringArray};

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::{Dedup, DedupKeys, DedupOptions};
 use crate::schema::{Field, FieldType, SourceSchema};
+use crate::snapshot::tests::forged::with_other_values;
 use crate::snapshot::{self, SnapshotKind};
 use crate::stateful::StatefulOperator;
 use crate::stateful::error::OperatorError;
@@ -222,6 +223,31 @@ fn restore(to: &mut DedupKeys, from: &mut DedupKeys, kind: SnapshotKind, closed_
         to.restore(&snapshot::decode(&bytes).unwrap()[0].1, closed_up_to)
             .unwrap();
     }
+}
+
+#[test]
+fn every_value_of_a_state_may_be_any_other_without_a_panic() {
+    let rows = [
+        (Some(1), Some(1), Some("a")),
+        (Some(20), Some(1), Some("a")),
+        (Some(2), None, Some("b")),
+    ];
+    let mut keys = dedup(options(&["user", "ad"]));
+    passed(&mut keys, &rows, None);
+    let part = keys.snapshot(SnapshotKind::Full).unwrap().unwrap();
+    let bytes = snapshot::encode(&[("d".into(), part.rows)]).unwrap();
+    let read = |bytes: &[u8]| -> Option<()> {
+        let state = snapshot::decode(bytes).ok()?.remove(0).1;
+        let mut restored = dedup(options(&["user", "ad"]));
+        restored.restore(&state, Some(3 * MS)).ok()?;
+        restored.update(&batch(3, &rows), Some(3 * MS)).ok()?;
+        restored.take_closed(40 * MS).ok()?;
+        restored.snapshot(SnapshotKind::Full).ok().map(drop)
+    };
+    read(&bytes).unwrap();
+    let outcomes: Vec<_> = with_other_values(&bytes).map(|forged| read(&forged)).collect();
+    let taken = outcomes.iter().flatten().count();
+    assert!(taken > 10 && taken < outcomes.len(), "{taken} of {}", outcomes.len());
 }
 
 #[derive(Debug, Clone)]

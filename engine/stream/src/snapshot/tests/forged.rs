@@ -85,13 +85,28 @@ fn snapshots() -> Vec<Vec<u8>> {
     columns().into_iter().enumerate().map(snapshot).collect()
 }
 
-/// Makes the checksum and the length right, and reads.
-fn read(mut bytes: Vec<u8>) -> Result<(), SnapshotError> {
+/// Makes the checksum and the length right.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let body = &bytes[HEADER_BYTES..];
     let (length, checksum) = (body.len() as u64, crc32c::crc32c(body));
     bytes[8..16].copy_from_slice(&length.to_le_bytes());
     bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
-    let parts = decode(&bytes)?;
+    bytes
+}
+
+/// A snapshot with other values in its rows, a byte at a time, and the checksum of that. Its schema, in the first half, stays.
+pub(crate) fn with_other_values(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let positions = bytes.len() / 2..bytes.len();
+    let forgeries = positions.flat_map(|position| [(position, 0xff), (position, bytes[position] ^ 1)]);
+    forgeries.map(|(position, forged)| {
+        let mut bytes = bytes.to_vec();
+        bytes[position] = forged;
+        sealed(bytes)
+    })
+}
+
+fn read(bytes: Vec<u8>) -> Result<(), SnapshotError> {
+    let parts = decode(&sealed(bytes))?;
     for (_, batch) in &parts {
         for column in batch.columns() {
             concat(&[column, column]).unwrap();

@@ -10,7 +10,8 @@ use super::merge::SessionMerger;
 use super::partial::PartialSessions;
 use super::{SessionOptions, SessionWindow};
 use crate::expression::AggregateExpression;
-use crate::snapshot::SnapshotKind;
+use crate::snapshot::tests::forged::with_other_values;
+use crate::snapshot::{self, SnapshotKind};
 use crate::stateful::error::OperatorError;
 use crate::stateful::{OpenSessions, StatefulOperator};
 use crate::window::tests::{MS, Row, batch, schema, times};
@@ -235,6 +236,48 @@ fn every_state_that_does_not_fit_is_refused() {
     assert_eq!(
         SessionWindow::new(&schema(), zero).unwrap_err(),
         OperatorError::Gap { gap }
+    );
+}
+
+/// All that becomes of a state: restored, told again, closed and merged.
+fn read_forged(window: &Arc<SessionWindow>, bytes: &[u8]) -> Result<(), String> {
+    let state = snapshot::decode(bytes).map_err(|error| error.to_string())?.remove(0).1;
+    let mut sessions = partial(window);
+    let mut told = || -> Result<(), OperatorError> {
+        sessions.restore(&state, None)?;
+        sessions.update(&batch(&[of_campaign(0, 1), of_campaign(9, 1)]), None)?;
+        let told = sessions.snapshot(SnapshotKind::Full)?;
+        let states: Vec<_> = sessions.take_closed(15 * MS)?.into_iter().collect();
+        let merger = SessionMerger::new(Arc::clone(window));
+        let (spans, _) = merger.spans(&states.iter().collect::<Vec<_>>())?;
+        sessions.overlapped(&spans);
+        merger.merge(&[states, told.into_iter().map(|part| part.rows).collect()].concat())?;
+        sessions.take_all().map(drop)
+    };
+    told().map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_value_of_a_state_may_be_any_other_without_a_panic() {
+    let window = window(options(&["campaign"], &["count(*)", "avg(price)"]));
+    let mut sessions = partial(&window);
+    sessions
+        .update(
+            &batch(&[of_campaign(0, 1), of_campaign(30, 1), of_campaign(5, 2)]),
+            None,
+        )
+        .unwrap();
+    let state = sessions.snapshot(SnapshotKind::Full).unwrap().unwrap().rows;
+    let bytes = snapshot::encode(&[("s".into(), state)]).unwrap();
+    read_forged(&window, &bytes).unwrap();
+    let outcomes: Vec<_> = with_other_values(&bytes)
+        .map(|forged| read_forged(&window, &forged))
+        .collect();
+    let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    assert!(
+        refused > 10 && refused < outcomes.len(),
+        "{refused} of {}",
+        outcomes.len()
     );
 }
 
