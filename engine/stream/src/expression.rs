@@ -5,6 +5,7 @@ pub(crate) mod error;
 mod evaluate;
 pub(crate) mod functions;
 pub(crate) mod impossible_state;
+mod mismatch;
 pub(crate) mod nearest;
 pub(crate) mod resolve;
 pub(crate) mod scalar;

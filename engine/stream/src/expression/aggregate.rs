@@ -13,7 +13,8 @@ use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
 use super::error::{EvaluateError, ExpressionError};
 use super::evaluate::{evaluate, evaluate_error};
-use super::resolve::{columns_of, explain, plain_type, resolve};
+use super::resolve::{explain, plain_type, resolve};
+use super::scalar::aggregate_in;
 use crate::snapshot::ipc::schema_message::is_storable;
 
 /// A checked SQL aggregate, bound to the columns of a schema by their position.
@@ -32,14 +33,20 @@ impl AggregateExpression {
     /// Parses, resolves and type-checks one call of an aggregate function:
     /// `count(*)`, `max(produce_time)`, `count(distinct user_id) filter (where event_type = 'view')`.
     pub fn parse(sql: &str, schema: &SchemaRef) -> Result<Self, ExpressionError> {
-        let (expr, df_schema) = resolve(sql, schema)?;
-        let expr = expr.unalias();
+        let resolved = resolve(sql, schema)?;
+        let expr = resolved.expr.unalias();
         let error = |error| explain(&error, sql, schema);
         let Expr::AggregateFunction(call) = &expr else {
             return Err(ExpressionError::new(format!(
                 "`{sql}` is no aggregate; write one call such as count(*) or max(x), and compute with its result in a select"
             )));
         };
+        let arguments = call.params.args.iter().chain(call.params.filter.as_deref());
+        if let Some(inner) = arguments.filter_map(aggregate_in).next() {
+            return Err(ExpressionError::new(format!(
+                "{inner}() cannot be inside of an aggregate; compute it in a window before, or with the results in a select"
+            )));
+        }
         if !call.params.order_by.is_empty() && !call.func.supports_within_group_clause() {
             return Err(ExpressionError::new(
                 "ORDER BY in an aggregate is not possible: its parts are merged in any order",
@@ -47,7 +54,7 @@ impl AggregateExpression {
         }
         let props = ExecutionProps::new();
         let planning = PhysicalPlanningContext::default();
-        let lowered = LoweredAggregateBuilder::new(&expr, &df_schema, schema, &props, &planning)
+        let lowered = LoweredAggregateBuilder::new(&expr, &resolved.schema, schema, &props, &planning)
             .with_name(sql)
             .build()
             .map_err(error)?;
@@ -61,7 +68,7 @@ impl AggregateExpression {
         }
         let expression = AggregateExpression {
             sql: sql.to_owned(),
-            columns: columns_of(&expr),
+            columns: resolved.columns,
             data_type: plain_type(aggregate.field().data_type()),
             state_fields,
             arguments: aggregate.expressions(),

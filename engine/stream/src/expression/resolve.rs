@@ -15,6 +15,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::ExpressionError;
 use super::functions::{FUNCTIONS, is_unrepeatable};
+use super::mismatch;
 use super::nearest::nearest;
 use crate::schema::{type_name, utc};
 
@@ -28,8 +29,19 @@ pub(crate) const SQL_TOKENS_MAX: usize = 200;
 /// Deeper brackets and prefixes are refused. Together the two limits keep planning within a 2 MiB stack, even in debug builds.
 pub(crate) const SQL_DEPTH_MAX: usize = 30;
 
+/// An expression on the columns of a schema.
+pub(crate) struct Resolved {
+    /// Type-checked and simplified.
+    pub(crate) expr: Expr,
+    /// The columns that its text names, each once, in a stable order. Some may have been simplified away, such as one that is asked
+    /// whether it is null and never is; the text cannot be read again without them.
+    pub(crate) columns: Vec<String>,
+    /// All columns that it may name.
+    pub(crate) schema: DFSchema,
+}
+
 /// Parses, resolves, type-checks and simplifies. Column names are case-sensitive, as JSON's are.
-pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), ExpressionError> {
+pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<Resolved, ExpressionError> {
     if sql.trim().is_empty() {
         return Err(ExpressionError::new("the expression is empty"));
     }
@@ -67,6 +79,7 @@ pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), Ex
         .map_err(error)?;
     refuse_foreign_nodes(&expr, sql)?;
     refuse_mixed_types(&expr, &df_schema, sql)?;
+    let columns = columns_of(&expr);
     let simplifier = ExprSimplifier::new(
         SimplifyContext::builder()
             .with_schema(Arc::new(df_schema.clone()))
@@ -74,7 +87,11 @@ pub(crate) fn resolve(sql: &str, schema: &Schema) -> Result<(Expr, DFSchema), Ex
     );
     let expr = simplifier.coerce(expr, &df_schema).map_err(error)?;
     let expr = simplifier.simplify(expr).map_err(error)?;
-    Ok((expr, df_schema))
+    Ok(Resolved {
+        expr,
+        columns,
+        schema: df_schema,
+    })
 }
 
 /// Words and operators, less the items of lists. A text that is no SQL at all is left to the parser.
@@ -100,8 +117,7 @@ pub(crate) fn plain_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The columns that an expression reads, each once, in a stable order.
-pub(crate) fn columns_of(expr: &Expr) -> Vec<String> {
+fn columns_of(expr: &Expr) -> Vec<String> {
     let mut columns: Vec<String> = expr
         .column_refs()
         .into_iter()
@@ -140,6 +156,7 @@ pub(crate) fn explain(error: &DataFusionError, sql: &str, schema: &Schema) -> Ex
             suggestion: nearest(name, FUNCTIONS.names()),
         };
     }
+    let message = mismatch::sentence(&message).unwrap_or(message);
     let (message, place) = split_place(&message);
     if let Some((line, column)) = place {
         position = byte_position(sql, line, column);
@@ -179,7 +196,13 @@ pub(crate) fn plain_message(error: &DataFusionError) -> String {
             break;
         }
     }
-    let text = text.split("\n").next().unwrap_or_default();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let text = match lines.next_back() {
+        // A regular expression's fault comes with the text and a caret, and is told at their end.
+        Some(last) if first.ends_with(':') => &format!("{first} {}", last.trim_start_matches("error: ").trim()),
+        _ => first,
+    };
     let text = text
         .split(" This issue was likely caused by")
         .next()

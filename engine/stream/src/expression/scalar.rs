@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::ScalarValue;
 use datafusion_common::tree_node::TreeNode;
-use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, ExprSchemable};
@@ -13,7 +13,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::error::{EvaluateError, ExpressionError};
 use super::evaluate::evaluate;
-use super::resolve::{columns_of, explain, plain_type, resolve};
+use super::resolve::{Resolved, explain, plain_type, resolve};
 use crate::schema::type_name;
 
 /// A checked SQL expression, bound to the columns of a schema by their position.
@@ -30,13 +30,13 @@ pub struct Expression {
 impl Expression {
     /// Parses, resolves and type-checks. Functions are DataFusion's, except those that read the clock or are random.
     pub fn parse(sql: &str, schema: &SchemaRef) -> Result<Self, ExpressionError> {
-        let (expr, df_schema) = resolve(sql, schema)?;
-        if let Some(function) = aggregate_in(&expr) {
+        let resolved = resolve(sql, schema)?;
+        if let Some(function) = aggregate_in(&resolved.expr) {
             return Err(ExpressionError::new(format!(
                 "{function}() is an aggregate; it belongs to the aggregates of a window"
             )));
         }
-        Expression::new(sql, expr, &df_schema, schema)
+        Expression::new(sql, resolved, schema)
     }
 
     /// As [`parse`](Self::parse), and the expression must be a boolean.
@@ -52,8 +52,9 @@ impl Expression {
         Ok(expression)
     }
 
-    fn new(sql: &str, expr: Expr, df_schema: &DFSchema, schema: &SchemaRef) -> Result<Self, ExpressionError> {
+    fn new(sql: &str, resolved: Resolved, schema: &SchemaRef) -> Result<Self, ExpressionError> {
         let error = |error| explain(&error, sql, schema);
+        let (expr, df_schema) = (resolved.expr, &resolved.schema);
         let found = expr.get_type(df_schema).map_err(error)?;
         let data_type = plain_type(&found);
         if data_type == DataType::Null {
@@ -74,7 +75,7 @@ impl Expression {
         };
         Ok(Expression {
             sql: sql.to_owned(),
-            columns: columns_of(&expr),
+            columns: resolved.columns,
             nullable: physical.nullable(schema).unwrap_or(true),
             data_type,
             literal,
@@ -87,7 +88,7 @@ impl Expression {
         &self.sql
     }
 
-    /// The columns it reads, each once. A folded constant reads none.
+    /// The columns that it names, each once.
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
@@ -129,7 +130,7 @@ impl Expression {
 }
 
 /// The first aggregate function that an expression calls.
-fn aggregate_in(expr: &Expr) -> Option<String> {
+pub(super) fn aggregate_in(expr: &Expr) -> Option<String> {
     let mut found = None;
     let exists = expr.exists(|node| {
         if let Expr::AggregateFunction(call) = node {

@@ -250,9 +250,32 @@ fn what_is_no_single_aggregate_is_refused() {
     ] {
         AggregateExpression::parse(sql, &schema()).expect_err(sql);
     }
+    for (sql, told) in [
+        (
+            "sum(event_type)",
+            "sum() takes decimal, uint64, int64, float64, duration or interval, and not string",
+        ),
+        ("sum(price, price)", "sum() takes 1 argument, and not 2"),
+        ("sum(count(*))", "count() cannot be inside of an aggregate"),
+        (
+            "sum(price) filter (where max(price) > 1)",
+            "max() cannot be inside of an aggregate",
+        ),
+    ] {
+        let error = AggregateExpression::parse(sql, &schema()).unwrap_err().to_string();
+        assert!(error.starts_with(told), "{sql}: {error}");
+    }
     let dictionary = "first_value(arrow_cast(event_type, 'Dictionary(Int32, Utf8)'))";
     let error = AggregateExpression::parse(dictionary, &schema())
         .unwrap_err()
         .to_string();
     assert!(error.contains("which a checkpoint cannot hold"), "{error}");
+}
+
+#[test]
+fn a_regular_expression_s_fault_is_told() {
+    let error = Expression::parse("regexp_like(event_type, '[')", &schema())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "regex parse error: unclosed character class");
 }

@@ -1,6 +1,6 @@
 //! What a plan says.
 
-use super::{ad_campaigns, sink, source};
+use super::{ad_campaigns, filter, sink, source, spec, window};
 use crate::graph::{NodeKind, plan};
 use crate::schema::type_name;
 
@@ -69,4 +69,26 @@ fn two_sources_have_a_plan_each() {
     );
     assert_eq!(plan.sources[1].projection.fields.len(), 5);
     assert!(plan.sources[1].windows.is_empty());
+}
+
+/// What is never null is asked whether it is; and what a branch that is never taken reads.
+#[test]
+fn a_column_that_is_simplified_away_is_there_for_the_text_that_names_it() {
+    for condition in [
+        "_headers is not null",
+        "_topic is null or event_type = 'view'",
+        "case when true then event_type else _topic end = 'view'",
+    ] {
+        let spec = spec(
+            vec![filter("some", "events", condition)],
+            vec![sink("out", Some("some"))],
+        );
+        plan(&spec).unwrap_or_else(|errors| panic!("{condition}: {errors:?}"));
+    }
+    let counts = [("all", "count(*) filter (where _offset is not null)")];
+    let spec = spec(
+        vec![window("counts", "events", &[], &counts, None)],
+        vec![sink("out", Some("counts"))],
+    );
+    plan(&spec).unwrap_or_else(|errors| panic!("{errors:?}"));
 }
