@@ -62,6 +62,10 @@ pub trait StatefulOperator: fmt::Debug + Send {
         false
     }
 
+    /// Over all partitions of the source, what ends up to here (in nanoseconds) was taken before: told before anything is
+    /// restored. What gives nothing out when time passes has no use for it.
+    fn handle_taken(&mut self, _end: i64) {}
+
     /// Adds a part that a snapshot gave: first a full one, then the changes after it, in the order they were taken.
     ///
     /// What the watermark `closed_up_to` closed had been taken when the last of them was kept. It is left out, by the rules

@@ -42,3 +42,39 @@ fn a_lake_that_was_renamed_is_told_of_and_one_that_was_moved_is_missed() {
     renamed.success();
     scene.is_exact();
 }
+
+#[test]
+fn a_longer_lateness_opens_no_window_again_that_was_emitted_where_nothing_was_kept() {
+    let mut scene = Scene::new();
+    // Nothing in the last partition, so nothing is kept of it.
+    let mut client = scene.client();
+    for window in 0..3 {
+        for partition in 0..2 {
+            let views = scene.views(window, partition);
+            client.produce("events", partition, &views);
+        }
+    }
+    scene.run_to_the_end(false).success();
+    let emitted = scene.rows();
+    assert!(!emitted.is_empty(), "the first windows are closed");
+    let (start, campaign) = *emitted.keys().next().unwrap();
+    client.produce(
+        "events",
+        2,
+        &[format!(r#"{{"campaign":{campaign},"time":{}}}"#, start + 1)],
+    );
+    let longer = "transforms.per_campaign.allowed_lateness=1h";
+    // Also by a run after the first one that knows of the longer lateness.
+    for more in [&["--until-end"][..], &["--until-end", "--drain"]] {
+        let changed = [more, &["--set", longer]].concat();
+        scene
+            .ended(crate::process::start(&mut scene.command(&changed)))
+            .success();
+        client.produce(
+            "events",
+            2,
+            &[format!(r#"{{"campaign":{campaign},"time":{}}}"#, start + 2)],
+        );
+    }
+    scene.is_exact();
+}

@@ -7,6 +7,8 @@ mod segment_ranges;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{CheckpointId, OwnerEpoch};
@@ -41,6 +43,10 @@ pub struct SourceState {
     pub source: String,
     /// The source's watermark in nanoseconds since 1970; windows that end at or before it were emitted.
     pub watermark_ns: Option<i64>,
+    /// Per window of its plan: up to which end, in nanoseconds since 1970, they were emitted. The watermark does not tell that to
+    /// a run with another allowed lateness. A manifest of an engine before this field has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken_up_to_ns: BTreeMap<String, i64>,
     /// Its partitions, in order of topic and number.
     pub partitions: Vec<PartitionState>,
 }
@@ -186,9 +192,14 @@ impl Manifest {
             .find(|state| state.topic == topic && state.partition == partition)
     }
 
+    /// What one source had read.
+    pub fn source(&self, source: &str) -> Option<&SourceState> {
+        self.sources.iter().find(|state| state.source == source)
+    }
+
     /// The watermark of one source.
     pub fn watermark_ns(&self, source: &str) -> Option<i64> {
-        self.sources.iter().find(|state| state.source == source)?.watermark_ns
+        self.source(source)?.watermark_ns
     }
 
     fn check(&self) -> Result<(), ManifestError> {
@@ -259,6 +270,7 @@ impl Manifest {
             sources: vec![SourceState {
                 source: "events".into(),
                 watermark_ns: None,
+                taken_up_to_ns: BTreeMap::new(),
                 partitions: vec![partition],
             }],
             lake: vec![],

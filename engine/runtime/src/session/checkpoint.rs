@@ -202,6 +202,7 @@ mod tests {
         let source = |name: &str, partitions| SourceState {
             source: name.into(),
             watermark_ns: None,
+            taken_up_to_ns: Default::default(),
             partitions,
         };
         let manifest = Manifest {

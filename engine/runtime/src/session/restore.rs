@@ -205,6 +205,7 @@ impl Session {
             by_name.insert(tp, task);
             self.tasks.insert(task, index);
         }
+        let source_name = source.name.clone();
         self.sources.push(SessionSource {
             window_output: WindowOutput::new(&source.plan),
             source,
@@ -214,6 +215,9 @@ impl Session {
             watermarks,
             // With a shorter lateness than before, windows may be closed already that nobody took.
             closed_up_to: None,
+            taken_up_to_ns: manifest
+                .and_then(|manifest| manifest.source(&source_name))
+                .map_or_else(BTreeMap::new, |kept| kept.taken_up_to_ns.clone()),
             counts: Default::default(),
         });
         Ok(())
@@ -229,6 +233,7 @@ impl Session {
                     partition.partition,
                     partition.processed_offset,
                 );
+                state.handle_taken(&source.taken_up_to_ns);
                 let key = (
                     source.source.name.clone(),
                     partition.topic.to_string(),

@@ -75,6 +75,7 @@ impl Session {
             manifest.sources.push(SourceState {
                 source: name.clone(),
                 watermark_ns,
+                taken_up_to_ns: source.taken_up_to_ns.clone(),
                 partitions,
             });
         }

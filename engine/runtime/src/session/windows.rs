@@ -32,6 +32,8 @@ pub(crate) struct SessionSource {
     pub(crate) window_output: WindowOutput,
     /// The watermark at which windows were last taken.
     pub(crate) closed_up_to: Option<i64>,
+    /// Per window of the plan: up to which end they were emitted, in this run or before; what the manifest tells of it.
+    pub(crate) taken_up_to_ns: BTreeMap<String, i64>,
     /// Counted since the session began.
     pub(crate) counts: SourceCounts,
 }
@@ -101,8 +103,18 @@ impl SessionSource {
         if !closes {
             return None;
         }
-        self.closed_up_to = Some(watermark);
+        self.handle_taken(watermark);
         Some(watermark)
+    }
+
+    /// All windows that this watermark closes are taken.
+    fn handle_taken(&mut self, watermark: i64) {
+        self.closed_up_to = self.closed_up_to.max(Some(watermark));
+        for (window, span) in self.source.plan.windows.iter().zip(&self.source.window_spans) {
+            let end = watermark.saturating_sub(span.lateness_ns);
+            let taken = self.taken_up_to_ns.entry(window.clone()).or_insert(end);
+            *taken = end.max(*taken);
+        }
     }
 
     /// Takes what the brokers said of the ends of the logs: an empty partition never delivers, and its lag is known all the
@@ -176,7 +188,7 @@ impl SessionSource {
             .and_then(|spec| spec.config.max_future_skew);
         if let Some(end) = drained_up_to(windows, skew, wall_clock_ns) {
             watermarks.raise(end);
-            self.closed_up_to = self.closed_up_to.max(Some(end));
+            self.handle_taken(end);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A task lives on one worker thread and is driven by jobs. It knows neither the other partitions nor the wall clock;
 //! what compares partitions (watermarks, merged windows) is the coordinator's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -124,6 +125,11 @@ impl PartitionTask {
     /// Reads no record at or beyond this offset.
     pub(crate) fn bound(&mut self, end_offset: i64) {
         self.end_offset = Some(end_offset);
+    }
+
+    /// What was emitted of each window before, over all partitions; told before anything is restored.
+    pub(crate) fn handle_taken(&mut self, taken_up_to_ns: &BTreeMap<String, i64>) {
+        self.graph.handle_taken(taken_up_to_ns);
     }
 
     /// Takes a segment of the state, in the order they were written. `closed_up_to` is the source's watermark of the

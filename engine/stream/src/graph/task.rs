@@ -245,6 +245,17 @@ impl TaskGraph {
         Ok(())
     }
 
+    /// Before anything is restored: of these windows, by name, all that end up to here (in nanoseconds) were taken, over all
+    /// partitions of the source. They are not opened again, whatever their allowed lateness is now, and also here, where nothing
+    /// may have been kept that tells. A window that is not in the plan any more is nobody's concern.
+    pub fn handle_taken(&mut self, taken: &BTreeMap<String, i64>) {
+        for state in self.states.iter_mut().filter(|state| state.window.is_some()) {
+            if let Some(end) = taken.get(&state.name) {
+                state.operator.handle_taken(*end);
+            }
+        }
+    }
+
     /// Which of these sessions overlap one that is open here.
     pub fn overlapped(&mut self, spans: &SessionSpans) -> Vec<bool> {
         self.sessions(spans.window).overlapped(&spans.spans)

@@ -133,6 +133,10 @@ impl StatefulOperator for PartialWindows {
         self.windows.restore(&self.window, &open)
     }
 
+    fn handle_taken(&mut self, end: i64) {
+        self.taken.handle_taken(self.window.closed_before_with(end, 0));
+    }
+
     fn needs_full_snapshot(&self) -> bool {
         self.taken.is_told_otherwise()
     }

@@ -53,6 +53,11 @@ impl Taken {
         self.lateness = allowed_lateness;
     }
 
+    /// What is on this side of it was taken once, by whatever lateness.
+    pub(crate) fn handle_taken(&mut self, bound: i64) {
+        self.bound = self.bound.max(Some(bound));
+    }
+
     /// Whether what was kept tells of another lateness: by that, windows that were taken since would come back.
     pub(crate) fn is_told_otherwise(&self) -> bool {
         self.told_lateness.is_some_and(|told| told != self.lateness)

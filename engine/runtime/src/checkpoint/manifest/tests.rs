@@ -9,6 +9,7 @@ fn manifest() -> Manifest {
         sources: vec![SourceState {
             source: "events".into(),
             watermark_ns: Some(i64::MIN),
+            taken_up_to_ns: BTreeMap::from([("per_campaign".to_owned(), i64::MIN)]),
             partitions: vec![PartitionState {
                 topic: "ad-events".into(),
                 partition: 0,

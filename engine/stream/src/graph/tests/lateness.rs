@@ -1,5 +1,6 @@
 //! The allowed lateness may be changed between two runs: what was emitted by either stays emitted, and nothing is lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::running::{decode, lines};
@@ -75,5 +76,34 @@ fn what_a_shorter_lateness_closed_does_not_come_back_with_segments_from_before()
         let mut third = run(&shorter, &segments, 12);
         assert_eq!(close(&shorter, &mut third, 39), 0, "{kind:?}: emitted before");
         assert_eq!(close(&shorter, &mut third, 40), 1);
+    }
+}
+
+#[test]
+fn what_was_emitted_stays_closed_by_a_longer_lateness_also_where_nothing_was_kept() {
+    let ms = Duration::from_millis;
+    for kind in [
+        WindowKind::Tumbling { size: ms(10) },
+        WindowKind::Hopping {
+            size: ms(10),
+            slide: ms(10),
+        },
+        WindowKind::Session { gap: ms(10) },
+    ] {
+        let longer = pipeline(kind, 5);
+        let events = [0, 30].map(|time| format!(r#"{{"event_time":{}}}"#, time * MS));
+        let batch = decode(
+            &plan(&longer).unwrap().sources[0],
+            &events.each_ref().map(String::as_str),
+        );
+        // A run without lateness has emitted at 12 what ended at 10; by the longer one it would still be open.
+        for (taken_up_to, emitted) in [(None, 2), (Some(9), 2), (Some(10), 1), (Some(12), 1)] {
+            let mut task = TaskGraph::new(&plan(&longer).unwrap().sources[0]);
+            if let Some(end) = taken_up_to {
+                task.handle_taken(&BTreeMap::from([("counts".to_owned(), end * MS)]));
+            }
+            task.push(&batch, Some(12 * MS), &mut vec![]).unwrap();
+            assert_eq!(close(&longer, &mut task, 60), emitted, "{kind:?}, {taken_up_to:?}");
+        }
     }
 }

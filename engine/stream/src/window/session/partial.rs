@@ -133,6 +133,10 @@ impl StatefulOperator for PartialSessions {
         Ok(())
     }
 
+    fn handle_taken(&mut self, end: i64) {
+        self.taken.handle_taken(end);
+    }
+
     fn needs_full_snapshot(&self) -> bool {
         self.taken.is_told_otherwise()
     }

@@ -135,6 +135,7 @@ impl Life {
             sources: vec![SourceState {
                 source: SOURCE.into(),
                 watermark_ns: None,
+                taken_up_to_ns: Default::default(),
                 partitions: vec![partition],
             }],
             lake: vec![StagedTable {
