@@ -19,7 +19,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::process::{command, start};
+use crate::process::{Watchdog, command, start};
+
+/// A million events on a busy machine take more than a minute.
+const READING_MAX: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Per window (its start in ms) and campaign: how many views, and the largest `produce_time` in ms.
 pub(crate) type Counts = BTreeMap<(i64, i64), (i64, i64)>;
@@ -181,6 +184,7 @@ fn milliseconds(column: &ArrayRef) -> Vec<i64> {
 fn read_lines(servers: &str, topic: &str, more: &[&str], mut take: impl FnMut(&[u8])) {
     let arguments = [&["consume", topic, "-b", servers, "--until-end", "-q"], more].concat();
     let mut child = start(command(&arguments).stderr(std::process::Stdio::inherit()));
+    let _watchdog = Watchdog::after(READING_MAX, &child);
     let mut lines = BufReader::with_capacity(1 << 20, child.stdout.take().expect("piped"));
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).expect("a pipe") > 0 {

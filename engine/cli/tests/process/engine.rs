@@ -14,6 +14,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
     time::{Duration, Instant},
 };
 
@@ -180,6 +181,22 @@ impl Started {
     }
 }
 
+/// Kills a process whose output is waited for, unless it is dropped before: a process that hangs must not hang its test.
+pub(crate) struct Watchdog(#[expect(dead_code, reason = "its end is what is told")] Sender<()>);
+
+impl Watchdog {
+    pub(crate) fn after(patience: Duration, child: &Child) -> Watchdog {
+        let (done, is_done) = channel();
+        let id = child.id().to_string();
+        std::thread::spawn(move || {
+            if is_done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-s", "KILL", &id]).status();
+            }
+        });
+        Watchdog(done)
+    }
+}
+
 /// Sends a signal by name to our own child.
 pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
@@ -215,6 +232,7 @@ impl EmbeddedBroker {
         let arguments = [&["broker", "--listen", listen, "--quiet"], arguments].concat();
         let mut child = start(command(&arguments).stderr(Stdio::inherit()));
         let mut address = String::new();
+        let _watchdog = Watchdog::after(TIMEOUT, &child);
         BufReader::new(child.stdout.take().expect("piped"))
             .read_line(&mut address)
             .expect("the address");
@@ -249,6 +267,7 @@ impl EmbeddedBroker {
     /// SIGTERM, and the exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
         signal(&self.child, "TERM");
+        let _watchdog = Watchdog::after(TIMEOUT, &self.child);
         self.child.wait().expect("our own child").code()
     }
 }
