@@ -168,7 +168,7 @@ mod tests {
             (&b"HTTP/1.1 400 Bad Request"[..], "the peer speaks HTTP, not Kafka"),
             (b"\x15\x03\x03\x00\x02\x02\x0a and something", "the peer speaks TLS"),
         ] {
-            let mut buffer = BytesMut::from(&first[..]);
+            let mut buffer = BytesMut::from(first);
             let error = FrameDecoder::new(1 << 20).decode(&mut buffer).unwrap_err().to_string();
             assert!(error.ends_with(told), "{error}");
         }
