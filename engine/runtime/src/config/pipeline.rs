@@ -137,7 +137,7 @@ impl Pipeline {
         Arc::clone(schema)
     }
 
-    /// The columns that can be expected of something: of a Kafka sink also [`RECORD_KEY`], unless it has a column of that name.
+    /// The columns that can be expected of something: of a Kafka sink also `_key`, unless it has a column of that name.
     ///
     /// # Panics
     /// If `of` comes from another pipeline and is out of range here.
