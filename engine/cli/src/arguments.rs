@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Run(run::RunArguments),
     /// Check a pipeline file: all mistakes at once, without a broker
     ///
-    /// Every mistake is told with its line and what was expected, the files of its [[tests]] included. Warnings alone are no
+    /// Every mistake is told with its line and what was expected, the files of its tests included. Warnings alone are no
     /// failure.
     Validate(validate::ValidateArguments),
     /// Print what a pipeline file means: graph, columns and types
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Explain(explain::ExplainArguments),
     /// Run the tests of a pipeline file, without a broker
     ///
-    /// The rows of each of its [[tests]] go through the pipeline's own decoder, operators and windows, and what comes out of its
+    /// The rows of each of its tests go through the pipeline's own decoder, operators and windows, and what comes out of its
     /// transforms and sinks is compared with what is expected there. Exit code 1 if a test fails; a file without tests passes.
     Test(test::TestArguments),
     /// Print how long the results of a topic took
