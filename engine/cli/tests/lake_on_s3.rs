@@ -6,6 +6,8 @@ mod counts;
 mod gate;
 #[path = "ad_campaigns/job.rs"]
 mod job;
+#[path = "process/long_tests.rs"]
+mod long_tests;
 #[path = "lake_on_s3/outages.rs"]
 mod outages;
 #[path = "process/engine.rs"]

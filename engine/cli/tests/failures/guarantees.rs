@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use engine_broker::{FaultAction, ObservedRequest};
 use engine_wire::messages::ApiKey;
 
+use crate::long_tests::are_long_tests_wanted;
 use crate::process::start;
 use crate::scene::{Guarantee, Scene, is_commit, meet, wait_until};
 
@@ -32,6 +33,9 @@ fn killed_in_mid_transaction(timeout_ms: u32) -> Scene {
 
 #[test]
 fn a_run_at_least_once_waits_for_the_transaction_that_was_left_open_and_goes_on() {
+    if !are_long_tests_wanted("a transaction left open before a run at least once") {
+        return;
+    }
     let mut scene = killed_in_mid_transaction(25_000).promising(Guarantee::AtLeastOnce);
     let started = Instant::now();
     let ended = scene.run_to_the_end(false);

@@ -6,6 +6,8 @@ mod changes;
 mod cluster;
 mod guarantees;
 mod lake;
+#[path = "../process/long_tests.rs"]
+mod long_tests;
 mod network;
 #[path = "../pipeline_files/text.rs"]
 mod pipeline_text;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use engine_broker::{FaultAction, ObservedRequest};
 use engine_wire::messages::ApiKey;
 
+use crate::long_tests::are_long_tests_wanted;
 use crate::process::{Started, signal, start};
 use crate::raw_client::Isolation;
 use crate::scene::{Guarantee, Scene, is_commit, meet, wait_until};
@@ -173,6 +174,9 @@ fn a_signal_while_rows_wait_for_room(guarantee: Guarantee) {
 
 #[test]
 fn a_signal_while_the_rows_of_windows_wait_for_room_ends_the_run_and_nothing_of_them_is_lost() {
+    if !are_long_tests_wanted("a signal while the rows of windows wait for room") {
+        return;
+    }
     // Beside each other: both do nothing but wait.
     std::thread::scope(|scope| {
         for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {

@@ -11,6 +11,8 @@
 
 mod cases;
 mod input;
+#[path = "../process/long_tests.rs"]
+mod long_tests;
 #[path = "../pipeline_files/text.rs"]
 mod pipeline_text;
 #[path = "../process/engine.rs"]
@@ -24,10 +26,9 @@ mod trouble;
 mod verdict;
 mod world;
 
-use std::io::Write;
-
 use cases::{pairs, run_all, single_faults};
 use engine_wire::messages::ApiKey;
+use long_tests::are_long_tests_wanted;
 use raw_client::Isolation;
 use step::step;
 use trouble::{Place, Planned, Trouble};
@@ -142,7 +143,7 @@ fn what_an_attempt_wrote_that_was_killed_before_its_commit_is_in_the_log_and_inv
 
 #[test]
 fn no_single_fault_at_least_once_loses_anything_or_doubles_a_row_in_the_lake() {
-    if are_long_tests_wanted("at least once") {
+    if are_long_tests_wanted("single faults at least once") {
         run_singles(AT_LEAST_ONCE, 241);
     }
 }
@@ -155,7 +156,7 @@ fn no_single_fault_exactly_once_loses_or_doubles_anything() {
 #[test]
 fn no_single_fault_exactly_once_before_kip_890_loses_or_doubles_anything() {
     // Only the requests around a transaction differ.
-    if are_long_tests_wanted("exactly once before KIP-890") {
+    if are_long_tests_wanted("single faults exactly once before KIP-890") {
         run_singles(EXACTLY_ONCE_BEFORE_KIP_890, 329);
     }
 }
@@ -164,18 +165,6 @@ fn no_single_fault_exactly_once_before_kip_890_loses_or_doubles_anything() {
 fn no_pair_of_faults_loses_or_doubles_anything() {
     run_all(AT_LEAST_ONCE, pairs(AT_LEAST_ONCE));
     run_all(EXACTLY_ONCE, pairs(EXACTLY_ONCE));
-}
-
-/// Says so where not: hundreds of processes, one after the other, keep a small machine busy.
-fn are_long_tests_wanted(promise: &str) -> bool {
-    let are_wanted = std::env::var("ENGINE_LONG_TESTS").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
-    if !are_wanted {
-        let text = format!(
-            "\n# SKIPPED: single faults {promise} take long; scripts/check runs them, and ENGINE_LONG_TESTS=1\n"
-        );
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
-    are_wanted
 }
 
 /// Tries every single fault; `count` is how many there are, so that none goes missing unseen.

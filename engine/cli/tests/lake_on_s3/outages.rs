@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::counts::{assert_same, recount};
 use crate::gate::{Gate, GatedServer};
 use crate::job::{Job, Running};
+use crate::long_tests::are_long_tests_wanted;
 use crate::process::EmbeddedBroker;
 use crate::server::{Server, server};
 use crate::{bucket_job, table};
@@ -128,6 +129,9 @@ fn a_bucket_that_refuses_ends_the_run_with_its_answer_and_is_complete_when_it_le
 
 #[test]
 fn a_signal_while_the_bucket_is_away_ends_the_run_in_time_and_nothing_is_lost() {
+    if !are_long_tests_wanted("a signal while the bucket is away") {
+        return;
+    }
     let Some(mut scene) = Scene::new("stopped") else { return };
     // The lake waits for longer than anybody who has asked to stop.
     scene.job = scene.job.set("sinks.lake.s3.retry_timeout=300s");
