@@ -30,7 +30,7 @@ fn plenty(exchange: &Exchange<'_>, beside: Option<PartitionData>) -> Reply {
         let mut partitions = Vec::new();
         for asked in topic.partitions {
             let size = (asked.partition_max_bytes as usize).min(left);
-            let size = if beside.is_some() { size.min(1_000) } else { size };
+            let size = if beside.is_some() { size.min(4_000) } else { size };
             left -= size;
             let records = batches(asked.fetch_offset, size);
             let data = PartitionData::default().with_partition_index(asked.partition);

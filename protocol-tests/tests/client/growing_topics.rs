@@ -118,7 +118,7 @@ async fn a_topic_that_appears_in_the_middle_of_a_rebalance_is_dealt_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_added_to_2_8_2_and_4_4_0_are_read() {
     for version in ["2.8.2", "4.4.0"] {
-        let Some(cluster) = Cluster::start("growing", version, 1) else {
+        let Some(cluster) = Cluster::start_for_long("growing", version, 1, &[]) else {
             return;
         };
         let scene = Scene::on(None, cluster.bootstrap_servers.clone(), 2).await;
