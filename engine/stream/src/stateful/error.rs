@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::expression::aggregate::AggregateExpression;
 use crate::expression::error::EvaluateError;
+use crate::expression::impossible_state::ImpossibleState;
 
 /// Why an operator that remembers cannot be planned, or cannot take rows or state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,4 +145,13 @@ pub enum OperatorError {
         /// Those that are there.
         windows: String,
     },
+}
+
+impl OperatorError {
+    pub(crate) fn impossible_state(aggregate: &AggregateExpression, what: &ImpossibleState) -> Self {
+        OperatorError::ImpossibleState {
+            aggregate: aggregate.sql().to_owned(),
+            what: what.to_string(),
+        }
+    }
 }

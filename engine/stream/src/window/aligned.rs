@@ -158,11 +158,8 @@ impl AlignedWindow {
         for (_, aggregate) in &self.aggregates {
             let columns = first..first + aggregate.state_fields().len();
             first = columns.end;
-            let checked = impossible_state::check(aggregate, &state.columns()[columns]);
-            checked.map_err(|error| OperatorError::ImpossibleState {
-                aggregate: aggregate.sql().to_owned(),
-                what: error.to_string(),
-            })?;
+            impossible_state::check(aggregate, &state.columns()[columns])
+                .map_err(|error| OperatorError::impossible_state(aggregate, &error))?;
         }
         Ok(())
     }

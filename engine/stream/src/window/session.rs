@@ -158,11 +158,8 @@ impl SessionWindow {
     /// Checks what no row tells of itself: that these are states which the aggregates may have given.
     pub(crate) fn check_values(&self, state: &RecordBatch) -> Result<(), OperatorError> {
         for (aggregate, columns) in self.state_columns() {
-            let checked = impossible_state::check(aggregate, &state.columns()[columns]);
-            checked.map_err(|error| OperatorError::ImpossibleState {
-                aggregate: aggregate.sql().to_owned(),
-                what: error.to_string(),
-            })?;
+            impossible_state::check(aggregate, &state.columns()[columns])
+                .map_err(|error| OperatorError::impossible_state(aggregate, &error))?;
         }
         Ok(())
     }
